@@ -1,0 +1,165 @@
+/**
+ * What a class driver sees: its endpoints as pipes, its default pipe, and a place to publish what it made.
+ *
+ * Outcomes that the specification gives a meaning to (a stall, a short packet) are values; outcomes that end the
+ * conversation are a thrown `TransferError`.
+ */
+import type { Device } from "../../rump/devsw.js";
+import type { Clock, LogLevel } from "../../rumpuser/rumpuser.js";
+import type { Speed } from "./usbdivar.js";
+
+export const DEFAULT_TIMEOUT_MS = 5000;
+
+export interface TransferOptions {
+  readonly signal?: AbortSignal;
+  /** Milliseconds; 0 = for ever. Default 5000. */
+  readonly timeoutMs?: number;
+}
+
+/** `data` is freshly allocated and yours; shorter than asked = the device ended with a short packet. */
+export interface InCompletion {
+  readonly status: "ok" | "stalled";
+  readonly data: Uint8Array;
+}
+export interface OutCompletion {
+  readonly status: "ok" | "stalled";
+  readonly bytesSent: number;
+}
+
+interface Pipe {
+  readonly endpointAddress: number;
+  readonly maxPacketBytes: number;
+  /** CLEAR_FEATURE(ENDPOINT_HALT), USB 2.0 §9.4.1: also puts the data toggle back to 0. */
+  clearHalt(options?: TransferOptions): Promise<void>;
+}
+
+export interface InPipe extends Pipe {
+  readonly direction: "in";
+  /** @throws TransferError (timed out, cancelled, disconnected, overflow, I/O). */
+  transfer(maxBytes: number, options?: TransferOptions): Promise<InCompletion>;
+}
+
+export interface OutPipe extends Pipe {
+  readonly direction: "out";
+  /** `data` is lent until the promise settles. */
+  transfer(data: Uint8Array, options?: TransferOptions & { readonly sendZlp?: boolean }): Promise<OutCompletion>;
+}
+
+/** A control request without its length (USB 2.0 §9.3). */
+export interface ControlRequest {
+  readonly type: "standard" | "class" | "vendor";
+  readonly recipient: "device" | "interface" | "endpoint" | "other";
+  readonly request: number;
+  readonly value: number;
+  readonly index: number;
+}
+
+export interface ControlPipe {
+  in(request: ControlRequest, maxBytes: number, options?: TransferOptions): Promise<InCompletion>;
+  out(request: ControlRequest, data?: Uint8Array, options?: TransferOptions): Promise<OutCompletion>;
+}
+
+/** One step of a chain on the driver's own pipes. */
+export type PipeStep =
+  | { readonly pipe: OutPipe; readonly data: Uint8Array; readonly after?: StepCondition }
+  | { readonly pipe: InPipe; readonly into: Uint8Array; readonly after?: StepCondition };
+export interface StepCondition {
+  /** Index of the earlier step that must end "ok"… */
+  readonly step: number;
+  /** …having moved at least so many bytes. */
+  readonly minBytes: number;
+}
+/** How one step ended. "notStarted": the step it waits for did not end as it had to. */
+export interface StepResult {
+  readonly status: "ok" | "stalled" | "notStarted" | "timedOut" | "cancelled" | "disconnected" | "overflow" | "error";
+  readonly actualBytes: number;
+}
+
+/** What a driver wants of an endpoint. The framework finds it in the descriptors and opens the pipe. */
+export interface EndpointNeed {
+  readonly type: "bulk" | "interrupt" | "isochronous";
+  readonly dir: "in" | "out";
+  /** The driver can do without: the pipe is then undefined. */
+  readonly optional?: boolean;
+}
+
+type PipeFor<N extends EndpointNeed> = N["dir"] extends "in" ? InPipe : OutPipe;
+export type PipesFor<E extends Record<string, EndpointNeed>> = {
+  readonly [K in keyof E]: E[K] extends { readonly optional: true } ? PipeFor<E[K]> | undefined : PipeFor<E[K]>;
+};
+
+/** Ids that a driver is matched by; see match.ts for the ranking. */
+export interface MatchRule {
+  readonly vendor?: number;
+  readonly product?: number;
+  /** bcdDevice, exactly. */
+  readonly revision?: number;
+  readonly deviceClass?: number;
+  readonly deviceSubClass?: number;
+  readonly deviceProtocol?: number;
+  readonly interfaceClass?: number;
+  readonly interfaceSubClass?: number;
+  readonly interfaceProtocol?: number;
+  readonly interfaceNumber?: number;
+}
+
+/** What the device says it is, made safe for terminals and logs. */
+export interface DeviceIdentity {
+  readonly vendor: number;
+  readonly product: number;
+  /** bcdDevice. */
+  readonly revision: number;
+  readonly deviceClass: number;
+  readonly deviceSubClass: number;
+  readonly deviceProtocol: number;
+  readonly manufacturer: string;
+  readonly productName: string;
+  readonly serial: string;
+  readonly speed: Speed;
+}
+
+/** A device node that was published; `gone` takes it away again. */
+export interface PublishedNode {
+  readonly name: string;
+  remove(reason: string): void;
+}
+
+/** Everything that one attach may use. Ends with the device or the driver. */
+export interface Attachment<P> {
+  /** "umass0". */
+  readonly name: string;
+  readonly identity: DeviceIdentity;
+  readonly interfaceNumber: number;
+  /** Class-specific descriptors of this interface, in wire order. */
+  readonly extraDescriptors: readonly Uint8Array[];
+  readonly pipes: P;
+  readonly control: ControlPipe;
+  readonly clock: Clock;
+  /** Aborted when the device goes or the driver is detached; already part of every transfer. */
+  readonly signal: AbortSignal;
+  /**
+   * Submits the steps with their conditions and reports once, when none is in flight. The memory of every step is lent
+   * until then. On a timeout, an abort or an unplug the steps in flight are cancelled and say so; it never rejects.
+   */
+  runChain(steps: readonly PipeStep[], options?: TransferOptions): Promise<readonly StepResult[]>;
+  /** Puts a device into the device switch under `className` and the next free unit ("sd" → sd0). */
+  publish(className: string, device: Device): PublishedNode;
+  /** Registers an undo; they run in reverse order at detach, also when attach fails half-way. */
+  onDetach(undo: () => void | Promise<void>): void;
+  log(level: LogLevel, message: string): void;
+  /** A port reset of the whole device; the last step of recovery. Rejects when the device does not come back. */
+  resetDevice(): Promise<void>;
+}
+
+export interface Driver<E extends Record<string, EndpointNeed> = Record<string, EndpointNeed>> {
+  readonly name: string;
+  readonly match: readonly MatchRule[];
+  readonly endpoints: E;
+  /** Resolves when the device is in use. @throws UnsupportedError to leave it to the next driver. */
+  attach(at: Attachment<PipesFor<E>>): Promise<void>;
+}
+
+/** Types `attach` by the endpoints that the driver declares: a pipe that is not declared does not compile. */
+export function defineDriver<const E extends Record<string, EndpointNeed>>(driver: Driver<E>): Driver<E> {
+  return driver;
+}

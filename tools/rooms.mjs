@@ -1,0 +1,100 @@
+/**
+ * Who may import whom. The table is docs/architecture.md's; this file checks it.
+ *
+ * A file belongs to the first room whose prefix it has. `may` lists the prefixes its imports must have (its own room is
+ * always allowed); `node` says whether it may import Node's modules and npm packages. `typesOnly` prefixes may be imported
+ * with `import type` alone.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+
+const USBDI = ["dev/usb/usbdi.ts", "dev/usb/errors.ts", "dev/usb/usb.ts", "dev/usb/requests.ts"];
+
+const ROOMS = [
+  { room: "bytes.ts", may: [], node: false },
+  { room: "rumpuser/rumpuser.ts", may: [], node: false },
+  { room: "rumpuser/simulated", may: ["bytes.ts"], node: false },
+  { room: "rumpuser/real/", may: ["bytes.ts", "rumpuser/rumpuser.ts"], node: true },
+  { room: "rump/", may: ["bytes.ts", "rumpuser/rumpuser.ts"], node: false },
+  {
+    room: "dev/usb/umass/",
+    may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts", "dev/scsipi/", ...USBDI],
+    node: false,
+  },
+  { room: "dev/scsipi/", may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
+  {
+    room: "dev/usb/",
+    may: ["bytes.ts", "rump/", "rumpuser/rumpuser.ts", "dev/usb/umass/match.ts"],
+    node: false,
+  },
+  {
+    room: "dev/ugenhc/",
+    may: ["bytes.ts", "rumpuser/rumpuser.ts", "dev/usb/usbdivar.ts", "dev/usb/chain.ts", "dev/usb/errors.ts", "dev/usb/usb.ts"],
+    node: false,
+  },
+  {
+    room: "dev/usbip/",
+    may: ["bytes.ts", "rumpuser/rumpuser.ts", "dev/usb/usbdivar.ts", "dev/usb/chain.ts", "dev/usb/errors.ts", "dev/usb/usb.ts"],
+    node: false,
+  },
+  {
+    room: "dev/vhc/",
+    may: ["bytes.ts", "rumpuser/rumpuser.ts", "dev/usb/usbdivar.ts", "dev/usb/chain.ts", "dev/usb/errors.ts", "dev/usb/usb.ts", "vdev/model.ts"],
+    node: false,
+  },
+  { room: "pud/links/", may: ["bytes.ts", "rump/devsw.ts", "pud/"], node: true },
+  { room: "pud/", may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
+  {
+    room: "vdev/",
+    may: ["bytes.ts", "rumpuser/rumpuser.ts", "dev/usb/usb.ts", "dev/usb/descriptors.ts", "dev/usbip/wire.ts"],
+    node: true,
+  },
+  {
+    room: "host/",
+    may: ["bytes.ts", "rump/devsw.ts", "rumpuser/", "pud/", "dev/usb/match.ts", "dev/usb/drivers.ts", "dev/usb/usb-ids.ts"],
+    typesOnly: ["rump-process.ts", "dev/usb/usbdi.ts"],
+    node: true,
+  },
+  { room: "cli/", may: ["bytes.ts", "host/", "pud/links/", "vdev/", "rump/devsw.ts"], node: true },
+  { room: "rump-process.ts", may: ["bytes.ts", "rumpuser/", "rump/", "dev/", "pud/"], node: true },
+  { room: "index.ts", may: [""], node: true },
+];
+
+const SRC = "src";
+const problems = [];
+
+for (const file of listFiles(SRC)) {
+  const own = file.slice(SRC.length + 1);
+  const room = ROOMS.find((r) => own.startsWith(r.room));
+  if (room === undefined) {
+    problems.push(`${file}: belongs to no room`);
+    continue;
+  }
+  for (const { specifier, typeOnly } of importsOf(readFileSync(file, "utf8"))) {
+    if (!specifier.startsWith(".")) {
+      if (!room.node && !typeOnly) problems.push(`${file}: room ${room.room} may not import "${specifier}"`);
+      continue;
+    }
+    const target = normalize(join(dirname(own), specifier)).replace(/\.js$/, ".ts");
+    const allowed = [room.room, ...room.may, ...(typeOnly ? (room.typesOnly ?? []) : [])];
+    if (!allowed.some((prefix) => target.startsWith(prefix)))
+      problems.push(`${file}: room ${room.room} may not import ${target}`);
+  }
+}
+
+for (const problem of problems) console.error(problem);
+if (problems.length > 0) process.exit(1);
+
+function listFiles(folder) {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return listFiles(path);
+    return entry.name.endsWith(".ts") ? [path] : [];
+  });
+}
+
+function* importsOf(text) {
+  const pattern = /^(?:import|export)\s+(type\s+)?(?:[^"';]*?\sfrom\s+)?"([^"]+)"/gm;
+  for (const [, type, specifier] of text.matchAll(pattern)) yield { specifier, typeOnly: type !== undefined };
+  for (const [, specifier] of text.matchAll(/\bimport\("([^"]+)"\)/g)) yield { specifier, typeOnly: false };
+}
