@@ -35,3 +35,36 @@ export interface DeviceModel {
   /** Ends everything: files closed, timers stopped. */
   close(): Promise<void>;
 }
+
+/**
+ * A hub as a device model (USB 2.0 ch. 11). The hub knows its ports and what is plugged into them; the bus that carries
+ * it knows addresses. `HubBus` is how the hub tells the bus what happens at its ports. Ports count from 1.
+ */
+export interface HubModel extends DeviceModel {
+  readonly portCount: number;
+  /** What is plugged into a port, whether or not the port is powered or enabled. */
+  portDevice(port: number): DeviceModel | undefined;
+  /** The port passes traffic: powered, connected, reset and not suspended or disabled since (USB 2.0 §11.5.1). */
+  portEnabled(port: number): boolean;
+  /** Whoever carries the hub sets this before the first transfer; a later call replaces the earlier one. */
+  attachBus(bus: HubBus): void;
+}
+
+/** What the bus does when something happens at a port of an external hub. Called synchronously by the hub. */
+export interface HubBus {
+  /**
+   * The port was reset and is enabled: `device` (already reset) answers at address 0 until it is given another; the
+   * address that it had is free, and so are those of everything behind it.
+   */
+  portReset(port: number, device: DeviceModel): void;
+  /**
+   * The port no longer passes traffic (unplugged, disabled, power off, hub reset): `device` and everything behind it
+   * have no address any more, and their transfers in flight end as "disconnected".
+   */
+  portDisabled(port: number, device: DeviceModel): void;
+}
+
+/** A hub is a model that says what stands behind it. */
+export function isHubModel(model: DeviceModel): model is HubModel {
+  return "attachBus" in model;
+}
