@@ -1,0 +1,54 @@
+/** How commands print: data on stdout, talk on stderr, a failure in one place. */
+import { errnoOf, HostError, messageOf } from "../host/errors.js";
+import type { HostEvent } from "../host/events.js";
+
+/** Where a command's words go; a test collects them. */
+export interface Output {
+  /** A line of data. */
+  data(line: string): void;
+  /** A line for people. */
+  talk(line: string): void;
+}
+
+export const processOutput: Output = {
+  data: (line) => {
+    process.stdout.write(`${line}\n`);
+  },
+  talk: (line) => {
+    process.stderr.write(`${line}\n`);
+  },
+};
+
+/** Prints an error the way the command line was asked to, and says which status to exit with. */
+export function reportFailure(error: unknown, json: boolean, output: Output): number {
+  const known = error instanceof HostError;
+  const code = known ? error.code : "FAILED";
+  const message = known || errnoOf(error) !== "" ? messageOf(error) : describeBug(error);
+  if (json) output.data(JSON.stringify({ event: "error", code, message } satisfies HostEvent));
+  else output.talk(`rumpusb: ${message}`);
+  return known ? error.exitStatus : 1;
+}
+
+/** An error that nobody foresaw is ours: with its stack, so that it can be reported. */
+function describeBug(error: unknown): string {
+  return `internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+}
+
+/**
+ * Columns as wide as their widest cell, two blanks between them; the last one is not padded.
+ *
+ * @param rows  The first is the heading.
+ */
+export function table(rows: readonly (readonly string[])[]): string[] {
+  const widths: number[] = [];
+  for (const row of rows)
+    row.forEach((cell, column) => {
+      widths[column] = Math.max(widths[column] ?? 0, cell.length);
+    });
+  return rows.map((row) =>
+    row
+      .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
+      .join("  ")
+      .trimEnd(),
+  );
+}

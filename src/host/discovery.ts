@@ -1,0 +1,77 @@
+/** The USB devices of this machine, with what the user can do about each: the list, and its changes. */
+import { DRIVERS } from "../dev/usb/drivers.js";
+import { findMatches, type MatchIds } from "../dev/usb/match.js";
+import { DEV_BUS_USB, devicePath, mayOpen } from "./access.js";
+import { readSysfs, type SysfsDevice, type SysfsInterface, SYSFS_USB_DEVICES } from "./sysfs.js";
+
+/** Where to look; a test passes folders of its own. */
+export interface DiscoveryRoots {
+  /** Default /sys/bus/usb/devices. */
+  readonly sysfs: string;
+  /** Default /dev/bus/usb. */
+  readonly dev: string;
+}
+
+export const SYSTEM_ROOTS: DiscoveryRoots = { sysfs: SYSFS_USB_DEVICES, dev: DEV_BUS_USB };
+
+/** An interface that one of our drivers matches. */
+export interface DriverMatch {
+  readonly interfaceNumber: number;
+  /** "umass". */
+  readonly driver: string;
+  readonly rank: number;
+  /** Kernel driver that has the interface now. */
+  readonly kernelDriver: string | undefined;
+}
+
+export interface UsbDevice extends SysfsDevice {
+  /** Device node, `/dev/bus/usb/001/002`. */
+  readonly node: string;
+  /** This user may open the node for reading and writing. */
+  readonly mayOpen: boolean;
+  /** The best driver of each interface that has one, by interface number. */
+  readonly matches: readonly DriverMatch[];
+}
+
+/**
+ * Every device except root hubs.
+ *
+ * @returns undefined when this kernel has no USB.
+ */
+export async function listDevices(roots: DiscoveryRoots = SYSTEM_ROOTS): Promise<UsbDevice[] | undefined> {
+  const found = await readSysfs(roots.sysfs);
+  if (found === undefined) return undefined;
+  return await Promise.all(
+    found.map(async (device) => {
+      const node = devicePath(roots.dev, device.busNumber, device.deviceNumber);
+      return { ...device, node, mayOpen: await mayOpen(node), matches: matchesOf(device) };
+    }),
+  );
+}
+
+/** The best driver for each interface; the same table and ranking as in the rump process. */
+export function matchesOf(device: SysfsDevice): DriverMatch[] {
+  return device.interfaces.flatMap((iface) => {
+    const [best] = findMatches(DRIVERS, matchIds(device, iface));
+    if (best === undefined) return [];
+    const { interfaceNumber, kernelDriver } = iface;
+    return [{ interfaceNumber, driver: best.driver.name, rank: best.rank, kernelDriver }];
+  });
+}
+
+function matchIds(device: SysfsDevice, iface: SysfsInterface): MatchIds {
+  const { vendor, product, revision, deviceClass, deviceSubClass, deviceProtocol } = device;
+  const { interfaceClass, interfaceSubClass, interfaceProtocol, interfaceNumber } = iface;
+  return {
+    vendor,
+    product,
+    revision,
+    deviceClass,
+    deviceSubClass,
+    deviceProtocol,
+    interfaceClass,
+    interfaceSubClass,
+    interfaceProtocol,
+    interfaceNumber,
+  };
+}

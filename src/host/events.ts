@@ -1,0 +1,94 @@
+/**
+ * What a running host tells: one of these objects per line with `--json`. Keys are stable; new keys and new events may
+ * be added, so a reader ignores what it does not know.
+ *
+ * `device` is the bus path (`1-1.2`), the selector of a USB/IP device, or `sim:KIND` with `#2`, `#3` … when there are
+ * several of a kind.
+ */
+import type { DeviceKind } from "../rump/devsw.js";
+
+/** A driver has attached to a device. Composite devices have one per driver. */
+export interface DeviceEvent {
+  readonly event: "device";
+  readonly device: string;
+  /** Four hex digits. */
+  readonly vendor: string;
+  readonly product: string;
+  /** "umass0"; unique within this host process. */
+  readonly driver: string;
+  /** Process id of the device's rump process. */
+  readonly pid: number;
+}
+
+/** A device node has appeared. `size`, `blockBytes` and `readOnly` are those of a disk. */
+export interface NodeEvent {
+  readonly event: "node";
+  /** "sd0"; unique among the host processes of this user that share a runtime directory. */
+  readonly node: string;
+  readonly kind: DeviceKind;
+  readonly device: string;
+  /** Bytes. */
+  readonly size?: number;
+  readonly blockBytes?: number;
+  readonly readOnly?: boolean;
+}
+
+/** The node has gone, and its links with it. */
+export interface NodeGoneEvent {
+  readonly event: "node-gone";
+  readonly node: string;
+  readonly device: string;
+  readonly reason: string;
+}
+
+/** The node can be reached at `uri`. */
+export interface LinkEvent {
+  readonly event: "link";
+  readonly node: string;
+  /** Kind of the link: "nbd". */
+  readonly link: string;
+  readonly uri: string;
+}
+
+/** Once: every device that was asked for has attached or failed, and the links are up. */
+export interface ReadyEvent {
+  readonly event: "ready";
+  readonly nodes: readonly string[];
+}
+
+/** The device is not ours any more: unplugged, lost or let go. */
+export interface DetachEvent {
+  readonly event: "detach";
+  readonly device: string;
+}
+
+/** Something failed; the host goes on with its other devices. */
+export interface ErrorEvent {
+  readonly event: "error";
+  /** A HostErrorCode, or the code that the rump process gave. */
+  readonly code: string;
+  readonly message: string;
+  /** The device it is about, if it is about one. */
+  readonly device?: string;
+}
+
+/** A line for people: what a driver logged, what is being waited for. */
+export interface LogEvent {
+  readonly event: "log";
+  readonly level: "info" | "warn" | "error";
+  readonly source: string;
+  readonly message: string;
+}
+
+export type HostEvent =
+  | DeviceEvent
+  | NodeEvent
+  | NodeGoneEvent
+  | LinkEvent
+  | ReadyEvent
+  | DetachEvent
+  | ErrorEvent
+  | LogEvent;
+
+/** Where events go. Never throws. */
+export type EmitEvent = (event: HostEvent) => void;
