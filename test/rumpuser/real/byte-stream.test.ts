@@ -1,0 +1,110 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { describe, expect, test } from "vitest";
+import { streamOfSocket } from "../../../src/rumpuser/real/byte-stream.js";
+import { byteStreamContract, collect } from "../byte-stream-contract.js";
+
+/** A connected pair of Unix sockets. */
+async function socketPair() {
+  const folder = mkdtempSync(join(tmpdir(), "rumpusb-"));
+  const path = join(folder, "s");
+  const server = net.createServer({ pauseOnConnect: true });
+  server.listen(path);
+  await once(server, "listening");
+  const accepted = once(server, "connection") as Promise<[net.Socket]>;
+  const client = net.connect(path);
+  await once(client, "connect");
+  const [peer] = await accepted;
+  return {
+    client,
+    peer,
+    async dispose() {
+      server.close();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+describe("stream over sockets", () => {
+  byteStreamContract(async () => {
+    const pair = await socketPair();
+    const ends = [streamOfSocket(pair.client), streamOfSocket(pair.peer)] as const;
+    return {
+      ends,
+      until: (promise) => promise,
+      async dispose() {
+        for (const end of ends) end.destroy();
+        await pair.dispose();
+      },
+    };
+  });
+});
+
+test("a megabyte costs few wake-ups of the reader", async () => {
+  const pair = await socketPair();
+  const a = streamOfSocket(pair.client);
+  const b = streamOfSocket(pair.peer);
+  let wakeUps = 0;
+  let received = 0;
+  await new Promise<void>((resolve) => {
+    b.onData((chunk) => {
+      wakeUps++;
+      received += chunk.length;
+      if (received === 1 << 20) resolve();
+    });
+    a.write([new Uint8Array(1 << 20)]);
+  });
+  expect(wakeUps).toBeLessThanOrEqual(32);
+  a.destroy();
+  b.destroy();
+  await pair.dispose();
+});
+
+test("a socket that somebody has read from already still works", async () => {
+  const pair = await socketPair();
+  pair.peer.write("early");
+  await once(pair.client, "readable");
+  const stream = streamOfSocket(pair.client);
+  const got = await collect(stream).bytes(5);
+  expect(Buffer.from(got).toString()).toBe("early");
+  stream.destroy();
+  pair.peer.destroy();
+  await pair.dispose();
+});
+
+test("a server can close while a stream that it accepted lives on", async () => {
+  const pair = await socketPair();
+  const b = streamOfSocket(pair.peer);
+  const a = streamOfSocket(pair.client);
+  await pair.dispose();
+  const sink = collect(b);
+  a.write([Uint8Array.of(1)]);
+  expect(await sink.bytes(1)).toEqual(Uint8Array.of(1));
+  a.destroy();
+  b.destroy();
+});
+
+test("streamOfFd speaks over an inherited descriptor", async () => {
+  const module = new URL("../../../src/rumpuser/real/byte-stream.ts", import.meta.url);
+  // The child echoes through descriptor 3; it runs the compiled text of the module, so that nothing has to be built.
+  const { transform } = await import("vite").then((vite) => ({ transform: vite.transformWithOxc }));
+  const { readFile } = await import("node:fs/promises");
+  const { code } = await transform(await readFile(module, "utf8"), "byte-stream.ts");
+  const script = `${code}
+const s = streamOfFd(3); s.onData((c) => { s.write([c.slice()]); }); s.onClose(() => process.exit(0));`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "inherit", "inherit", "pipe"],
+  });
+  const exited = once(child, "exit");
+  const stream = streamOfSocket(child.stdio[3] as net.Socket);
+  const sink = collect(stream);
+  stream.write([new Uint8Array(300_000).fill(5)]);
+  const echoed = await sink.bytes(300_000);
+  expect(echoed.every((byte) => byte === 5)).toBe(true);
+  stream.close();
+  expect((await exited)[0]).toBe(0);
+});
