@@ -1,0 +1,124 @@
+/**
+ * A scope of transfers: one owner (a device, a driver's attachment) whose end ends them all.
+ *
+ * Hardware, timer, abort and detach race to end a transfer. The controller's completion settles it, always; what the others
+ * do is ask for cancellation and leave their name, which decides the error when the controller says "cancelled".
+ */
+import type { Clock, Timer } from "../../rumpuser/rumpuser.js";
+import { type TransferErrorCode, TransferError } from "./errors.js";
+import { DEFAULT_TIMEOUT_MS, type TransferOptions } from "./usbdi.js";
+import type { ChainResult, ChainStep, HcCompletion, HcTransfer, TransferStatus } from "./usbdivar.js";
+
+/** Why we asked the controller to cancel. */
+export type EndCause = "timedOut" | "cancelled" | "disconnected";
+
+/** The controller as a scope needs it. */
+export interface TransferTarget {
+  submit(transfer: HcTransfer, done: (completion: HcCompletion) => void): () => void;
+  submitChain(steps: readonly ChainStep[], done: (result: ChainResult) => void): () => void;
+}
+
+const CANCELLED: HcCompletion = { status: "cancelled", actualBytes: 0 };
+
+export class TransferScope {
+  readonly #target: TransferTarget;
+  readonly #clock: Clock;
+  readonly #inFlight = new Set<Flight>();
+  #ended: EndCause | undefined;
+
+  constructor(target: TransferTarget, clock: Clock) {
+    this.#target = target;
+    this.#clock = clock;
+  }
+
+  /** Runs one transfer; the completion's status says why when it was we who cancelled. Never rejects. */
+  run(transfer: HcTransfer, options: TransferOptions = {}): Promise<HcCompletion> {
+    return new Promise((resolve) => {
+      const cause = this.#ended ?? (options.signal?.aborted === true ? "cancelled" : undefined);
+      if (cause !== undefined) return resolve({ status: cause, actualBytes: 0 });
+      const flight = this.#fly(options);
+      flight.cancel = this.#target.submit(transfer, (completion) => {
+        this.#land(flight);
+        resolve(flight.cause === undefined ? completion : renamed(completion, flight.cause));
+      });
+    });
+  }
+
+  /** Runs a chain; as `run`, for each step. */
+  runChain(steps: readonly ChainStep[], options: TransferOptions = {}): Promise<ChainResult> {
+    return new Promise((resolve) => {
+      const cause = this.#ended ?? (options.signal?.aborted === true ? "cancelled" : undefined);
+      if (cause !== undefined) return resolve(steps.map(() => ({ status: cause, actualBytes: 0 })));
+      const flight = this.#fly(options);
+      flight.cancel = this.#target.submitChain(steps, (result) => {
+        this.#land(flight);
+        const ended = flight.cause;
+        if (ended === undefined) return resolve(result);
+        resolve(steps.map((_, index) => renamed(result[index] ?? CANCELLED, ended)));
+      });
+    });
+  }
+
+  /** Cancels everything in flight and refuses what comes later, with the same cause. */
+  end(cause: EndCause): void {
+    this.#ended ??= cause;
+    for (const flight of this.#inFlight) flight.end(cause);
+  }
+
+  #fly(options: TransferOptions): Flight {
+    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const flight = new Flight(options.signal);
+    if (timeoutMs > 0) flight.timer = this.#clock.startTimer(timeoutMs, () => flight.end("timedOut"));
+    this.#inFlight.add(flight);
+    return flight;
+  }
+
+  #land(flight: Flight): void {
+    flight.land();
+    this.#inFlight.delete(flight);
+  }
+}
+
+class Flight {
+  timer: Timer | undefined;
+  cancel: () => void = () => {};
+  /** Who asked first. */
+  cause: EndCause | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = (): void => this.end("cancelled");
+
+  constructor(signal: AbortSignal | undefined) {
+    this.#signal = signal;
+    signal?.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  end(cause: EndCause): void {
+    if (this.cause !== undefined) return;
+    this.cause = cause;
+    this.cancel();
+  }
+
+  land(): void {
+    this.timer?.cancel();
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+  }
+}
+
+/** A transfer that we cancelled says why; one that the hardware ended first keeps its own word. */
+function renamed(completion: HcCompletion, cause: EndCause): HcCompletion {
+  return completion.status === "cancelled" ? { ...completion, status: cause } : completion;
+}
+
+const ERROR_CODES: Readonly<Record<Exclude<TransferStatus, "ok">, TransferErrorCode>> = {
+  error: "USB_IO",
+  timedOut: "USB_TIMED_OUT",
+  cancelled: "USB_CANCELLED",
+  stalled: "USB_STALLED",
+  disconnected: "USB_DISCONNECTED",
+  overflow: "USB_OVERFLOW",
+};
+
+/** The error for a completion that ends the conversation. `what` names the transfer: `bulk in 81h, 512 bytes`. */
+export function transferError(status: Exclude<TransferStatus, "ok">, what: string, actualBytes: number): TransferError {
+  return new TransferError(ERROR_CODES[status], `${what}: ${status} after ${actualBytes} bytes`);
+}
