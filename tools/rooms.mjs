@@ -13,7 +13,8 @@ const USBDI = ["dev/usb/usbdi.ts", "dev/usb/errors.ts", "dev/usb/usb.ts", "dev/u
 const ROOMS = [
   { room: "bytes.ts", may: [], node: false },
   { room: "rumpuser/rumpuser.ts", may: [], node: false },
-  { room: "rumpuser/simulated", may: ["bytes.ts"], node: false },
+  { room: "rumpuser/simulated", may: ["bytes.ts", "rumpuser/rumpuser.ts"], node: false },
+  { room: "rumpuser/memory-stream", may: ["rumpuser/rumpuser.ts"], node: false },
   { room: "rumpuser/real/", may: ["bytes.ts", "rumpuser/rumpuser.ts"], node: true },
   { room: "rump/", may: ["bytes.ts", "rumpuser/rumpuser.ts"], node: false },
   {
@@ -68,7 +69,7 @@ const ROOMS = [
   { room: "pud/", may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
   {
     room: "vdev/",
-    may: ["bytes.ts", "rumpuser/rumpuser.ts", "dev/usb/usb.ts", "dev/usb/descriptors.ts", "dev/usbip/wire.ts"],
+    may: ["bytes.ts", "rumpuser/rumpuser.ts", "dev/usb/usb.ts", "dev/usb/descriptors.ts", "dev/usbip/wire.ts", "dev/usbip/reader.ts", "rumpuser/real/"],
     node: true,
   },
   {

@@ -5,7 +5,7 @@ import type { ByteStream } from "../../src/rumpuser/rumpuser.js";
 export interface StreamRig {
   readonly ends: readonly [ByteStream, ByteStream];
   /** Lets what is on its way arrive until the promise settles. */
-  until<T>(promise: Promise<T>): Promise<T>;
+  readonly until: <T>(promise: Promise<T>) => Promise<T>;
   dispose(): Promise<void>;
 }
 

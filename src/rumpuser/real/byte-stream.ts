@@ -35,7 +35,8 @@ interface Reader {
 
 /** `onread` is documented for the options of `net.Socket`; the types know it for `connect` only. */
 function openSocket(source: { readonly fd: number } | { readonly handle: object }, onread: Reader): net.Socket {
-  return new net.Socket({ ...source, onread } as net.SocketConstructorOpts);
+  const options: object = { ...source, onread };
+  return new net.Socket(options);
 }
 
 /**
