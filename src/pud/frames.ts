@@ -1,0 +1,168 @@
+/**
+ * pud frames: what travels between the host process and a rump process.
+ *
+ * A frame is a header of 32 bytes, little-endian, and a payload whose bounds depend on the kind. Requests go to the rump
+ * process and have an id; each gets exactly one REPLY with that id, in any order. Everything else is an announcement.
+ * There are no pointers, no host structures and no lengths that depend on the machine.
+ *
+ * | field        | bytes | meaning                                                                             |
+ * | magic        | 2     | 5055h ("UP" on the wire)                                                            |
+ * | version      | 1     | of this protocol; frames of another version are refused                             |
+ * | kind         | 1     | KINDS                                                                               |
+ * | node         | 2     | which device node; numbers are given by the rump process, 0 = none                  |
+ * | status       | 1     | REPLY, SHUTDOWN_DONE: 0 or a number of STATUS_NUMBERS                               |
+ * | flags        | 1     | WRITE, WRITE_ZEROES: FLAG_FUA                                                       |
+ * | requestId    | 4     | requests, their REPLY, CANCEL (of the request meant), PING and PONG                 |
+ * | payloadBytes | 4     | bytes that follow                                                                   |
+ * | offset       | 8     | READ, WRITE, TRIM, WRITE_ZEROES: first block, from 0                                |
+ * | count        | 8     | READ, WRITE, TRIM, WRITE_ZEROES: blocks                                             |
+ */
+import { type Field, record, u8, u16le, u32le } from "../bytes.js";
+import { DeviceError, type DeviceErrorCode, type DeviceKind } from "../rump/devsw.js";
+
+export const PUD_MAGIC = 0x5055;
+export const PUD_VERSION = 1;
+
+/** No payload is longer, whatever its kind. Also the upper bound of `maxTransferBytes` of a published disk. */
+export const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024;
+/** Text that explains a failed request. */
+export const MAX_REASON_BYTES = 512;
+/** Text of a log line or an error. */
+export const MAX_MESSAGE_BYTES = 1024;
+
+/** Unanswered requests that the host keeps on one node at most, and the payload bytes (either way) they stand for. */
+export const MAX_NODE_REQUESTS = 128;
+export const MAX_NODE_BYTES = 32 * 1024 * 1024;
+/** Nodes that one rump process may have. */
+export const MAX_NODES = 64;
+
+export const FLAG_FUA = 0x01;
+
+/**
+ * 64 bits on the wire, a number here. Above 2^53 it is no longer exact, so whoever reads one checks it with
+ * `Number.isSafeInteger` before using it.
+ */
+export const u53le: Field<number> = {
+  bytes: 8,
+  read: (v, at) => v.getUint32(at, true) + v.getUint32(at + 4, true) * 0x1_0000_0000,
+  write: (v, at, n) => {
+    v.setUint32(at, n % 0x1_0000_0000, true);
+    v.setUint32(at + 4, Math.floor(n / 0x1_0000_0000), true);
+  },
+};
+
+export const frameHeader = record("pud frame header", "pud frames", {
+  magic: u16le,
+  version: u8,
+  kind: u8,
+  node: u16le,
+  status: u8,
+  flags: u8,
+  requestId: u32le,
+  payloadBytes: u32le,
+  offset: u53le,
+  count: u53le,
+});
+export type FrameHeader = ReturnType<typeof frameHeader.decode>;
+export const HEADER_BYTES = frameHeader.size;
+
+/** The two ends of a channel. */
+export type Side = "host" | "rump";
+
+export interface Kind {
+  readonly name: string;
+  readonly number: number;
+  /** The side that sends it. */
+  readonly from: Side;
+  readonly minPayloadBytes: number;
+  readonly maxPayloadBytes: number;
+}
+
+function kind(name: string, number: number, from: Side, minPayloadBytes: number, maxPayloadBytes: number): Kind {
+  return { name, number, from, minPayloadBytes, maxPayloadBytes };
+}
+
+/** Sizes of the fixed parts of payloads; payloads.ts lays them out and a test holds the two together. */
+export const HELLO_BYTES = 8;
+export const DEVICE_BYTES = 432;
+export const NODE_BYTES = 104;
+export const LOG_BYTES = 40;
+export const ERROR_BYTES = 32;
+
+/**
+ * Every kind of frame.
+ *
+ * HELLO comes first. DEVICE: a driver has attached. NODE and NODE_GONE: a device node comes and goes; when NODE_GONE is
+ * sent every request of that node has been answered, and those that cross it on the wire are answered ENODEV. READY:
+ * exploring is done and nothing more will attach for now. CANCEL is not answered itself: the request it names is.
+ * SHUTDOWN: answer what is in progress, flush, detach, say SHUTDOWN_DONE and end the stream. PING is answered with PONG.
+ */
+export const KINDS = {
+  hello: kind("HELLO", 0x01, "rump", HELLO_BYTES, HELLO_BYTES),
+  device: kind("DEVICE", 0x02, "rump", DEVICE_BYTES, DEVICE_BYTES),
+  node: kind("NODE", 0x03, "rump", NODE_BYTES, NODE_BYTES),
+  nodeGone: kind("NODE_GONE", 0x04, "rump", 0, MAX_REASON_BYTES),
+  log: kind("LOG", 0x05, "rump", LOG_BYTES, LOG_BYTES + MAX_MESSAGE_BYTES),
+  error: kind("ERROR", 0x06, "rump", ERROR_BYTES, ERROR_BYTES + MAX_MESSAGE_BYTES),
+  ready: kind("READY", 0x07, "rump", 0, 0),
+  reply: kind("REPLY", 0x08, "rump", 0, MAX_PAYLOAD_BYTES),
+  shutdownDone: kind("SHUTDOWN_DONE", 0x09, "rump", 0, MAX_REASON_BYTES),
+  pong: kind("PONG", 0x0a, "rump", 0, 0),
+  read: kind("READ", 0x41, "host", 0, 0),
+  write: kind("WRITE", 0x42, "host", 1, MAX_PAYLOAD_BYTES),
+  flush: kind("FLUSH", 0x43, "host", 0, 0),
+  trim: kind("TRIM", 0x44, "host", 0, 0),
+  writeZeroes: kind("WRITE_ZEROES", 0x45, "host", 0, 0),
+  cancel: kind("CANCEL", 0x46, "host", 0, 0),
+  shutdown: kind("SHUTDOWN", 0x47, "host", 0, 0),
+  ping: kind("PING", 0x48, "host", 0, 0),
+} as const satisfies Record<string, Kind>;
+
+/** Kinds by their number on the wire. */
+export const KIND_BY_NUMBER: ReadonlyMap<number, Kind> = new Map(Object.values(KINDS).map((k) => [k.number, k]));
+
+/** `status` on the wire: the numbers of Linux's errno(3), which a reader of a dump knows. 0 = done. */
+export const STATUS_NUMBERS = {
+  EIO: 5,
+  ENOMEM: 12,
+  EBUSY: 16,
+  ENODEV: 19,
+  EINVAL: 22,
+  ENOSPC: 28,
+  EROFS: 30,
+  EOPNOTSUPP: 95,
+  ETIMEDOUT: 110,
+  ESTALE: 116,
+  ENOMEDIUM: 123,
+  ECANCELED: 125,
+} as const satisfies Record<DeviceErrorCode, number>;
+
+export const STATUS_OK = 0;
+
+const STATUS_CODES: ReadonlyMap<number, DeviceErrorCode> = new Map(
+  Object.entries(STATUS_NUMBERS).map(([code, number]) => [number, code as DeviceErrorCode]),
+);
+
+/** The code of a status other than 0; undefined for a number that is in no table. */
+export function deviceErrorCodeOf(status: number): DeviceErrorCode | undefined {
+  return STATUS_CODES.get(status);
+}
+
+/** The status that tells of this failure. What is no DeviceError has no number of its own: EIO. */
+export function statusOf(error: unknown): number {
+  return error instanceof DeviceError ? STATUS_NUMBERS[error.code] : STATUS_NUMBERS.EIO;
+}
+
+/** Device kinds as numbers, for NODE. */
+export const DEVICE_KIND_NUMBERS = {
+  disk: 1,
+  tty: 2,
+  input: 3,
+  net: 4,
+  printer: 5,
+  hci: 6,
+  audio: 7,
+  midi: 8,
+  video: 9,
+  char: 10,
+} as const satisfies Record<DeviceKind, number>;
