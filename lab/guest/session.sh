@@ -1,0 +1,45 @@
+#!/bin/bash
+# What both kinds of guest do once they have a writable root with /dev, /proc and /sys: the rest of the mounts, a user
+# without rights, then every script of the run, and power off.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+set -a
+. "$LAB_RUN/session.env"
+LAB_ROOT=/opt/rumpusb
+LAB_TMP=/run/lab
+LAB_USER=lab
+LAB_UID=4242
+set +a
+cd /
+
+mkdir -p /dev/pts /dev/shm "$LAB_ROOT"
+mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts
+mount -t tmpfs shm /dev/shm
+mount -t tmpfs -o mode=755 run /run
+mount -t securityfs none /sys/kernel/security 2>/dev/null
+ip link set lo up
+
+# A path that the user can walk, wherever the checkout lies.
+mount --bind "$LAB_CHECKOUT" "$LAB_ROOT"
+echo "$LAB_USER:x:$LAB_UID:$LAB_UID::/run/home:/bin/bash" >>/etc/passwd
+echo "$LAB_USER:x:$LAB_UID:" >>/etc/group
+mkdir -p "$LAB_TMP"
+install -d -o "$LAB_UID" -g "$LAB_UID" -m 0700 /run/home "/run/user/$LAB_UID"
+
+. "$LAB_ROOT/lab/guest/lib.sh"
+open_channel || { echo "lab: no channel to the host"; echo o >/proc/sysrq-trigger; sleep 10; }
+module configfs libcomposite usb_f_mass_storage dummy_hcd
+mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
+
+while IFS= read -r script; do
+  # A script inside the checkout is taken by its path there, so that it finds its neighbours.
+  echo "lab: $script"
+  report "LAB-SCRIPT $(basename "$script")"
+  bash -c '. "$1/lab/guest/lib.sh"; . "$2"' "$script" "$LAB_ROOT" "$script" </dev/null
+  status=$?
+  [ "$status" = 0 ] || report "FAIL $(basename "$script"): the script ended with status $status"
+  clean_up
+done <<<"$LAB_SCRIPTS"
+report "LAB-END"
+sync
+echo o >/proc/sysrq-trigger
+sleep 10
