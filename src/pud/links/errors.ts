@@ -1,0 +1,31 @@
+/**
+ * Why a link could not be set up on the host.
+ *
+ * | code             | means                                              | who acts                          |
+ * | LINK_USAGE       | the text or the address cannot be                  | the user: another one             |
+ * | LINK_IN_USE      | somebody else has the path, the port or the device | the user: another one, or stop it |
+ * | LINK_PERMISSION  | this user may not                                  | the user                          |
+ * | LINK_UNAVAILABLE | a program or kernel part is not there              | the user: install, load           |
+ * | LINK_FAILED      | anything else; `cause` has it                      | nobody                            |
+ */
+export type LinkSetupErrorCode = "LINK_USAGE" | "LINK_IN_USE" | "LINK_PERMISSION" | "LINK_UNAVAILABLE" | "LINK_FAILED";
+
+export class LinkSetupError extends Error {
+  readonly code: LinkSetupErrorCode;
+
+  constructor(code: LinkSetupErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "LinkSetupError";
+    this.code = code;
+  }
+}
+
+/** Node's errno name of a failed system call (`ENOENT`), undefined for any other error. */
+export function systemErrorCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !("code" in error)) return undefined;
+  return typeof error.code === "string" ? error.code : undefined;
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,132 @@
+/** Where an NBD server listens: a Unix socket only its owner can open, or TCP on this machine alone. */
+import { chmod, lstat, mkdir, unlink } from "node:fs/promises";
+import { connect, isIPv4 } from "node:net";
+import type { Server } from "node:net";
+import { dirname } from "node:path";
+import { LinkSetupError, messageOf, systemErrorCode } from "../errors.js";
+import type { LinkSetupErrorCode } from "../errors.js";
+
+export type NbdAddress = { readonly unix: string } | { readonly host: string; readonly port: number };
+
+/** sun_path is 108 bytes with the final 0 (unix(7)). */
+export const MAX_SOCKET_PATH_BYTES = 107;
+
+const PRIVATE_FILE = 0o600;
+const PRIVATE_FOLDER = 0o700;
+
+/** Makes the server listen. @throws LinkSetupError */
+export async function listen(server: Server, address: NbdAddress): Promise<void> {
+  if ("unix" in address) await listenUnix(server, address.unix);
+  else await listenLoopback(server, address.host, address.port);
+}
+
+/**
+ * Checks an address without touching anything.
+ * @throws LinkSetupError LINK_USAGE
+ */
+export function checkAddress(address: NbdAddress): void {
+  if ("unix" in address) {
+    const bytes = Buffer.byteLength(address.unix);
+    if (bytes === 0 || address.unix.includes("\0"))
+      throw new LinkSetupError("LINK_USAGE", "socket path: empty or with a 0 byte");
+    if (bytes > MAX_SOCKET_PATH_BYTES)
+      throw new LinkSetupError(
+        "LINK_USAGE",
+        `socket path of ${bytes} bytes, at most ${MAX_SOCKET_PATH_BYTES} (unix(7)): ${address.unix}`,
+      );
+    return;
+  }
+  const { host, port } = address;
+  if (!isLoopback(host))
+    throw new LinkSetupError(
+      "LINK_USAGE",
+      `host ${host}: only loopback (127.0.0.0/8, ::1, localhost), for NBD has no login here`,
+    );
+  if (!Number.isInteger(port) || port < 0 || port > 65535)
+    throw new LinkSetupError("LINK_USAGE", `port ${port}: 0 to 65535`);
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));
+}
+
+async function listenUnix(server: Server, path: string): Promise<void> {
+  const failed = setupFailure(path);
+  await mkdir(dirname(path), { recursive: true, mode: PRIVATE_FOLDER }).catch(failed);
+  await removeStale(path);
+  const listening = untilListening(server);
+  // The file must not be open to others even between bind and chmod; bind happens inside listen().
+  const umask = process.umask(0o777 & ~PRIVATE_FILE);
+  server.listen(path);
+  process.umask(umask);
+  await listening.catch(failed);
+  await chmod(path, PRIVATE_FILE).catch(failed);
+}
+
+async function listenLoopback(server: Server, host: string, port: number): Promise<void> {
+  const listening = untilListening(server);
+  server.listen(port, host);
+  await listening.catch(setupFailure(`${host} port ${port}`));
+}
+
+function untilListening(server: Server): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.once("listening", () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+/**
+ * Removes a socket file that nobody listens on any more, as a crash leaves it.
+ * @throws LinkSetupError  LINK_IN_USE when somebody answers there, or when it is no socket.
+ */
+async function removeStale(path: string): Promise<void> {
+  const failed = setupFailure(path);
+  const found = await lstat(path).catch((error: unknown) => {
+    if (systemErrorCode(error) === "ENOENT") return undefined;
+    return failed(error);
+  });
+  if (found === undefined) return;
+  if (!found.isSocket()) throw new LinkSetupError("LINK_IN_USE", `${path} exists and is no socket`);
+  if (await answers(path)) throw new LinkSetupError("LINK_IN_USE", `${path} is in use: somebody listens there`);
+  await unlink(path).catch(failed);
+}
+
+/** Whether somebody listens on a socket file; ECONNREFUSED is the kernel's word for nobody (connect(2)). */
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const probe = connect(path);
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", (error) => {
+      if (systemErrorCode(error) === "ECONNREFUSED") resolve(false);
+      else
+        reject(
+          new LinkSetupError("LINK_IN_USE", `${path} exists and cannot be asked: ${error.message}`, { cause: error }),
+        );
+    });
+  });
+}
+
+const CODE_OF: Readonly<Record<string, LinkSetupErrorCode>> = {
+  EADDRINUSE: "LINK_IN_USE",
+  EACCES: "LINK_PERMISSION",
+  EPERM: "LINK_PERMISSION",
+  EROFS: "LINK_PERMISSION",
+  ENOTDIR: "LINK_USAGE",
+  EEXIST: "LINK_USAGE",
+  EADDRNOTAVAIL: "LINK_UNAVAILABLE",
+};
+
+/** Turns what a system call threw into a LinkSetupError that names `where`. */
+function setupFailure(where: string): (error: unknown) => never {
+  return (error) => {
+    const code = CODE_OF[systemErrorCode(error) ?? ""] ?? "LINK_FAILED";
+    throw new LinkSetupError(code, `cannot listen on ${where}: ${messageOf(error)}`, { cause: error });
+  };
+}

@@ -1,0 +1,115 @@
+/** A disk under a name, and what NBD says of it. */
+import type { Disk } from "../../../rump/devsw.js";
+import { MAX_STRING_BYTES, TRANSMISSION_FLAG } from "./protocol.js";
+
+/** The most bytes of one READ or WRITE ("Block size constraints": servers should take at least 32 MiB). */
+export const MAX_REQUEST_BYTES = 32 * 1024 * 1024;
+const PREFERRED_BYTES = 4096;
+
+/** What a client that asks for no block size assumes ("Block size constraints"). */
+export const DEFAULT_MINIMUM_BYTES = 512;
+
+export interface ExportOptions {
+  /** One line for people, at most 4096 bytes. */
+  readonly description: string;
+  /** Refuses writes even where the disk takes them. */
+  readonly readOnly: boolean;
+}
+
+export interface NbdExport {
+  readonly name: string;
+  readonly description: string;
+  readonly disk: Disk;
+  readonly readOnly: boolean;
+  readonly exportBytes: number;
+  readonly minimumBytes: number;
+  readonly preferredBytes: number;
+  readonly maximumBytes: number;
+  /** The most bytes handed to the disk at once: whole blocks within its `maxTransferBytes`. */
+  readonly partBytes: number;
+}
+
+/**
+ * @throws RangeError for a name or a description longer than a protocol string, and for a disk whose numbers cannot be.
+ */
+export function makeExport(name: string, disk: Disk, options: ExportOptions): NbdExport {
+  for (const [what, text] of Object.entries({ name, description: options.description })) {
+    const bytes = Buffer.byteLength(text);
+    if (bytes > MAX_STRING_BYTES || text.includes("\0"))
+      throw new RangeError(
+        `export ${what}: ${bytes} bytes; at most ${MAX_STRING_BYTES}, none of them 0 (NBD Conventions)`,
+      );
+  }
+  const { blockBytes, blockCount, maxTransferBytes } = disk.info;
+  if (blockBytes < 512 || blockBytes > 65536 || (blockBytes & (blockBytes - 1)) !== 0)
+    throw new RangeError(`export ${name}: blocks of ${blockBytes} bytes; a power of two from 512 to 65536 is needed`);
+  if (!Number.isSafeInteger(blockBytes * blockCount))
+    throw new RangeError(`export ${name}: ${blockCount} blocks of ${blockBytes} bytes are 2^53 bytes or more`);
+  const partBytes = Math.min(MAX_REQUEST_BYTES, Math.floor(maxTransferBytes / blockBytes) * blockBytes);
+  if (!(partBytes >= blockBytes))
+    throw new RangeError(`export ${name}: a transfer of ${maxTransferBytes} bytes holds no block of ${blockBytes}`);
+  return {
+    name,
+    description: options.description,
+    disk,
+    readOnly: options.readOnly || disk.info.readOnly,
+    exportBytes: blockBytes * blockCount,
+    minimumBytes: blockBytes,
+    preferredBytes: Math.max(PREFERRED_BYTES, blockBytes),
+    maximumBytes: MAX_REQUEST_BYTES,
+    partBytes,
+  };
+}
+
+/**
+ * "Transmission flags". FLUSH and FUA are always offered: whether there is a cache to flush is the disk's business.
+ * Several connections see one cache because all of them use the same Disk.
+ */
+export function transmissionFlags(exported: NbdExport, structuredReplies: boolean): number {
+  const { canTrim, canWriteZeroes } = exported.disk.info;
+  const writable = !exported.readOnly;
+  return (
+    TRANSMISSION_FLAG.HAS_FLAGS |
+    TRANSMISSION_FLAG.SEND_FLUSH |
+    TRANSMISSION_FLAG.SEND_FUA |
+    TRANSMISSION_FLAG.CAN_MULTI_CONN |
+    (exported.readOnly ? TRANSMISSION_FLAG.READ_ONLY : 0) |
+    (writable && canTrim ? TRANSMISSION_FLAG.SEND_TRIM : 0) |
+    (writable && canWriteZeroes ? TRANSMISSION_FLAG.SEND_WRITE_ZEROES | TRANSMISSION_FLAG.SEND_FAST_ZERO : 0) |
+    (structuredReplies ? TRANSMISSION_FLAG.SEND_DF : 0)
+  );
+}
+
+/** The exports of one server, in the order they were added. */
+export class ExportTable {
+  readonly #exports = new Map<string, NbdExport>();
+
+  /** @throws RangeError when the name is taken. */
+  add(exported: NbdExport): void {
+    if (this.#exports.has(exported.name)) throw new RangeError(`export "${exported.name}" exists already`);
+    this.#exports.set(exported.name, exported);
+  }
+
+  /** @returns what was removed, if anything. */
+  remove(name: string): NbdExport | undefined {
+    const exported = this.#exports.get(name);
+    this.#exports.delete(name);
+    return exported;
+  }
+
+  names(): string[] {
+    return [...this.#exports.keys()];
+  }
+
+  values(): IterableIterator<NbdExport> {
+    return this.#exports.values();
+  }
+
+  /** The empty name is the default export: the only one there is, if there is just one. */
+  find(name: string): NbdExport | undefined {
+    const exact = this.#exports.get(name);
+    if (exact !== undefined || name !== "" || this.#exports.size !== 1) return exact;
+    const [only] = this.#exports.values();
+    return only;
+  }
+}

@@ -1,0 +1,77 @@
+/** Bytes that arrive in pieces: a fixed number of them in one buffer, or the payload of a write in its parts. */
+
+/** Collects a structure of `size` bytes over any number of chunks. */
+export class Gatherer {
+  readonly #bytes: Uint8Array;
+  #have = 0;
+
+  constructor(size: number) {
+    this.#bytes = new Uint8Array(size);
+  }
+
+  get empty(): boolean {
+    return this.#have === 0;
+  }
+
+  get complete(): boolean {
+    return this.#have === this.#bytes.length;
+  }
+
+  /** @returns how many bytes of the chunk it took. */
+  fill(chunk: Uint8Array, at: number): number {
+    const taken = Math.min(this.#bytes.length - this.#have, chunk.length - at);
+    this.#bytes.set(chunk.subarray(at, at + taken), this.#have);
+    this.#have += taken;
+    return taken;
+  }
+
+  /** The gathered bytes, lent until the next `fill`; starts over. */
+  take(): Uint8Array {
+    this.#have = 0;
+    return this.#bytes;
+  }
+}
+
+/**
+ * The payload of one write: exactly one buffer for each part that will go to the disk, allocated when its first byte
+ * has arrived, so a length alone costs nothing.
+ */
+export class PayloadCollector {
+  readonly parts: Uint8Array[] = [];
+  readonly #partBytes: number;
+  #missingBytes: number;
+  #filled = 0;
+
+  constructor(lengthBytes: number, partBytes: number) {
+    this.#missingBytes = lengthBytes;
+    this.#partBytes = partBytes;
+  }
+
+  get missingBytes(): number {
+    return this.#missingBytes;
+  }
+
+  /** @returns how many bytes of the chunk it took. */
+  fill(chunk: Uint8Array, at: number): number {
+    const from = at;
+    while (at < chunk.length && this.#missingBytes > 0) {
+      const part = this.#currentPart();
+      const take = Math.min(part.length - this.#filled, chunk.length - at);
+      part.set(chunk.subarray(at, at + take), this.#filled);
+      this.#filled += take;
+      this.#missingBytes -= take;
+      at += take;
+    }
+    return at - from;
+  }
+
+  #currentPart(): Uint8Array {
+    const last = this.parts.at(-1);
+    if (last !== undefined && this.#filled < last.length) return last;
+    // Every byte is written before the part is complete, and only then does anyone see it: no need to clear it.
+    const part = Buffer.allocUnsafeSlow(Math.min(this.#partBytes, this.#missingBytes));
+    this.parts.push(part);
+    this.#filled = 0;
+    return part;
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * One checked request as calls of the Disk.
+ *
+ * A request larger than the device takes at once is cut into parts; several parts run at the same time, the request ends
+ * when all that were started have ended.
+ */
+import { DeviceError } from "../../../rump/devsw.js";
+import type { WriteOptions } from "../../../rump/devsw.js";
+import type { NbdExport } from "./export.js";
+import { COMMAND, COMMAND_FLAG } from "./protocol.js";
+import type { RequestHeader } from "./protocol.js";
+
+/** Enough to keep a driver's queue filled; more would only let one request stand before all others. */
+const MAX_PARTS_IN_FLIGHT = 4;
+
+const NO_DATA: readonly Uint8Array[] = [];
+
+/**
+ * @param payload  of a write, cut at `partBytes`; lent until the promise settles.
+ * @returns        what was read, in order; nothing for other commands.
+ * @throws DeviceError  of the first part that failed.
+ */
+export async function perform(
+  exported: NbdExport,
+  { type, flags, offset, lengthBytes }: RequestHeader,
+  payload: readonly Uint8Array[],
+): Promise<readonly Uint8Array[]> {
+  const { disk, minimumBytes } = exported;
+  const firstBlock = offset / minimumBytes;
+  const blockCount = lengthBytes / minimumBytes;
+  const options: WriteOptions = { forceUnitAccess: (flags & COMMAND_FLAG.FUA) !== 0 };
+  switch (type) {
+    case COMMAND.READ:
+      return readParts(exported, firstBlock, blockCount);
+    case COMMAND.WRITE:
+      await writeParts(exported, firstBlock, payload, options);
+      return NO_DATA;
+    case COMMAND.FLUSH:
+      await disk.flush();
+      return NO_DATA;
+    case COMMAND.TRIM:
+      await disk.trim(firstBlock, blockCount);
+      // "Command flags": with FUA not even a trim is answered before it is persistent.
+      if (options.forceUnitAccess === true) await disk.flush();
+      return NO_DATA;
+    case COMMAND.WRITE_ZEROES:
+      await disk.writeZeroes(firstBlock, blockCount, options);
+      return NO_DATA;
+    default:
+      throw new DeviceError("EINVAL", `command ${type} is unknown here`);
+  }
+}
+
+async function readParts(exported: NbdExport, firstBlock: number, blockCount: number): Promise<readonly Uint8Array[]> {
+  const { minimumBytes, partBytes } = exported;
+  const partBlocks = partBytes / minimumBytes;
+  if (blockCount <= partBlocks) return [await readExactly(exported, firstBlock, blockCount)];
+  return inParallel(Math.ceil(blockCount / partBlocks), (index) => {
+    const skipped = index * partBlocks;
+    return readExactly(exported, firstBlock + skipped, Math.min(partBlocks, blockCount - skipped));
+  });
+}
+
+/** One byte more or less than promised and the client would take data for headers for ever after. */
+async function readExactly(
+  { disk, minimumBytes }: NbdExport,
+  firstBlock: number,
+  blockCount: number,
+): Promise<Uint8Array> {
+  const data = await disk.read(firstBlock, blockCount);
+  if (data.length !== blockCount * minimumBytes)
+    throw new DeviceError("EIO", `read of ${blockCount} blocks at ${firstBlock} gave ${data.length} bytes`);
+  return data;
+}
+
+async function writeParts(
+  { disk, minimumBytes, partBytes }: NbdExport,
+  firstBlock: number,
+  payload: readonly Uint8Array[],
+  options: WriteOptions,
+): Promise<void> {
+  const [only] = payload;
+  if (payload.length === 1 && only !== undefined) return disk.write(firstBlock, only, options);
+  const partBlocks = partBytes / minimumBytes;
+  await inParallel(payload.length, async (index) => {
+    const part = payload[index];
+    if (part !== undefined) await disk.write(firstBlock + index * partBlocks, part, options);
+  });
+}
+
+/**
+ * Runs `run(0 … count-1)`, a few at once. Starts no more after a failure; settles when all started ones have.
+ * @returns the results in order.
+ */
+async function inParallel<T>(count: number, run: (index: number) => Promise<T>): Promise<T[]> {
+  const results: T[] = [];
+  const failures: unknown[] = [];
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < count && failures.length === 0) {
+      const index = next++;
+      try {
+        results[index] = await run(index);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(MAX_PARTS_IN_FLIGHT, count) }, worker));
+  if (failures.length > 0) throw failures[0];
+  return results;
+}

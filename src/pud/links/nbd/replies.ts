@@ -1,0 +1,163 @@
+/**
+ * The way out of one connection: answers of the transmission phase, gathered and sent together.
+ *
+ * Headers and short payloads are copied into one staging buffer, long payloads go out from where they are. Everything
+ * that is answered before the microtask queue runs dry leaves in one write.
+ */
+import type { Peer } from "./peer.js";
+import { NBD_ERROR, REPLY_FLAG_DONE, REPLY_TYPE, SIMPLE_REPLY_MAGIC, STRUCTURED_REPLY_MAGIC } from "./protocol.js";
+import type { NbdErrorName, RequestHeader } from "./protocol.js";
+
+const STAGING_BYTES = 256 * 1024;
+/** Copying this much costs less than one more vector in the write. */
+const COPY_BYTES = 16 * 1024;
+/** Longer error texts are cut: they are for people. */
+const MAX_MESSAGE_BYTES = 256;
+
+const SIMPLE_BYTES = 16;
+const CHUNK_BYTES = 20;
+const OFFSET_BYTES = 8;
+const ERROR_BYTES = 6;
+
+/** What an answer must repeat of its request. */
+export type Cookie = Pick<RequestHeader, "cookieHigh" | "cookieLow">;
+
+export class ReplyQueue {
+  readonly #peer: Peer;
+  readonly #onSent: (releasedBytes: number) => void;
+  #staging: Uint8Array;
+  #view: DataView;
+  #sealedTo = 0;
+  #filledTo = 0;
+  #parts: Uint8Array[] = [];
+  #releaseBytes = 0;
+  #batchesInFlight = 0;
+  #scheduled = false;
+
+  /** @param onSent  is told, when a batch has left, the sum of the `releaseBytes` of its answers. */
+  constructor(peer: Peer, onSent: (releasedBytes: number) => void) {
+    this.#peer = peer;
+    this.#onSent = onSent;
+    this.#staging = new Uint8Array(STAGING_BYTES);
+    this.#view = new DataView(this.#staging.buffer);
+  }
+
+  /** "Simple reply message" with no data: success, or an error for a client that knows no structured replies. */
+  simple(to: Cookie, error: NbdErrorName | "OK", releaseBytes: number): void {
+    const at = this.#reserve(SIMPLE_BYTES);
+    this.#view.setUint32(at, SIMPLE_REPLY_MAGIC);
+    this.#view.setUint32(at + 4, error === "OK" ? 0 : NBD_ERROR[error]);
+    this.#view.setUint32(at + 8, to.cookieHigh);
+    this.#view.setUint32(at + 12, to.cookieLow);
+    this.#done(releaseBytes);
+  }
+
+  /** "Simple reply message" that carries what was read. The parts are lent until they are sent. */
+  simpleData(to: Cookie, parts: readonly Uint8Array[], releaseBytes: number): void {
+    this.simple(to, "OK", 0);
+    for (const part of parts) this.#append(part);
+    this.#done(releaseBytes);
+  }
+
+  /** NBD_REPLY_TYPE_OFFSET_DATA as the only chunk. The parts are lent until they are sent. */
+  structuredData(
+    to: Cookie,
+    offset: number,
+    lengthBytes: number,
+    parts: readonly Uint8Array[],
+    releaseBytes: number,
+  ): void {
+    const at = this.#chunk(to, REPLY_TYPE.OFFSET_DATA, OFFSET_BYTES + lengthBytes, OFFSET_BYTES);
+    this.#view.setUint32(at, Math.floor(offset / 0x1_0000_0000));
+    this.#view.setUint32(at + 4, offset % 0x1_0000_0000);
+    for (const part of parts) this.#append(part);
+    this.#done(releaseBytes);
+  }
+
+  /** NBD_REPLY_TYPE_ERROR with a text for people. */
+  structuredError(to: Cookie, error: NbdErrorName, message: string, releaseBytes: number): void {
+    const text = utf8Prefix(message, MAX_MESSAGE_BYTES);
+    const at = this.#chunk(to, REPLY_TYPE.ERROR, ERROR_BYTES + text.length, ERROR_BYTES);
+    this.#view.setUint32(at, NBD_ERROR[error]);
+    this.#view.setUint16(at + 4, text.length);
+    this.#append(text);
+    this.#done(releaseBytes);
+  }
+
+  /** Writes a chunk header; @returns where the `fixedBytes` that come after it go. */
+  #chunk(to: Cookie, type: number, lengthBytes: number, fixedBytes: number): number {
+    const at = this.#reserve(CHUNK_BYTES + fixedBytes);
+    this.#view.setUint32(at, STRUCTURED_REPLY_MAGIC);
+    this.#view.setUint16(at + 4, REPLY_FLAG_DONE);
+    this.#view.setUint16(at + 6, type);
+    this.#view.setUint32(at + 8, to.cookieHigh);
+    this.#view.setUint32(at + 12, to.cookieLow);
+    this.#view.setUint32(at + 16, lengthBytes);
+    return at + CHUNK_BYTES;
+  }
+
+  #append(payload: Uint8Array): void {
+    if (payload.length <= COPY_BYTES) {
+      const at = this.#reserve(payload.length);
+      this.#staging.set(payload, at);
+      return;
+    }
+    this.#seal();
+    this.#parts.push(payload);
+  }
+
+  /** @returns where `bytes` bytes may be written; they are part of the batch from now on. */
+  #reserve(bytes: number): number {
+    if (this.#filledTo + bytes > STAGING_BYTES) {
+      this.#seal();
+      this.#staging = new Uint8Array(STAGING_BYTES);
+      this.#view = new DataView(this.#staging.buffer);
+      this.#sealedTo = 0;
+      this.#filledTo = 0;
+    }
+    const at = this.#filledTo;
+    this.#filledTo += bytes;
+    return at;
+  }
+
+  #seal(): void {
+    if (this.#filledTo === this.#sealedTo) return;
+    this.#parts.push(this.#staging.subarray(this.#sealedTo, this.#filledTo));
+    this.#sealedTo = this.#filledTo;
+  }
+
+  #done(releaseBytes: number): void {
+    this.#releaseBytes += releaseBytes;
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => this.#flush());
+  }
+
+  #flush(): void {
+    this.#scheduled = false;
+    this.#seal();
+    const parts = this.#parts;
+    const releaseBytes = this.#releaseBytes;
+    this.#parts = [];
+    this.#releaseBytes = 0;
+    this.#batchesInFlight += 1;
+    this.#peer.send(parts, () => this.#sent(releaseBytes));
+  }
+
+  #sent(releaseBytes: number): void {
+    this.#batchesInFlight -= 1;
+    if (this.#batchesInFlight === 0 && this.#filledTo === this.#sealedTo && this.#parts.length === 0) {
+      // Nobody looks at the staging buffer any more: start again at its beginning.
+      this.#sealedTo = 0;
+      this.#filledTo = 0;
+    }
+    this.#onSent(releaseBytes);
+  }
+}
+
+/** The text as UTF-8, cut between characters to at most `maxBytes`. */
+export function utf8Prefix(text: string, maxBytes: number): Uint8Array {
+  const target = new Uint8Array(maxBytes);
+  const { written } = new TextEncoder().encodeInto(text, target);
+  return target.subarray(0, written);
+}
