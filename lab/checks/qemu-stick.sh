@@ -1,0 +1,75 @@
+# QEMU's own flash drive on an xHCI controller, in one boot of a stock Debian kernel: another device, another controller driver and another
+# kernel than the gadget's. `--with usb-storage --with usb-bot`. The host compares: it alone has the image files.
+module xhci-pci
+wait_for 10 "QEMU's stick" device_folder stick
+CHECK_SECONDS=60
+
+as_it_should_be() { [ "$1" = "$(host digest "${@:2}")" ] || fail "digest $1 is not that of the image"; }
+digest_of() { sha256sum "$1" | cut -d ' ' -f 1; }
+
+bytes() {
+  allow stick
+  start_run main "@stick"
+  as_user nbdcopy "$(uri main sd0)" - >"$LAB_TMP/read"
+  as_it_should_be "$(digest_of "$LAB_TMP/read")" stick
+  random_file "$LAB_TMP/written" 16M
+  as_user nbdcopy --flush - "$(uri main sd0)" <"$LAB_TMP/written"
+  as_it_should_be "$(digest_of "$LAB_TMP/written")" stick
+}
+check "QEMU's stick, non-root: read and written byte for byte" bytes
+
+verify() {
+  (cd /run/home && as_user fio --name=verify --ioengine=nbd --uri="$(uri main sd0)" --rw=randwrite --bs=64k --size=4M \
+    --iodepth=4 --verify=crc32c --verify_fatal=1 --output=fio.log) || {
+    tail -n 5 /run/home/fio.log
+    fail "fio: verification failed"
+  }
+}
+! have "fio writes and verifies crc32c" fio || check "fio writes and verifies crc32c" verify
+
+unplug_in_io() {
+  as_user nbdcopy --connections=1 --requests=4 "$(uri main sd0)" - >"$LAB_TMP/read" 2>"$LAB_TMP/copy.log" &
+  wait_for 10 "data flows" test -s "$LAB_TMP/read"
+  host unplug stick
+  wait "$!" || true
+  wait_event main '.event == "detach"'
+  stop main
+}
+check "device_del in the middle of reading: an error, no hang, nothing left" unplug_in_io
+
+plug_again() {
+  start main run --json
+  wait_for 20 "runtime folder" test -d "/run/user/$LAB_UID/rumpusb"
+  host plug stick
+  allow stick
+  wait_event main '.event == "link"'
+  as_user nbdcopy "$(uri main "$(field main '.event == "node"' node)")" - >"$LAB_TMP/read"
+  as_it_should_be "$(digest_of "$LAB_TMP/read")" stick
+  stop main
+}
+check "device_add while it runs: attached, with no udevd" plug_again
+
+units() {
+  allow bot
+  start_run main "@bot"
+  wait_event main '.event == "link"' 2
+  local lun
+  for lun in 0 1; do
+    as_user nbdcopy "$(uri main "sd$lun")" - >"$LAB_TMP/read"
+    as_it_should_be "$(digest_of "$LAB_TMP/read")" bot "$lun"
+  done
+  stop main
+}
+check "QEMU's usb-bot: two units are two nodes" units
+
+taken() {
+  module usb-storage sd_mod
+  leave_alone_by_kernel 1
+  wait_for 10 "usb-storage" kernel_driver_is stick usb-storage
+  start_run main --take "@stick"
+  as_user nbdcopy "$(uri main sd0)" - >"$LAB_TMP/read"
+  as_it_should_be "$(digest_of "$LAB_TMP/read")" stick
+  kill -KILL "$(host_pid main)" "$(rump_pid main)"
+  wait_for 15 "usb-storage drives it again" kernel_driver_is stick usb-storage
+}
+check "--take from usb-storage; given back after kill -9 of both" taken

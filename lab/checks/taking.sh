@@ -1,0 +1,68 @@
+# A device that the kernel's usb-storage drives: left alone unless --take says so, and always given back.
+stick taken kernel=1
+allow taken
+device=$(bus_path taken)
+wait_for 5 "usb-storage" kernel_driver_is taken usb-storage
+
+# given_back: usb-storage drives it again, and its disk is the image.
+given_back() {
+  wait_for 15 "usb-storage drives it again" kernel_driver_is taken usb-storage
+  wait_for 10 "disk of usb-storage" kernel_disk taken
+  wait_for 5 "medium" same_bytes "$(image taken)" "$(kernel_disk taken)"
+  same_bytes "$(kernel_disk taken)" "$(image taken)"
+}
+
+left_alone() {
+  start polite run --json "$device"
+  wait_end polite 1
+  events polite '.event == "error"' | grep -q 'usb-storage.*--take' || fail "no message: $(cat "$LAB_TMP"/run.polite.*)"
+  kernel_driver_is taken usb-storage
+  nothing_left
+}
+check "without --take it is left alone, and the message says so" left_alone
+
+take() {
+  start_run owner --take "$device"
+  kernel_driver_is taken "" || kernel_driver_is taken usbfs || fail "driver: $(kernel_driver taken)"
+  as_user nbdcopy "$(uri owner sd0)" - >"$LAB_TMP/read"
+  same_bytes "$LAB_TMP/read" "$(image taken)"
+  stop owner
+  given_back
+}
+check "--take detaches the kernel driver; it is given back at the end" take
+
+rump_killed() {
+  start_run victim --take "$device"
+  kill -KILL "$(rump_pid victim)"
+  wait_event victim '.event == "detach" or .event == "error"'
+  kill -TERM "$(host_pid victim)" 2>/dev/null || true
+  wait_for 15 "end of the host process" test -s "$LAB_TMP/run.victim.status"
+  given_back
+  nothing_left
+}
+check "given back after kill -9 of the driver's process" rump_killed
+
+host_killed() {
+  start_run victim --take "$device"
+  kill -KILL "$(host_pid victim)"
+  given_back
+  wait_for 15 "end of the driver's process" refused user_processes
+}
+check "given back after kill -9 of the host process; the driver's process ends" host_killed
+
+both_killed() {
+  start_run victim --take "$device"
+  kill -KILL "$(host_pid victim)" "$(rump_pid victim)"
+  given_back
+  wait_for 15 "end of the user's processes" refused user_processes
+}
+check "given back after kill -9 of both" both_killed
+
+after_a_crash() {
+  start_run owner --take "$device"
+  as_user nbdcopy "$(uri owner sd0)" - >"$LAB_TMP/read"
+  same_bytes "$LAB_TMP/read" "$(image taken)"
+  stop owner
+  given_back
+}
+check "a stale socket and lock do not stand in the way of the next run" after_a_crash
