@@ -1,0 +1,261 @@
+/**
+ * URBs over a USB/IP connection, seen from the client: submit, unlink, and what the server answers.
+ *
+ * Spec: usbip_protocol, USBIP_CMD_SUBMIT to USBIP_RET_UNLINK. The server is not trusted: an answer nobody waits for, a
+ * length beyond what was asked, an unknown command end the connection; every URB in flight then ends as "disconnected".
+ */
+import type { ByteStream, Clock, Timer } from "../../rumpuser/rumpuser.js";
+import type { HcCompletion, HcTransfer } from "../usb/usbdivar.js";
+import { type PayloadTarget, RecordReader } from "./reader.js";
+import { AT, COMMAND, DIRECTION, ERRNO, HeaderSlab, statusOfErrno, TRANSFER_FLAG, URB_HEADER_BYTES } from "./wire.js";
+
+/** An unlink that is not answered in this time ends the connection: a cancelled transfer must come to an end. */
+const UNLINK_TIMEOUT_MS = 5000;
+
+/**
+ * RET_UNLINK with status 0 says that the URB had completed before. Its RET_SUBMIT comes first, or right behind; Linux's
+ * stub sends none at all when the URB completes while it is being unlinked. So much time it gets.
+ */
+const LATE_SUBMIT_MS = 1000;
+
+/**
+ * Linux refuses interrupt URBs without an interval. It is in frames or microframes; eight is 1 ms at high speed, and the
+ * usual interval of slow devices.
+ */
+const INTERRUPT_INTERVAL = 8;
+
+/** A transfer as the wire wants it: the direction decided, the data no longer than what moves. */
+export interface WireTransfer {
+  readonly transfer: HcTransfer;
+  readonly isIn: boolean;
+  /** OUT: what is sent. IN: the memory to fill. */
+  readonly data: Uint8Array;
+}
+
+export interface UrbConnectionOptions {
+  readonly clock: Clock;
+  /** From the import. */
+  readonly devid: number;
+  /** Called once, after the URBs in flight were ended: the connection is gone, by the peer or by `end`. */
+  readonly onDown: (reason: string) => void;
+}
+
+interface PendingUrb extends WireTransfer {
+  readonly seqnum: number;
+  readonly done: (completion: HcCompletion) => void;
+  unlinking: boolean;
+}
+
+interface PendingUnlink {
+  readonly urb: PendingUrb;
+  readonly deadlineMs: number;
+}
+
+export class UrbConnection {
+  readonly #stream: ByteStream;
+  readonly #clock: Clock;
+  readonly #devid: number;
+  readonly #onDown: (reason: string) => void;
+  readonly #reader: RecordReader;
+  readonly #slab = new HeaderSlab();
+  readonly #pending = new Map<number, PendingUrb>();
+  /** By the seqnum of the CMD_UNLINK, oldest first. */
+  readonly #unlinks = new Map<number, PendingUnlink>();
+  #unlinkTimer: Timer | undefined;
+  /** The URB whose payload is arriving, and how it ended. */
+  #receiving: { readonly urb: PendingUrb; readonly completion: HcCompletion } | undefined;
+  #lastSeqnum = 0;
+  #out: Uint8Array[] = [];
+  #corks = 0;
+  #down = false;
+
+  /** Takes over the stream's listeners. */
+  constructor(stream: ByteStream, options: UrbConnectionOptions) {
+    this.#stream = stream;
+    this.#clock = options.clock;
+    this.#devid = options.devid;
+    this.#onDown = options.onDown;
+    this.#reader = new RecordReader(URB_HEADER_BYTES, URB_HEADER_BYTES, {
+      onHeader: (view) => this.#takeHeader(view),
+      onPayload: () => this.#takePayload(),
+    });
+    stream.onClose((reason) => this.end(reason));
+    stream.onData((chunk) => this.batch(() => this.#reader.push(chunk)));
+  }
+
+  /**
+   * Sends a URB. `done` is called once and never synchronously; the memory is lent until then.
+   * @returns asks for cancellation.
+   */
+  submit(request: WireTransfer, done: (completion: HcCompletion) => void): () => void {
+    if (this.#down) {
+      this.#clock.startTimer(0, () => done({ status: "disconnected", actualBytes: 0 }));
+      return () => undefined;
+    }
+    const urb: PendingUrb = { ...request, seqnum: this.#nextSeqnum(), done, unlinking: false };
+    this.#pending.set(urb.seqnum, urb);
+    this.#out.push(this.#submitHeader(urb));
+    if (!urb.isIn && urb.data.length > 0) this.#out.push(urb.data);
+    this.#flush();
+    return () => this.#unlink(urb);
+  }
+
+  /** Asks to cancel everything in flight. */
+  cancelAll(): void {
+    this.batch(() => {
+      for (const urb of this.#pending.values()) this.#unlink(urb);
+    });
+  }
+
+  /** What is submitted inside `body` leaves in one write. */
+  batch(body: () => void): void {
+    this.#corks++;
+    try {
+      body();
+    } finally {
+      this.#corks--;
+      this.#flush();
+    }
+  }
+
+  /** Ends the connection; what is in flight ends as "disconnected" in a later turn. Later calls do nothing. */
+  end(reason: string): void {
+    if (this.#down) return;
+    this.#down = true;
+    this.#reader.stop();
+    this.#unlinkTimer?.cancel();
+    this.#stream.destroy();
+    const receiving = this.#receiving;
+    const ended = receiving === undefined ? [] : [receiving.urb];
+    ended.push(...this.#pending.values());
+    this.#receiving = undefined;
+    this.#pending.clear();
+    this.#unlinks.clear();
+    this.#out = [];
+    this.#clock.startTimer(0, () => {
+      for (const urb of ended) urb.done({ status: "disconnected", actualBytes: 0 });
+      this.#onDown(reason);
+    });
+  }
+
+  #nextSeqnum(): number {
+    do this.#lastSeqnum = this.#lastSeqnum >= 0xffffffff ? 1 : this.#lastSeqnum + 1;
+    while (this.#pending.has(this.#lastSeqnum) || this.#unlinks.has(this.#lastSeqnum));
+    return this.#lastSeqnum;
+  }
+
+  #submitHeader(urb: PendingUrb): Uint8Array {
+    const { transfer, isIn } = urb;
+    const { bytes, view } = this.#slab.take();
+    view.setUint32(AT.COMMAND, COMMAND.SUBMIT);
+    view.setUint32(AT.SEQNUM, urb.seqnum);
+    view.setUint32(AT.DEVID, this.#devid);
+    view.setUint32(AT.DIRECTION, isIn ? DIRECTION.IN : DIRECTION.OUT);
+    view.setUint32(AT.ENDPOINT, transfer.endpointAddress & 0x0f);
+    const zlp = !isIn && transfer.sendZlp === true ? TRANSFER_FLAG.ZERO_PACKET : 0;
+    view.setUint32(AT.TRANSFER_FLAGS, zlp | (isIn ? TRANSFER_FLAG.DIR_IN : 0));
+    view.setUint32(AT.TRANSFER_BUFFER_LENGTH, urb.data.length);
+    // number_of_packets stays 0, as Linux's vhci_hcd has it: every server must know that one.
+    if (transfer.type === "interrupt") view.setUint32(AT.INTERVAL, INTERRUPT_INTERVAL);
+    if (transfer.setup !== undefined) bytes.set(transfer.setup, AT.SETUP);
+    return bytes;
+  }
+
+  #flush(): void {
+    if (this.#corks > 0 || this.#out.length === 0) return;
+    const parts = this.#out;
+    this.#out = [];
+    // What waits here is memory of the transfers in flight: the stack bounds it, so the answer may be ignored.
+    this.#stream.write(parts);
+  }
+
+  #unlink(urb: PendingUrb): void {
+    if (this.#down || urb.unlinking || !this.#pending.has(urb.seqnum)) return;
+    urb.unlinking = true;
+    const seqnum = this.#nextSeqnum();
+    this.#unlinks.set(seqnum, { urb, deadlineMs: this.#clock.nowMs() + UNLINK_TIMEOUT_MS });
+    this.#watchUnlinks();
+    const { bytes, view } = this.#slab.take();
+    view.setUint32(AT.COMMAND, COMMAND.UNLINK);
+    view.setUint32(AT.SEQNUM, seqnum);
+    view.setUint32(AT.DEVID, this.#devid);
+    view.setUint32(AT.UNLINK_SEQNUM, urb.seqnum);
+    this.#out.push(bytes);
+    this.#flush();
+  }
+
+  /** One timer, for the unlink that has waited longest. */
+  #watchUnlinks(): void {
+    if (this.#unlinkTimer !== undefined || this.#down) return;
+    const [oldest] = this.#unlinks.values();
+    if (oldest === undefined) return;
+    this.#unlinkTimer = this.#clock.startTimer(oldest.deadlineMs - this.#clock.nowMs(), () => {
+      this.#unlinkTimer = undefined;
+      const [first] = this.#unlinks.entries();
+      if (first !== undefined && first[1].deadlineMs <= this.#clock.nowMs())
+        this.end(`no answer to the unlink of URB ${first[1].urb.seqnum} within ${UNLINK_TIMEOUT_MS} ms`);
+      else this.#watchUnlinks();
+    });
+  }
+
+  #takeHeader(view: DataView): PayloadTarget {
+    const command = view.getUint32(AT.COMMAND);
+    if (command === COMMAND.RET_SUBMIT) return this.#takeRetSubmit(view);
+    if (command === COMMAND.RET_UNLINK) this.#takeRetUnlink(view.getUint32(AT.SEQNUM), view.getInt32(AT.STATUS));
+    else this.end(`the server sent command ${command}, which is none of a server's`);
+    return undefined;
+  }
+
+  #takeRetSubmit(view: DataView): PayloadTarget {
+    const seqnum = view.getUint32(AT.SEQNUM);
+    const urb = this.#pending.get(seqnum);
+    if (urb === undefined) {
+      this.end(`the server answered URB ${seqnum}, which is not in flight`);
+      return undefined;
+    }
+    const actualBytes = view.getUint32(AT.ACTUAL_LENGTH);
+    if (actualBytes > urb.data.length) {
+      this.end(`the server answered URB ${seqnum} with ${actualBytes} bytes; ${urb.data.length} were asked for`);
+      return undefined;
+    }
+    this.#pending.delete(seqnum);
+    const completion = { status: statusOfErrno(view.getInt32(AT.STATUS)), actualBytes };
+    if (!urb.isIn || actualBytes === 0) {
+      urb.done(completion);
+      return undefined;
+    }
+    this.#receiving = { urb, completion };
+    return actualBytes === urb.data.length ? urb.data : urb.data.subarray(0, actualBytes);
+  }
+
+  #takePayload(): void {
+    const receiving = this.#receiving;
+    this.#receiving = undefined;
+    receiving?.urb.done(receiving.completion);
+  }
+
+  #takeRetUnlink(seqnum: number, errno: number): void {
+    const unlink = this.#unlinks.get(seqnum);
+    if (unlink === undefined) return this.end(`the server answered unlink ${seqnum}, which nobody waits for`);
+    this.#unlinks.delete(seqnum);
+    if (this.#unlinks.size === 0) {
+      this.#unlinkTimer?.cancel();
+      this.#unlinkTimer = undefined;
+    }
+    const { urb } = unlink;
+    if (!this.#isPending(urb)) return;
+    if (errno !== 0) return this.#finishUnlinked(urb, errno);
+    this.#clock.startTimer(LATE_SUBMIT_MS, () => this.#finishUnlinked(urb, ERRNO.ECONNRESET));
+  }
+
+  #isPending(urb: PendingUrb): boolean {
+    return this.#pending.get(urb.seqnum) === urb;
+  }
+
+  /** The protocol does not say how many bytes of an unlinked URB moved. */
+  #finishUnlinked(urb: PendingUrb, errno: number): void {
+    if (!this.#isPending(urb)) return;
+    this.#pending.delete(urb.seqnum);
+    urb.done({ status: statusOfErrno(errno), actualBytes: 0 });
+  }
+}
