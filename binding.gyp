@@ -1,0 +1,38 @@
+{
+  "target_defaults": {
+    "cflags": ["-Wall", "-Wextra", "-fvisibility=hidden", "-fstack-protector-strong"],
+    "ldflags": ["-Wl,-z,relro,-z,now"]
+  },
+  "targets": [
+    {
+      "target_name": "rumpusb",
+      "sources": [
+        "native/addon.cc",
+        "native/arguments.cc",
+        "native/events.cc",
+        "native/job.cc",
+        "native/loop_resource.cc",
+        "native/port.cc",
+        "native/port_calls.cc",
+        "native/sockets.cc",
+        "native/transfer.cc",
+        "native/uevents.cc",
+        "native/usbfs.cc"
+      ],
+      "dependencies": ["native/libusb.gyp:libusb"],
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS"],
+      "cflags_cc": ["-std=c++17", "-Wno-cast-function-type"],
+      "ldflags": [
+        "-Wl,--exclude-libs,ALL",
+        "-Wl,--version-script=<(module_root_dir)/native/exports.map"
+      ]
+    },
+    {
+      "target_name": "rumpusb-keeper",
+      "type": "executable",
+      "sources": ["native/keeper.c"],
+      "defines": ["_GNU_SOURCE=1"]
+    }
+  ]
+}

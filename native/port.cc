@@ -1,0 +1,197 @@
+#include "port.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "arguments.h"
+
+namespace {
+/** A cancelled URB is killed before the ioctl returns, so that draining needs one round; the rest is for a lost race. */
+constexpr int kMaxDrainRounds = 100;
+constexpr int kDrainRoundMs = 10;
+
+bool ReadIsoPackets(const Napi::CallbackInfo& info, size_t index, std::vector<unsigned>* packets) {
+  if (info[index].IsUndefined()) return true;
+  if (!info[index].IsTypedArray() || info[index].As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array) {
+    Napi::TypeError::New(info.Env(), "isoPacketBytes must be a Uint32Array").ThrowAsJavaScriptException();
+    return false;
+  }
+  const auto array = info[index].As<Napi::Uint32Array>();
+  // One too many is enough for Prepare to refuse; no more is copied from an array of any length.
+  const size_t count = std::min(array.ElementLength(), Transfer::kMaxIsoPackets + 1);
+  packets->assign(array.Data(), array.Data() + count);
+  return true;
+}
+}  // namespace
+
+Port::Port(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Port>(info), LoopResource(info.Env()) {
+  Napi::Function on_events;
+  if (!ReadFunction(info, 0, "onEvents", &on_events)) return;
+  on_events_ = Napi::Persistent(on_events);
+  async_context_ = std::make_unique<Napi::AsyncContext>(info.Env(), "rumpusb.port");
+}
+
+Napi::Value Port::OpenDevice(const Napi::CallbackInfo& info) {
+  int fd = -1;
+  if (!ReadInt(info, 0, "fd", &fd)) return {};
+  if (opened_) {
+    Napi::Error::New(info.Env(), "this port has been opened before").ThrowAsJavaScriptException();
+    return {};
+  }
+  if (fd < 0) return Napi::Number::New(info.Env(), LIBUSB_ERROR_INVALID_PARAM);
+  if (!Open()) return Napi::Number::New(info.Env(), LIBUSB_ERROR_NO_MEM);
+  opened_ = true;
+  Ref();  // an open port lives until it is closed, whoever forgets it
+  const int rc = Wrap(fd);
+  if (rc != LIBUSB_SUCCESS) CloseDevice();
+  return Napi::Number::New(info.Env(), rc);
+}
+
+int Port::Wrap(int fd) {
+  int rc = events_.Start();
+  if (rc != LIBUSB_SUCCESS) return rc;
+  events_.SetDevice(fd);
+  rc = libusb_wrap_sys_device(events_.context(), fd, &device_);
+  if (rc != LIBUSB_SUCCESS) {
+    device_ = nullptr;
+    return rc;
+  }
+  return events_.DeviceDropped() ? LIBUSB_ERROR_IO : LIBUSB_SUCCESS;
+}
+
+Transfer* Port::TakeSlot() {
+  if (free_slots_.empty()) {
+    if (transfers_.size() == kMaxInFlight) return nullptr;
+    transfers_.push_back(std::make_unique<Transfer>(static_cast<int32_t>(transfers_.size()), this));
+    return transfers_.back().get();
+  }
+  const int32_t slot = free_slots_.back();
+  free_slots_.pop_back();
+  return transfers_[slot].get();
+}
+
+Napi::Value Port::Submit(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  TransferRequest request;
+  if (!ReadInt(info, 0, "type", &request.type) || !ReadInt(info, 1, "endpoint", &request.endpoint)) return {};
+  request.has_setup = !info[2].IsUndefined();
+  if (request.has_setup && !ReadBytes(info, 2, "setup", &request.setup)) return {};
+  if (!ReadBytes(info, 3, "data", &request.data) || !ReadBool(info, 4, "sendZlp", &request.send_zlp) ||
+      !ReadInt(info, 5, "streamId", &request.stream_id) || !ReadIsoPackets(info, 6, &request.iso_packet_bytes))
+    return {};
+  if (device_ == nullptr || closing_ || gone_reported_) return Napi::Number::New(env, LIBUSB_ERROR_NO_DEVICE);
+
+  Transfer* transfer = TakeSlot();
+  if (transfer == nullptr) return Napi::Number::New(env, LIBUSB_ERROR_NO_MEM);
+  int rc = transfer->Prepare(device_, request, OnTransferEnd);
+  if (rc == LIBUSB_SUCCESS) rc = transfer->Start();
+  if (rc != LIBUSB_SUCCESS) {
+    free_slots_.push_back(transfer->slot());
+    return Napi::Number::New(env, rc);
+  }
+  in_flight_++;
+  return Napi::Number::New(env, transfer->slot());
+}
+
+Napi::Value Port::Cancel(const Napi::CallbackInfo& info) {
+  int slot = -1;
+  if (!ReadInt(info, 0, "slot", &slot)) return {};
+  if (slot < 0 || static_cast<size_t>(slot) >= transfers_.size())
+    return Napi::Number::New(info.Env(), LIBUSB_ERROR_NOT_FOUND);
+  return Napi::Number::New(info.Env(), transfers_[slot]->Cancel());
+}
+
+/** Runs inside UsbEvents::Handle, on the JavaScript thread: only notes what ended. */
+void LIBUSB_CALL Port::OnTransferEnd(libusb_transfer* usb) {
+  auto* transfer = static_cast<Transfer*>(usb->user_data);
+  Port* port = transfer->port();
+  port->ended_.push_back(transfer->Finish());
+  port->free_slots_.push_back(transfer->slot());
+  port->in_flight_--;
+}
+
+void Port::OnReady(int) {
+  if (closing_) return;
+  const Napi::HandleScope scope(Env());
+  const int rc = events_.Handle(0);
+  // A context that fails to handle events would be ready for ever: without its completions the device is as good as gone.
+  if (rc != LIBUSB_SUCCESS && rc != LIBUSB_ERROR_INTERRUPTED && rc != LIBUSB_ERROR_BUSY) events_.DropDevice();
+  const bool gone = events_.DeviceDropped() && !gone_reported_;
+  gone_reported_ = gone_reported_ || gone;
+  if (gone || !ended_.empty()) Deliver(gone);
+}
+
+void Port::Deliver(bool gone) {
+  const Napi::Env env = Env();
+  const std::vector<TransferResult> ended = std::exchange(ended_, {});
+  auto results = Napi::Int32Array::New(env, ended.size() * 3);
+  Napi::Value iso = env.Undefined();
+  int32_t* out = results.Data();
+  for (size_t i = 0; i < ended.size(); i++) {
+    *out++ = ended[i].slot;
+    *out++ = ended[i].status;
+    *out++ = ended[i].actual_bytes;
+    if (ended[i].iso.empty()) continue;
+    if (iso.IsUndefined()) iso = Napi::Array::New(env, ended.size());
+    auto packets = Napi::Int32Array::New(env, ended[i].iso.size());
+    std::copy(ended[i].iso.begin(), ended[i].iso.end(), packets.Data());
+    iso.As<Napi::Array>().Set(static_cast<uint32_t>(i), packets);
+  }
+  on_events_.MakeCallback(Value(), {results, iso, Napi::Boolean::New(env, gone)}, *async_context_);
+  // Nobody is above this call who could catch: it is an uncaught exception of the process.
+  if (env.IsExceptionPending()) napi_fatal_exception(env, env.GetAndClearPendingException().Value());
+}
+
+Napi::Value Port::Speed(const Napi::CallbackInfo& info) {
+  const int speed = device_ == nullptr ? LIBUSB_SPEED_UNKNOWN : libusb_get_device_speed(libusb_get_device(device_));
+  return Napi::Number::New(info.Env(), speed);
+}
+
+Napi::Value Port::Close(const Napi::CallbackInfo& info) {
+  CloseDevice();
+  return info.Env().Undefined();
+}
+
+/** Ends what is in flight without telling anyone, and lets go of the device. Idempotent. */
+void Port::CloseDevice() {
+  if (!opened_ || closing_) return;
+  closing_ = true;
+  if (device_ != nullptr) {
+    const Napi::HandleScope scope(Env());
+    for (const auto& transfer : transfers_) transfer->Cancel();
+    for (int round = 0; in_flight_ > 0 && round < kMaxDrainRounds; round++) events_.Handle(kDrainRoundMs);
+  }
+  ended_.clear();
+  CloseHandleWhenIdle();
+}
+
+/** A blocking call on the pool still uses the handle: the last one closes it. */
+void Port::CloseHandleWhenIdle() {
+  if (!closing_ || jobs_ > 0) return;
+  if (device_ != nullptr) libusb_close(device_);
+  device_ = nullptr;
+  transfers_.clear();
+  free_slots_.clear();
+  in_flight_ = 0;
+  events_.Stop();
+  Unpin();
+}
+
+void Port::Released() {
+  // The callback's closure holds this object: without this neither would ever be collected.
+  on_events_.Reset();
+  Unref();
+}
+
+Napi::Value Port::Blocking(Napi::Env env, BlockingCall call) {
+  if (device_ == nullptr || closing_ || gone_reported_) {
+    auto deferred = Napi::Promise::Deferred::New(env);
+    deferred.Resolve(Napi::Number::New(env, LIBUSB_ERROR_NO_DEVICE));
+    return deferred.Promise();
+  }
+  jobs_++;
+  return RunBlocking(env, this, device_, std::move(call), [this] {
+    jobs_--;
+    CloseHandleWhenIdle();
+  });
+}

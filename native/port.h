@@ -1,0 +1,80 @@
+/**
+ * One USB device behind a usbfs descriptor, as a JavaScript object.
+ *
+ * Numbers in, numbers out: transfer types, statuses and errors are libusb's; their names, retries and deadlines are
+ * TypeScript's. The descriptor is borrowed: whoever opened it closes it, after `close`.
+ *
+ *   new Port(onEvents)                        onEvents(results: Int32Array, iso: Array | undefined, gone: boolean)
+ *   open(fd) → error                          wraps the descriptor; a port is opened once
+ *   submit(type, endpoint, setup, data, sendZlp, streamId, isoPacketBytes) → slot, or a negative error
+ *   cancel(slot) → error
+ *   configuration() setConfiguration(n) claimInterface(n) releaseInterface(n) setInterface(n, alt) clearHalt(endpoint)
+ *   reset() allocStreams(count, endpoints) freeStreams(endpoints)   → Promise of a number
+ *   speed() → enum libusb_speed               close()
+ *
+ * `results` holds slot, status and bytes of each transfer that ended in this wake-up of the loop, in the order in which
+ * they ended: one call into JavaScript for all of them. `iso` has, at the same index, status and bytes of each packet.
+ */
+#pragma once
+
+#include <libusb.h>
+#include <napi.h>
+
+#include <memory>
+#include <vector>
+
+#include "events.h"
+#include "job.h"
+#include "loop_resource.h"
+#include "transfer.h"
+
+class Port : public Napi::ObjectWrap<Port>, public LoopResource {
+ public:
+  static Napi::Function Define(Napi::Env env);
+  explicit Port(const Napi::CallbackInfo& info);
+
+  /** More in flight than this is refused with NO_MEM: it bounds what a wake-up delivers and what is pinned. */
+  static constexpr size_t kMaxInFlight = 1024;
+
+ protected:
+  void Shutdown() override { CloseDevice(); }
+  void Released() override;
+  void OnReady(int fd) override;
+
+ private:
+  Napi::Value OpenDevice(const Napi::CallbackInfo& info);
+  Napi::Value Submit(const Napi::CallbackInfo& info);
+  Napi::Value Cancel(const Napi::CallbackInfo& info);
+  Napi::Value Speed(const Napi::CallbackInfo& info);
+  Napi::Value Close(const Napi::CallbackInfo& info);
+  Napi::Value Configuration(const Napi::CallbackInfo& info);
+  Napi::Value SetConfiguration(const Napi::CallbackInfo& info);
+  Napi::Value ClaimInterface(const Napi::CallbackInfo& info);
+  Napi::Value ReleaseInterface(const Napi::CallbackInfo& info);
+  Napi::Value SetInterface(const Napi::CallbackInfo& info);
+  Napi::Value ClearHalt(const Napi::CallbackInfo& info);
+  Napi::Value Reset(const Napi::CallbackInfo& info);
+  Napi::Value AllocStreams(const Napi::CallbackInfo& info);
+  Napi::Value FreeStreams(const Napi::CallbackInfo& info);
+
+  static void LIBUSB_CALL OnTransferEnd(libusb_transfer* usb);
+  int Wrap(int fd);
+  Napi::Value Blocking(Napi::Env env, BlockingCall call);
+  Transfer* TakeSlot();
+  void CloseDevice();
+  void CloseHandleWhenIdle();
+  void Deliver(bool gone);
+
+  UsbEvents events_{this};
+  libusb_device_handle* device_ = nullptr;
+  Napi::FunctionReference on_events_;
+  std::unique_ptr<Napi::AsyncContext> async_context_;
+  std::vector<std::unique_ptr<Transfer>> transfers_;
+  std::vector<int32_t> free_slots_;
+  size_t in_flight_ = 0;
+  std::vector<TransferResult> ended_;
+  unsigned jobs_ = 0;
+  bool opened_ = false;
+  bool closing_ = false;
+  bool gone_reported_ = false;
+};

@@ -1,0 +1,131 @@
+/**
+ * The kernel's hot-plug messages (NETLINK_KOBJECT_UEVENT, multicast group 1), watched by the Node loop. They come also
+ * where no udevd runs. Any process with CAP_NET_ADMIN may send to the group: only what the kernel sent (port id 0) is
+ * passed on.
+ *
+ *   new UeventSocket(onDatagram)      onDatagram(bytes: Uint8Array | undefined); undefined = some were lost
+ *   open() → 0 or -errno              close()
+ */
+#include <linux/netlink.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "arguments.h"
+#include "loop_resource.h"
+#include "usbfs.h"
+
+namespace {
+/** The kernel's own limit of one message is UEVENT_BUFFER_SIZE, 2 KiB, and a header. */
+constexpr size_t kDatagramBytes = 8192;
+/** The most taken per wake-up, so that a storm of messages leaves the loop its turn. */
+constexpr int kMaxPerWakeUp = 32;
+
+class UeventSocket : public Napi::ObjectWrap<UeventSocket>, public LoopResource {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "UeventSocket", {InstanceMethod<&UeventSocket::OpenSocket>("open"),
+                                             InstanceMethod<&UeventSocket::Close>("close")});
+  }
+
+  explicit UeventSocket(const Napi::CallbackInfo& info)
+      : Napi::ObjectWrap<UeventSocket>(info), LoopResource(info.Env()) {
+    Napi::Function on_datagram;
+    if (!ReadFunction(info, 0, "onDatagram", &on_datagram)) return;
+    on_datagram_ = Napi::Persistent(on_datagram);
+    async_context_ = std::make_unique<Napi::AsyncContext>(info.Env(), "rumpusb.uevents");
+  }
+
+ protected:
+  void Shutdown() override { CloseSocket(); }
+
+  void Released() override {
+    on_datagram_.Reset();
+    Unref();
+  }
+
+  void OnReady(int) override {
+    const Napi::HandleScope scope(Env());
+    for (int i = 0; i < kMaxPerWakeUp && fd_ >= 0; i++) {
+      sockaddr_nl sender = {};
+      iovec part = {datagram_, sizeof datagram_};
+      msghdr message = {};
+      message.msg_name = &sender;
+      message.msg_namelen = sizeof sender;
+      message.msg_iov = &part;
+      message.msg_iovlen = 1;
+      const ssize_t bytes = recvmsg(fd_, &message, MSG_DONTWAIT);
+      if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) return;
+      // ENOBUFS: the receive buffer overflowed. Any other error of this socket loses messages just the same.
+      if (bytes < 0) return Deliver(Env().Undefined());
+      if (message.msg_namelen != sizeof sender || sender.nl_pid != 0) continue;
+      if ((message.msg_flags & MSG_TRUNC) != 0) {
+        Deliver(Env().Undefined());
+        continue;
+      }
+      auto copy = Napi::Uint8Array::New(Env(), static_cast<size_t>(bytes));
+      std::copy(datagram_, datagram_ + bytes, copy.Data());
+      Deliver(copy);
+    }
+  }
+
+ private:
+  Napi::Value OpenSocket(const Napi::CallbackInfo& info) {
+    if (opened_) {
+      Napi::Error::New(info.Env(), "this socket has been opened before").ThrowAsJavaScriptException();
+      return {};
+    }
+    fd_ = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+    if (fd_ < 0) return Napi::Number::New(info.Env(), -errno);
+    sockaddr_nl group = {};
+    group.nl_family = AF_NETLINK;
+    group.nl_groups = 1;
+    if (bind(fd_, reinterpret_cast<sockaddr*>(&group), sizeof group) < 0) {
+      const int error = errno;
+      close(fd_);
+      fd_ = -1;
+      return Napi::Number::New(info.Env(), -error);
+    }
+    if (!Open()) {
+      close(fd_);
+      fd_ = -1;
+      return Napi::Number::New(info.Env(), -ENOMEM);
+    }
+    opened_ = true;
+    Ref();
+    poll_ = Watch(fd_, UV_READABLE, true);
+    if (poll_ == nullptr) CloseSocket();
+    return Napi::Number::New(info.Env(), poll_ == nullptr ? -EIO : 0);
+  }
+
+  Napi::Value Close(const Napi::CallbackInfo& info) {
+    CloseSocket();
+    return info.Env().Undefined();
+  }
+
+  void CloseSocket() {
+    if (fd_ < 0) return;
+    if (poll_ != nullptr) Unwatch(poll_);
+    poll_ = nullptr;
+    close(fd_);
+    fd_ = -1;
+    Unpin();
+  }
+
+  void Deliver(Napi::Value datagram) {
+    on_datagram_.MakeCallback(Value(), {datagram}, *async_context_);
+    if (Env().IsExceptionPending()) napi_fatal_exception(Env(), Env().GetAndClearPendingException().Value());
+  }
+
+  int fd_ = -1;
+  uv_poll_t* poll_ = nullptr;
+  bool opened_ = false;
+  Napi::FunctionReference on_datagram_;
+  std::unique_ptr<Napi::AsyncContext> async_context_;
+  uint8_t datagram_[kDatagramBytes];
+};
+}  // namespace
+
+void DefineUevents(Napi::Env env, Napi::Object exports) { exports["UeventSocket"] = UeventSocket::Define(env); }
