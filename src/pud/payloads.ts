@@ -24,6 +24,13 @@ export function encodeHello(): Uint8Array {
   return helloRecord.encode({ version: PUD_VERSION, reserved: 0 });
 }
 
+/** @throws LinkError PUD_VERSION */
+export function decodeHello(payload: Uint8Array): void {
+  const { version } = helloRecord.decode(payload);
+  if (version !== PUD_VERSION)
+    throw new LinkError("PUD_VERSION", `HELLO: the rump process speaks version ${version}, the host ${PUD_VERSION}`);
+}
+
 /** A driver that has attached, and the ids of what it drives. */
 export interface DeviceAnnouncement {
   /** With its unit, "umass0": a letter, then letters and digits, at most 15. */

@@ -17,7 +17,15 @@ import { DeviceError, type Device, type Disk } from "../rump/devsw.js";
 import type { ByteStream, Clock, LogEntry, LogSink } from "../rumpuser/rumpuser.js";
 import { type ChannelConsumer, FrameChannel, NO_BYTES } from "./channel.js";
 import { LinkError } from "./errors.js";
-import { type FrameHeader, KINDS, MAX_NODES, MAX_REASON_BYTES, STATUS_OK, statusOf } from "./frames.js";
+import {
+  type FrameHeader,
+  KINDS,
+  MAX_NODES,
+  MAX_PAYLOAD_BYTES,
+  MAX_REASON_BYTES,
+  STATUS_OK,
+  statusOf,
+} from "./frames.js";
 import { type DeviceAnnouncement, encodeDevice, encodeError, encodeHello, encodeLog, encodeNode } from "./payloads.js";
 import { RateBound } from "./rate-bound.js";
 import { DISK_OPERATIONS, ServedRequest, serveDisk } from "./served-disk.js";
@@ -201,10 +209,7 @@ class Server implements PudServer, ChannelConsumer {
   /** Never rejects: whatever the driver does ends in one reply. */
   async #serve(node: PublishedDisk, request: ServedRequest): Promise<void> {
     const { info } = node.disk;
-    const bytes = Math.max(
-      request.payload.length,
-      request.kind === KINDS.read.number ? request.blockCount * info.blockBytes : 0,
-    );
+    const bytes = requestBytes(request, info.blockBytes);
     this.#inProgress++;
     this.#inProgressBytes += bytes;
     this.#balance();
@@ -263,22 +268,26 @@ class Server implements PudServer, ChannelConsumer {
   async #shutDown(): Promise<void> {
     this.#shuttingDown = true;
     if (this.#inProgress > 0) await new Promise<void>((idle) => (this.#idle = idle));
-    let failure: unknown;
-    try {
-      for (const { disk } of this.#nodes.values()) if (disk.info.volatileCache) await disk.flush();
-    } catch (error) {
-      failure = error;
+    // Every step is tried, whatever became of the one before; the first failure is the one that is told.
+    let failure: Error | undefined;
+    const steps = [...this.#nodes.values()]
+      .filter(({ disk }) => disk.info.volatileCache)
+      .map(
+        ({ disk }) =>
+          () =>
+            disk.flush(),
+      );
+    for (const step of [...steps, this.#shutdownHandler]) {
+      try {
+        await step();
+      } catch (error) {
+        failure ??= asError(error);
+      }
     }
-    try {
-      await this.#shutdownHandler();
-    } catch (error) {
-      failure ??= error;
-    }
-    const message = failure instanceof Error ? failure.message : failure === undefined ? "" : String(failure);
     this.#channel.send({
       kind: KINDS.shutdownDone,
       status: failure === undefined ? STATUS_OK : statusOf(failure),
-      payload: encodeText(message, MAX_REASON_BYTES),
+      payload: encodeText(failure?.message ?? "", MAX_REASON_BYTES),
     });
     this.#channel.close();
   }
@@ -314,6 +323,15 @@ class Server implements PudServer, ChannelConsumer {
     while (this.#nodes.has(this.#lastNode));
     return this.#lastNode;
   }
+}
+
+/** What a request keeps in memory; a READ that asks for more than can be answered is refused before it has any. */
+function requestBytes({ kind, payload, blockCount }: ServedRequest, blockBytes: number): number {
+  return kind === KINDS.read.number ? Math.min(blockCount * blockBytes, MAX_PAYLOAD_BYTES) : payload.length;
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(`not an Error was thrown: ${String(thrown)}`);
 }
 
 function encodePublished(className: string, unit: number, disk: Disk): Uint8Array {

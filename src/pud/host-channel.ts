@@ -1,0 +1,284 @@
+/**
+ * The host's end of one channel to one rump process: it believes nothing.
+ *
+ * Every frame is held against what was asked and announced on this channel before anything is done with it; the first
+ * one that cannot be right ends the channel with a LinkError that says which rule it broke.
+ */
+import type { DeviceErrorCode } from "../rump/devsw.js";
+import type { ByteStream, Clock, LogEntry, Timer } from "../rumpuser/rumpuser.js";
+import { type ChannelConsumer, FrameChannel, NO_BYTES } from "./channel.js";
+import { LinkError } from "./errors.js";
+import { deviceErrorCodeOf, type FrameHeader, KIND_BY_NUMBER, KINDS, MAX_REASON_BYTES, STATUS_OK } from "./frames.js";
+import type { NodeQueue } from "./host-queue.js";
+import type { DiskRequest } from "./host-request.js";
+import {
+  type DeviceAnnouncement,
+  decodeDevice,
+  decodeError,
+  decodeHello,
+  decodeLog,
+  decodeNode,
+  type NodeAnnouncement,
+} from "./payloads.js";
+import { RateBound } from "./rate-bound.js";
+import { decodeText } from "./text.js";
+
+export interface ChannelLimits {
+  /** Announcements at once, and a second in the long run. More is a flood and ends the channel. */
+  readonly announcementBurst: number;
+  readonly announcementsPerSecond: number;
+  /** Unanswered ids at most, also of nodes that have gone: a rump process may not pile them up. */
+  readonly maxUnanswered: number;
+  /**
+   * A rump process that has requests and sends no frame for this long is asked with PING, and lost after as long again.
+   * 0 = never. Nothing runs while nothing is asked.
+   */
+  readonly heartbeatMs: number;
+}
+
+/** What the channel tells its owner. The owner may throw a LinkError from `node`: the announcement cannot be right. */
+export interface ChannelOwner {
+  device(device: DeviceAnnouncement): void;
+  /** @returns the queue that serves the node from now on; it is bound by the channel. */
+  node(node: NodeAnnouncement): NodeQueue;
+  nodeGone(queue: NodeQueue, reason: string): void;
+  log(entry: LogEntry): void;
+  error(code: string, message: string): void;
+  ready(): void;
+  shutdownDone(failure: DeviceErrorCode | undefined, message: string): void;
+  lost(error: LinkError): void;
+}
+
+interface InFlight {
+  readonly request: DiskRequest;
+  readonly queue: NodeQueue;
+}
+
+/** A kind of frame: is it an announcement, which is counted, and what is done with it. */
+interface Rule {
+  readonly announcement: boolean;
+  take(header: FrameHeader, payload: Uint8Array): void;
+}
+
+export class HostChannel implements ChannelConsumer {
+  readonly #channel: FrameChannel;
+  readonly #clock: Clock;
+  readonly #limits: ChannelLimits;
+  readonly #owner: ChannelOwner;
+  readonly #announcements: RateBound;
+  readonly #rules: ReadonlyMap<number, Rule>;
+  readonly #nodes = new Map<number, NodeQueue>();
+  readonly #inFlight = new Map<number, InFlight>();
+  #lastRequestId = 0;
+  #greeted = false;
+  #shutdownAsked = false;
+  #heartbeat: Timer | undefined;
+  /** A frame has come since the last beat; and how many beats in a row had none. */
+  #heard = false;
+  #silentBeats = 0;
+  #pingId: number | undefined;
+
+  constructor(stream: ByteStream, clock: Clock, limits: ChannelLimits, owner: ChannelOwner) {
+    this.#clock = clock;
+    this.#limits = limits;
+    this.#owner = owner;
+    this.#announcements = new RateBound(clock, limits.announcementBurst, limits.announcementsPerSecond);
+    this.#channel = new FrameChannel(stream, "rump", this);
+    this.#rules = new Map<number, Rule>([
+      [KINDS.reply.number, { announcement: false, take: (h, p) => this.#reply(h, p) }],
+      [KINDS.pong.number, { announcement: false, take: (h) => this.#pong(h) }],
+      [KINDS.hello.number, { announcement: true, take: (_, p) => decodeHello(p) }],
+      [KINDS.device.number, { announcement: true, take: (_, p) => this.#owner.device(decodeDevice(p)) }],
+      [KINDS.node.number, { announcement: true, take: (h, p) => this.#node(h, p) }],
+      [KINDS.nodeGone.number, { announcement: true, take: (h, p) => this.#nodeGone(h, p) }],
+      [KINDS.log.number, { announcement: true, take: (_, p) => this.#owner.log(decodeLog(p)) }],
+      [KINDS.error.number, { announcement: true, take: (_, p) => this.#error(p) }],
+      [KINDS.ready.number, { announcement: true, take: () => this.#owner.ready() }],
+      [KINDS.shutdownDone.number, { announcement: true, take: (h, p) => this.#shutdownDone(h, p) }],
+    ]);
+  }
+
+  /** Begins to read. */
+  start(): void {
+    this.#channel.start();
+  }
+
+  /** Requests should wait: more is buffered than is sensible. */
+  get choked(): boolean {
+    return this.#channel.choked;
+  }
+
+  sendRequest(nodeNumber: number, request: DiskRequest, queue: NodeQueue): void {
+    const requestId = this.#freeId();
+    request.requestId = requestId;
+    request.nodeNumber = nodeNumber;
+    this.#inFlight.set(requestId, { request, queue });
+    this.#channel.send({
+      kind: request.kind,
+      node: nodeNumber,
+      requestId,
+      flags: request.flags,
+      offset: request.firstBlock,
+      count: request.blockCount,
+      payload: request.payload,
+    });
+    this.#watch();
+  }
+
+  /** Asks the driver to stop working on a request that is in flight; the reply still comes. */
+  sendCancel(request: DiskRequest): void {
+    this.#channel.send({ kind: KINDS.cancel, node: request.nodeNumber, requestId: request.requestId });
+  }
+
+  /** Asks the rump process to flush, detach and end; `shutdownDone` follows. */
+  sendShutdown(): void {
+    this.#shutdownAsked = true;
+    this.#channel.send({ kind: KINDS.shutdown });
+  }
+
+  /** Ends the channel at once. The owner is not told. */
+  destroy(): void {
+    this.#heartbeat?.cancel();
+    this.#heartbeat = undefined;
+    this.#channel.destroy();
+  }
+
+  admit(header: FrameHeader): Uint8Array {
+    this.#heard = true;
+    if (this.#greeted === (header.kind === KINDS.hello.number))
+      throw new LinkError("PUD_ORDER", this.#greeted ? "a second HELLO" : `${nameOf(header)} before HELLO`);
+    this.#greeted = true;
+    if (header.kind === KINDS.reply.number) this.#checkReply(header);
+    else if (this.#rules.get(header.kind)?.announcement === true && !this.#announcements.take())
+      throw new LinkError(
+        "PUD_FLOOD",
+        `more than ${this.#limits.announcementBurst} announcements at once or ${this.#limits.announcementsPerSecond} a second; the last was ${nameOf(header)}`,
+      );
+    return header.payloadBytes === 0 ? NO_BYTES : new Uint8Array(header.payloadBytes);
+  }
+
+  take(header: FrameHeader, payload: Uint8Array): void {
+    this.#rules.get(header.kind)?.take(header, payload);
+  }
+
+  lost(error: LinkError): void {
+    this.#heartbeat?.cancel();
+    this.#heartbeat = undefined;
+    this.#owner.lost(error);
+  }
+
+  writable(): void {
+    for (const queue of this.#nodes.values()) queue.pump();
+  }
+
+  #checkReply({ requestId, node, status, payloadBytes }: FrameHeader): void {
+    const request = this.#inFlight.get(requestId)?.request;
+    if (request === undefined)
+      throw new LinkError("PUD_REPLY", `REPLY to request ${requestId}, which was not asked or is answered already`);
+    if (request.nodeNumber !== node)
+      throw new LinkError(
+        "PUD_REPLY",
+        `REPLY to request ${requestId} from node ${node}; ${request.nodeNumber} was asked`,
+      );
+    if (status === STATUS_OK) {
+      if (payloadBytes !== request.replyBytes)
+        throw new LinkError(
+          "PUD_LENGTH",
+          `REPLY to ${request.kind.name} ${requestId}: ${payloadBytes} bytes of payload, not ${request.replyBytes}`,
+        );
+      return;
+    }
+    if (deviceErrorCodeOf(status) === undefined)
+      throw new LinkError("PUD_REPLY", `REPLY to request ${requestId}: no status ${status}`);
+    if (payloadBytes > MAX_REASON_BYTES)
+      throw new LinkError("PUD_LENGTH", `REPLY to request ${requestId}: a reason of ${payloadBytes} bytes`);
+  }
+
+  #reply({ requestId, status }: FrameHeader, payload: Uint8Array): void {
+    const entry = this.#inFlight.get(requestId);
+    if (entry === undefined) throw new LinkError("PUD_REPLY", `REPLY to request ${requestId}, which is not in flight`);
+    this.#inFlight.delete(requestId);
+    const { request, queue } = entry;
+    if (status === STATUS_OK) queue.answered(request, payload, undefined, "");
+    else queue.answered(request, NO_BYTES, deviceErrorCodeOf(status), decodeText(payload));
+  }
+
+  #node({ node }: FrameHeader, payload: Uint8Array): void {
+    if (node === 0 || this.#nodes.has(node))
+      throw new LinkError("PUD_NODE", `NODE with number ${node}, which is ${node === 0 ? "none" : "in use"}`);
+    const queue = this.#owner.node(decodeNode(payload));
+    this.#nodes.set(node, queue);
+    queue.bind(this, node);
+  }
+
+  #nodeGone({ node }: FrameHeader, payload: Uint8Array): void {
+    const queue = this.#nodes.get(node);
+    if (queue === undefined) throw new LinkError("PUD_NODE", `NODE_GONE for node ${node}, which is not there`);
+    this.#nodes.delete(node);
+    this.#owner.nodeGone(queue, decodeText(payload));
+    if (this.#inFlight.size > this.#limits.maxUnanswered)
+      throw new LinkError("PUD_LIMIT", `${this.#inFlight.size} requests of nodes that have gone are not answered`);
+  }
+
+  #error(payload: Uint8Array): void {
+    const { code, message } = decodeError(payload);
+    this.#owner.error(code, message);
+  }
+
+  #shutdownDone({ status }: FrameHeader, payload: Uint8Array): void {
+    if (!this.#shutdownAsked) throw new LinkError("PUD_ORDER", "SHUTDOWN_DONE, but SHUTDOWN was not sent");
+    this.#owner.shutdownDone(
+      status === STATUS_OK ? undefined : (deviceErrorCodeOf(status) ?? "EIO"),
+      decodeText(payload),
+    );
+  }
+
+  #pong({ requestId }: FrameHeader): void {
+    if (this.#pingId !== requestId)
+      throw new LinkError("PUD_REPLY", `PONG ${requestId}; ${this.#pingId ?? "none"} is expected`);
+    this.#pingId = undefined;
+  }
+
+  /** Runs while something is in flight, so that a rump process that loops is noticed and an idle one costs nothing. */
+  #watch(): void {
+    if (this.#heartbeat !== undefined || this.#limits.heartbeatMs === 0 || this.#channel.ended) return;
+    this.#heard = false;
+    this.#heartbeat = this.#clock.startTimer(this.#limits.heartbeatMs, () => this.#beat());
+  }
+
+  #beat(): void {
+    this.#heartbeat = undefined;
+    if (this.#inFlight.size === 0) {
+      this.#silentBeats = 0;
+      return;
+    }
+    this.#silentBeats = this.#heard ? 0 : this.#silentBeats + 1;
+    if (this.#silentBeats > 1) {
+      const silentMs = this.#silentBeats * this.#limits.heartbeatMs;
+      const unanswered = this.#inFlight.size;
+      this.#channel.fail(
+        new LinkError(
+          "PUD_SILENT",
+          `no frame in ${silentMs} ms, not even PONG, with ${unanswered} requests unanswered`,
+        ),
+      );
+      return;
+    }
+    if (this.#silentBeats === 1 && this.#pingId === undefined) {
+      this.#pingId = this.#freeId();
+      this.#channel.send({ kind: KINDS.ping, requestId: this.#pingId });
+    }
+    this.#watch();
+  }
+
+  /** 1 to 2^32 - 1, then round again; an id that is in flight is not given twice. */
+  #freeId(): number {
+    do this.#lastRequestId = this.#lastRequestId >= 0xffff_ffff ? 1 : this.#lastRequestId + 1;
+    while (this.#inFlight.has(this.#lastRequestId));
+    return this.#lastRequestId;
+  }
+}
+
+function nameOf(header: FrameHeader): string {
+  return KIND_BY_NUMBER.get(header.kind)?.name ?? `kind ${header.kind}`;
+}

@@ -1,0 +1,63 @@
+import type { Disk, DiskInfo, RequestOptions, WriteOptions } from "../rump/devsw.js";
+import { DeviceError } from "../rump/devsw.js";
+import { type BlockOperation, diskRangeError } from "./disk-range.js";
+import { FLAG_FUA, KINDS } from "./frames.js";
+import type { NodeQueue } from "./host-queue.js";
+
+/**
+ * A disk that is served by a rump process.
+ *
+ * It is the same object for as long as its node exists, also across rump processes where the host holds on to it. A
+ * write's data is lent until its promise settles, as `Disk` says, and here that matters: under the policy "hold" the
+ * same memory is sent again, maybe minutes later, so a change in between would reach the medium.
+ */
+export class HostDisk implements Disk {
+  readonly kind = "disk";
+  readonly info: DiskInfo;
+  readonly #queue: NodeQueue;
+
+  constructor(info: DiskInfo, queue: NodeQueue) {
+    this.info = info;
+    this.#queue = queue;
+  }
+
+  async read(firstBlock: number, blockCount: number, { signal }: RequestOptions = {}): Promise<Uint8Array> {
+    this.#check("read", firstBlock, blockCount);
+    const replyBytes = blockCount * this.info.blockBytes;
+    return this.#queue.issue({ kind: KINDS.read, firstBlock, blockCount, replyBytes }, signal);
+  }
+
+  async write(firstBlock: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {
+    const { blockBytes } = this.info;
+    const blockCount = data.length / blockBytes;
+    if (!Number.isInteger(blockCount))
+      throw new DeviceError("EINVAL", `write: ${data.length} bytes are not whole blocks of ${blockBytes}`);
+    this.#check("write", firstBlock, blockCount);
+    const flags = flagsOf(options);
+    await this.#queue.issue({ kind: KINDS.write, firstBlock, blockCount, flags, payload: data }, options.signal);
+  }
+
+  async flush({ signal }: RequestOptions = {}): Promise<void> {
+    await this.#queue.issue({ kind: KINDS.flush }, signal);
+  }
+
+  async trim(firstBlock: number, blockCount: number, { signal }: RequestOptions = {}): Promise<void> {
+    this.#check("trim", firstBlock, blockCount);
+    await this.#queue.issue({ kind: KINDS.trim, firstBlock, blockCount }, signal);
+  }
+
+  async writeZeroes(firstBlock: number, blockCount: number, options: WriteOptions = {}): Promise<void> {
+    this.#check("writeZeroes", firstBlock, blockCount);
+    const flags = flagsOf(options);
+    await this.#queue.issue({ kind: KINDS.writeZeroes, firstBlock, blockCount, flags }, options.signal);
+  }
+
+  #check(operation: BlockOperation, firstBlock: number, blockCount: number): void {
+    const error = diskRangeError(this.info, operation, firstBlock, blockCount);
+    if (error !== undefined) throw error;
+  }
+}
+
+function flagsOf(options: WriteOptions): number {
+  return options.forceUnitAccess === true ? FLAG_FUA : 0;
+}
