@@ -46,7 +46,7 @@ host_killed() {
   start_run victim --take "$device"
   kill -KILL "$(host_pid victim)"
   given_back
-  wait_for 15 "end of the driver's process" refused user_processes
+  wait_for 15 "end of the driver's process" no_user_processes
 }
 check "given back after kill -9 of the host process; the driver's process ends" host_killed
 
@@ -54,7 +54,7 @@ both_killed() {
   start_run victim --take "$device"
   kill -KILL "$(host_pid victim)" "$(rump_pid victim)"
   given_back
-  wait_for 15 "end of the user's processes" refused user_processes
+  wait_for 15 "end of the user's processes" no_user_processes
 }
 check "given back after kill -9 of both" both_killed
 

@@ -79,11 +79,11 @@ stop() {
 
 # user_processes: ids of the processes that LAB_USER runs.
 user_processes() { pgrep -U "$LAB_UID"; }
+no_user_processes() { ! user_processes; }
 
 # nothing_left: no process of the user, no socket or lock in the runtime folder.
 nothing_left() {
   local left
-  no_user_processes() { ! user_processes; }
   wait_for 15 "end of the user's processes" no_user_processes
   left=$(find "/run/user/$LAB_UID" -mindepth 2)
   [ -z "$left" ] || fail "left in the runtime folder: $left"

@@ -14,9 +14,12 @@ GADGET_IDS=1209:0001
 #   udc=0         number of the dummy controller (0 to 2 in uml, 0 in qemu)
 #   kernel=0      1: the kernel's usb-storage may take it; 0: it leaves such a device alone
 stick() {
-  local name=$1 size=16M luns=1 blocks=512 ro=0 removable=1 udc=0 kernel=0 gadget=$GADGETS/$1 lun image folder
+  local name=$1 size=16M luns=1 blocks=512 ro=0 removable=1 udc=0 kernel=0 gadget=$GADGETS/$1 lun image folder key
   shift
-  local "$@"
+  for key in "$@"; do
+    [[ $key =~ ^(size|luns|blocks|ro|removable|udc|kernel)=[0-9]+[KM]?$ ]] || fail "stick $name: $key is no key with a value"
+    local "$key"
+  done
   leave_alone_by_kernel "$kernel"
   mkdir "$gadget"
   echo "0x${GADGET_IDS%:*}" >"$gadget/idVendor"

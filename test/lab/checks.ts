@@ -1,0 +1,16 @@
+/** Which check scripts of lab/checks run where. */
+
+/** Need nothing but a kernel with gadgets, vhci_hcd and nbd. */
+export const CHECKS = [
+  "kernel.sh",
+  "stick.sh",
+  "taking.sh",
+  "hotplug.sh",
+  "variants.sh",
+  "kernel-nbd.sh",
+  "vhci.sh",
+] as const;
+
+/** Need devices that QEMU plugs. */
+export const QEMU_CHECKS = ["qemu-stick.sh"] as const;
+export const QEMU_DEVICES = ["usb-storage", "usb-bot"] as const;
