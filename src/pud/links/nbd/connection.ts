@@ -7,7 +7,8 @@
  */
 import type { ExportTable, NbdExport } from "./export.js";
 import { Handshake } from "./handshake.js";
-import type { Clock, LinkLog, Peer } from "./peer.js";
+import type { LinkLog } from "../link.js";
+import type { Clock, Peer } from "./peer.js";
 import { ReplyQueue } from "./replies.js";
 import { Transmission } from "./transmission.js";
 

@@ -19,8 +19,3 @@ export interface Clock {
   /** Calls `fire` once, `delayMs` from now, unless cancelled before. */
   startTimer(delayMs: number, fire: () => void): { cancel(): void };
 }
-
-/** The event log as links see it; any LogSink of the hypercalls will do. */
-export interface LinkLog {
-  write(entry: { level: "debug" | "info" | "warn" | "error"; source: string; message: string }): void;
-}

@@ -7,7 +7,8 @@ import type { NbdAddress } from "./address.js";
 import type { Connection } from "./connection.js";
 import { ExportTable, makeExport } from "./export.js";
 import type { ExportOptions } from "./export.js";
-import type { Clock, LinkLog } from "./peer.js";
+import type { LinkLog } from "../link.js";
+import type { Clock } from "./peer.js";
 import { serveSocket } from "./socket.js";
 
 /** Clients at the same time; one more is hung up on. */

@@ -1,0 +1,65 @@
+/**
+ * The kinds of links: how a device node becomes something that other programs can open.
+ *
+ * A link kind serves some kinds of devices and knows how to read its place from `KIND[=WHERE]`. A new kind is one more
+ * row of the table.
+ */
+import type { DeviceKind } from "../../rump/devsw.js";
+import { LinkSetupError } from "./errors.js";
+import { NBD_FORMS, openNbdLink, parseNbdWhere } from "./nbd-link.js";
+import type { NbdWhere } from "./nbd-link.js";
+import type { Link, LinkContext } from "./link.js";
+
+export { LinkSetupError } from "./errors.js";
+export type { Link, LinkContext, LinkLog, LinkedNode } from "./link.js";
+
+/** What `--link` asked for. */
+export type LinkSpec = { readonly kind: "nbd"; readonly where: NbdWhere };
+export type LinkKindName = LinkSpec["kind"];
+
+interface LinkKind<Spec extends LinkSpec> {
+  readonly serves: readonly DeviceKind[];
+  /** For messages and help. */
+  readonly forms: string;
+  /** @throws LinkSetupError LINK_USAGE */
+  parseWhere(text: string | undefined): Spec["where"];
+  open(where: Spec["where"], context: LinkContext): Promise<Link>;
+}
+
+const LINK_KINDS: { readonly [Name in LinkKindName]: LinkKind<Extract<LinkSpec, { kind: Name }>> } = {
+  nbd: { serves: ["disk"], forms: NBD_FORMS, parseWhere: parseNbdWhere, open: openNbdLink },
+};
+
+/** What each kind accepts, for help texts. */
+export function linkForms(): string[] {
+  return Object.values(LINK_KINDS).map((kind) => kind.forms);
+}
+
+/** Which devices a kind of link can serve. */
+export function linkServes(kind: LinkKindName): readonly DeviceKind[] {
+  return LINK_KINDS[kind].serves;
+}
+
+/**
+ * Reads `KIND[=WHERE]`.
+ * @throws LinkSetupError LINK_USAGE, naming what is allowed.
+ */
+export function parseLink(text: string): LinkSpec {
+  const equals = text.indexOf("=");
+  const kind = equals === -1 ? text : text.slice(0, equals);
+  const where = equals === -1 ? undefined : text.slice(equals + 1);
+  if (!isLinkKind(kind))
+    throw new LinkSetupError("LINK_USAGE", `link "${text}": no kind "${kind}"; allowed are ${linkForms().join("; ")}`);
+  if (where === "")
+    throw new LinkSetupError("LINK_USAGE", `link "${text}": nothing after "="; allowed are ${LINK_KINDS[kind].forms}`);
+  return { kind, where: LINK_KINDS[kind].parseWhere(where) };
+}
+
+/** @throws LinkSetupError */
+export function openLink(spec: LinkSpec, context: LinkContext): Promise<Link> {
+  return LINK_KINDS[spec.kind].open(spec.where, context);
+}
+
+function isLinkKind(text: string): text is LinkKindName {
+  return Object.hasOwn(LINK_KINDS, text);
+}
