@@ -1,0 +1,70 @@
+/** First come, first served: tasks that must not run at the same time. */
+import { ScsiTransportError } from "./transport.js";
+
+interface Waiter {
+  readonly start: () => void;
+}
+
+/** Runs tasks one after another in the order of `run`. A waiting task can leave; a running one ends by its own means. */
+export class CommandQueue {
+  readonly #waiting = new Set<Waiter>();
+  #busy = false;
+
+  /** Tasks that wait for their turn. */
+  get waitingCount(): number {
+    return this.#waiting.size;
+  }
+
+  /**
+   * Runs `task` when every task queued before has settled.
+   * @throws ScsiTransportError SCSI_CANCELLED when `signal` is aborted before the turn comes; `task` is then never called.
+   */
+  async run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    await this.#turn(signal);
+    try {
+      return await task();
+    } finally {
+      this.#next();
+    }
+  }
+
+  #turn(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted === true) {
+        reject(cancelled(signal));
+        return;
+      }
+      if (!this.#busy) {
+        this.#busy = true;
+        resolve();
+        return;
+      }
+      const leave = (): void => {
+        this.#waiting.delete(waiter);
+        reject(cancelled(signal));
+      };
+      const waiter: Waiter = {
+        start: () => {
+          signal?.removeEventListener("abort", leave);
+          resolve();
+        },
+      };
+      signal?.addEventListener("abort", leave, { once: true });
+      this.#waiting.add(waiter);
+    });
+  }
+
+  #next(): void {
+    const [waiter] = this.#waiting;
+    if (waiter === undefined) {
+      this.#busy = false;
+      return;
+    }
+    this.#waiting.delete(waiter);
+    waiter.start();
+  }
+}
+
+function cancelled(signal: AbortSignal | undefined): ScsiTransportError {
+  return new ScsiTransportError("SCSI_CANCELLED", "cancelled before it was sent", { cause: signal?.reason });
+}

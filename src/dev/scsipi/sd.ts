@@ -1,0 +1,312 @@
+/**
+ * A SCSI disk as a device of the device switch.
+ *
+ * Specs: SBC-3 ch. 5 (commands), §4.10 (write protection), §4.14 (caches).
+ * Drives: direct-access units whose medium sd-probe.ts accepted; attach-sd.ts makes one of these for each medium.
+ * Leaves alone: protection information, reservations, formats.
+ */
+import { DeviceError, type Disk, type DiskInfo, type RequestOptions, type WriteOptions } from "../../rump/devsw.js";
+import { type CommandBlock, read, synchronizeCache, unmap, write, writeSame16 } from "./cdb.js";
+import { type RetryCommand, type RetryContext, runCommand } from "./retry.js";
+import { ScsiError, toDeviceError } from "./sd-errors.js";
+import type { Medium, ProbeContext } from "./sd-probe.js";
+import { CapacityError, readCapacity } from "./sd-probe.js";
+import { describeSense, type Sense } from "./sense.js";
+
+/** Bytes of one WRITE SAME: such a command has to end before its deadline. */
+const MAX_WRITE_SAME_BYTES = 32 << 20;
+
+/** The medium behind a disk is not there any more, or not the same. */
+export interface MediumLoss {
+  readonly error: DeviceError;
+  /** Another one may be looked for. */
+  readonly replaceable: boolean;
+}
+
+/** Errors that end a disk: what becomes of it, and whether its unit may get a new one. */
+const LOSSES: Readonly<Partial<Record<DeviceError["code"], { readonly replaceable: boolean }>>> = {
+  ESTALE: { replaceable: true },
+  ENOMEDIUM: { replaceable: true },
+  ENODEV: { replaceable: false },
+};
+
+export class ScsiDisk implements Disk {
+  readonly kind = "disk";
+  readonly info: DiskInfo;
+  readonly #context: ProbeContext;
+  readonly #medium: Medium;
+  readonly #onLoss: (loss: MediumLoss) => void;
+  #canSynchronize: boolean;
+  #canForceUnitAccess: boolean;
+  #canWriteSame: boolean;
+  /** Set for good: every request from then on ends in it. */
+  #closed: DeviceError | undefined;
+  /** Writes were answered that no SYNCHRONIZE CACHE has followed. */
+  #unflushed = false;
+  /** Why answered writes may be missing; the next flush says it, once. */
+  #lostWrites: string | undefined;
+  #resetsSeen: number;
+
+  /** `onLoss` is called at most once, when the disk has closed itself. */
+  constructor(context: ProbeContext, medium: Medium, onLoss: (loss: MediumLoss) => void) {
+    this.#context = {
+      ...context,
+      verify: (sense) => this.#verify(sense),
+      onDeferred: (sense) => this.#noteLostWrites(`a deferred error: ${describeSense(sense)}`),
+    };
+    this.#medium = medium;
+    this.#onLoss = onLoss;
+    this.#canSynchronize = medium.canSynchronize;
+    this.#canForceUnitAccess = medium.canForceUnitAccess;
+    this.#canWriteSame = medium.maxWriteSameBlocks > 0;
+    this.#resetsSeen = context.unit.resetCount;
+    this.info = {
+      blockBytes: medium.blockBytes,
+      blockCount: medium.blockCount,
+      readOnly: medium.readOnly,
+      removable: medium.removable,
+      volatileCache: medium.writeCache && medium.canSynchronize,
+      canTrim: medium.maxUnmapBlocks > 0 && !medium.readOnly,
+      canWriteZeroes: !medium.readOnly,
+      maxTransferBytes: medium.maxTransferBytes,
+      model: medium.model,
+    };
+  }
+
+  async read(firstBlock: number, blockCount: number, options: RequestOptions = {}): Promise<Uint8Array> {
+    const bytes = this.#checkTransfer("read", firstBlock, blockCount * this.info.blockBytes);
+    const command: RetryCommand = {
+      block: read(firstBlock, blockCount),
+      data: { direction: "in", bytes },
+      whole: true,
+    };
+    return this.#turn(command.block.what, options, (context) => runCommand(context, command));
+  }
+
+  async write(firstBlock: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {
+    this.#checkTransfer("write", firstBlock, data.length);
+    this.#checkWritable();
+    const what = write(firstBlock, data.length / this.info.blockBytes, false).what;
+    await this.#turn(what, options, (context) =>
+      this.#writeBlocks(context, firstBlock, data, options.forceUnitAccess === true),
+    );
+  }
+
+  async flush(options: RequestOptions = {}): Promise<void> {
+    await this.#turn("flush", options, (context) => this.#synchronize(context));
+  }
+
+  async trim(firstBlock: number, blockCount: number, options: RequestOptions = {}): Promise<void> {
+    this.#checkRange("trim", firstBlock, blockCount);
+    this.#checkWritable();
+    if (!this.info.canTrim) throw new DeviceError("EOPNOTSUPP", "trim: the device has no UNMAP (SBC-3 §5.28)");
+    for (const [at, count] of chunks(firstBlock, blockCount, this.#medium.maxUnmapBlocks)) {
+      const { block, list } = unmap(at, count);
+      const data = { direction: "out", data: list } as const;
+      await this.#turn(block.what, options, async (context) => {
+        this.#unflushed = true;
+        await runCommand(context, { block, data, whole: true });
+      });
+    }
+  }
+
+  async writeZeroes(firstBlock: number, blockCount: number, options: WriteOptions = {}): Promise<void> {
+    this.#checkRange("write zeroes", firstBlock, blockCount);
+    this.#checkWritable();
+    const { blockBytes } = this.info;
+    const zeroes = new Uint8Array(Math.min(this.info.maxTransferBytes, blockCount * blockBytes));
+    let at = firstBlock;
+    const end = firstBlock + blockCount;
+    while (at < end) {
+      const count = Math.min(end - at, this.#zeroChunkBlocks());
+      at += await this.#turn(`write zeroes block ${at} + ${count}`, options, (context) =>
+        this.#zeroBlocks(context, at, count, zeroes),
+      );
+    }
+    if (options.forceUnitAccess === true) await this.flush(options);
+  }
+
+  /** Ends the disk: requests that wait and those to come fail with `error`. */
+  close(error: DeviceError): void {
+    this.#closed ??= error;
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Waits for the unit, runs `task` in one turn, and makes a DeviceError of whatever it throws. */
+  async #turn<T>(what: string, { signal }: RequestOptions, task: (context: RetryContext) => Promise<T>): Promise<T> {
+    try {
+      if (this.#closed !== undefined) throw this.#closedError(what);
+      const signals = signal === undefined ? this.#context.signal : AbortSignal.any([this.#context.signal, signal]);
+      return await this.#context.unit.exclusive(async () => {
+        if (this.#closed !== undefined) throw this.#closedError(what);
+        return await task({ ...this.#context, signal: signals });
+      }, signals);
+    } catch (error) {
+      throw this.#settleError(what, error);
+    }
+  }
+
+  /** The DeviceError of a failed request; closes the disk when it says that the medium or the unit has gone. */
+  #settleError(what: string, thrown: unknown): unknown {
+    const error = toDeviceError(what, thrown);
+    if (!(error instanceof DeviceError)) return error;
+    const detached = error.code === "ECANCELED" && this.#context.signal.aborted;
+    if (detached)
+      return this.#closed ?? new DeviceError("ENODEV", `${what}: the device was detached`, { cause: error });
+    const isSizeChange = thrown instanceof ScsiError && thrown.sense.meaning === "capacityChanged";
+    const loss = isSizeChange ? { replaceable: false } : LOSSES[error.code];
+    if (loss !== undefined) this.#lose(error, loss.replaceable);
+    return error;
+  }
+
+  #lose(error: DeviceError, replaceable: boolean): void {
+    if (this.#closed !== undefined) return;
+    this.#closed = error;
+    if (this.#unflushed)
+      this.#context.log("warn", "the medium went away before the last writes were flushed; they may be missing");
+    this.#onLoss({ error, replaceable });
+  }
+
+  #closedError(what: string): DeviceError {
+    const why = this.#closed;
+    return new DeviceError(why?.code ?? "ENODEV", `${what}: the disk is closed: ${why?.message ?? ""}`, { cause: why });
+  }
+
+  async #writeBlocks(context: RetryContext, firstBlock: number, data: Uint8Array, durable: boolean): Promise<void> {
+    const count = data.length / this.info.blockBytes;
+    const send = (block: CommandBlock): Promise<Uint8Array> =>
+      runCommand(context, { block, data: { direction: "out", data }, whole: true });
+    if (durable && this.#canForceUnitAccess) {
+      try {
+        await send(write(firstBlock, count, true));
+        return;
+      } catch (error) {
+        if (!isRefused(error)) throw error;
+        this.#canForceUnitAccess = false;
+        this.#context.log("warn", `FUA offered and refused, SYNCHRONIZE CACHE instead: ${error.message}`);
+      }
+    }
+    this.#unflushed = true;
+    await send(write(firstBlock, count, false));
+    if (durable) await this.#synchronize(context);
+  }
+
+  async #synchronize(context: RetryContext): Promise<void> {
+    if (this.#canSynchronize) {
+      try {
+        await runCommand(context, { block: synchronizeCache(this.info.blockCount) });
+      } catch (error) {
+        if (!isRefused(error)) throw error;
+        this.#canSynchronize = false;
+        this.#context.log("warn", `flush unsupported from now on: ${error.message}`);
+      }
+    }
+    this.#unflushed = false;
+    const lost = this.#lostWrites;
+    if (lost === undefined) return;
+    this.#lostWrites = undefined;
+    throw new DeviceError("EIO", `flush: writes answered before may be missing after ${lost}`);
+  }
+
+  /** @returns how many blocks are zero now, at least one. */
+  async #zeroBlocks(
+    context: RetryContext,
+    firstBlock: number,
+    blockCount: number,
+    zeroes: Uint8Array,
+  ): Promise<number> {
+    const { blockBytes, maxTransferBytes } = this.info;
+    this.#unflushed = true;
+    if (this.#canWriteSame) {
+      try {
+        const data = { direction: "out", data: zeroes.subarray(0, blockBytes) } as const;
+        await runCommand(context, { block: writeSame16(firstBlock, blockCount), data, whole: true });
+        return blockCount;
+      } catch (error) {
+        if (!isRefused(error)) throw error;
+        this.#canWriteSame = false;
+        this.#context.log("info", `plain writes of zeroes from now on: ${error.message}`);
+      }
+    }
+    const count = Math.min(blockCount, maxTransferBytes / blockBytes);
+    const data = { direction: "out", data: zeroes.subarray(0, count * blockBytes) } as const;
+    await runCommand(context, { block: write(firstBlock, count, false), data, whole: true });
+    return count;
+  }
+
+  #zeroChunkBlocks(): number {
+    const { blockBytes, maxTransferBytes } = this.info;
+    if (!this.#canWriteSame) return maxTransferBytes / blockBytes;
+    return Math.min(this.#medium.maxWriteSameBlocks, MAX_WRITE_SAME_BYTES / blockBytes);
+  }
+
+  /**
+   * Before a command is sent again: is it still the medium that it was meant for? A unit that reset itself has also
+   * lost what was in its cache (29h without a reset of ours).
+   * @throws CapacityError, ScsiError; the disk closes itself.
+   */
+  async #verify(sense: Sense | undefined): Promise<void> {
+    const { unit } = this.#context;
+    const isReset = sense?.meaning === "attention" && sense.asc === 0x29;
+    if (isReset && unit.resetCount === this.#resetsSeen) this.#noteLostWrites(`a reset: ${describeSense(sense)}`);
+    this.#resetsSeen = unit.resetCount;
+    const { verify: _verify, ...context } = this.#context;
+    const { blockBytes, blockCount } = this.#medium;
+    const now = await readCapacity(context).catch((error: unknown) => {
+      throw error instanceof CapacityError ? this.#sizeChanged(error.message) : error;
+    });
+    if (now.blockBytes !== blockBytes || now.blockCount !== blockCount)
+      throw this.#sizeChanged(
+        `was ${blockCount} blocks of ${blockBytes} bytes, is ${now.blockCount} of ${now.blockBytes}`,
+      );
+  }
+
+  #sizeChanged(how: string): DeviceError {
+    const error = new DeviceError("EIO", `the device changed its capacity: ${how}`);
+    this.#lose(error, false);
+    return error;
+  }
+
+  #noteLostWrites(why: string): void {
+    if (!this.#unflushed) return;
+    this.#lostWrites ??= why;
+    this.#context.log("error", `answered writes may be missing after ${why}`);
+  }
+
+  /** @returns the bytes. @throws DeviceError EINVAL, ENOSPC */
+  #checkTransfer(what: string, firstBlock: number, bytes: number): number {
+    const { blockBytes, maxTransferBytes } = this.info;
+    if (bytes > maxTransferBytes)
+      throw new DeviceError("EINVAL", `${what}: ${bytes} bytes, ${maxTransferBytes} make one command`);
+    if (bytes % blockBytes !== 0)
+      throw new DeviceError("EINVAL", `${what}: ${bytes} bytes are not blocks of ${blockBytes}`);
+    this.#checkRange(what, firstBlock, bytes / blockBytes);
+    return bytes;
+  }
+
+  #checkRange(what: string, firstBlock: number, blockCount: number): void {
+    const isSane =
+      Number.isSafeInteger(firstBlock) && Number.isSafeInteger(blockCount) && firstBlock >= 0 && blockCount > 0;
+    if (!isSane) throw new DeviceError("EINVAL", `${what}: block ${firstBlock} + ${blockCount} is no range`);
+    if (firstBlock + blockCount > this.info.blockCount)
+      throw new DeviceError(
+        "ENOSPC",
+        `${what}: block ${firstBlock} + ${blockCount} ends beyond the ${this.info.blockCount} blocks`,
+      );
+  }
+
+  #checkWritable(): void {
+    if (this.info.readOnly) throw new DeviceError("EROFS", "the medium is write protected (SBC-3 §4.10)");
+  }
+}
+
+/** The unit does not have the command, or not with these bits. */
+function isRefused(error: unknown): error is ScsiError {
+  return error instanceof ScsiError && error.sense.meaning === "illegalRequest";
+}
+
+function* chunks(firstBlock: number, blockCount: number, maxBlocks: number): Generator<[number, number]> {
+  const end = firstBlock + blockCount;
+  for (let at = firstBlock; at < end; at += maxBlocks) yield [at, Math.min(maxBlocks, end - at)];
+}

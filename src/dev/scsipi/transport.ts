@@ -1,0 +1,95 @@
+/**
+ * What carries SCSI commands to a target with logical units: the border between scsipi and a transport (umass).
+ *
+ * The transport moves a CDB, the data and the status; it does not look inside the CDB. What sense data mean is decided
+ * above it. The layer above learns about its surroundings by `ScsiHost` alone, so that no USB word appears here.
+ */
+import type { Device } from "../../rump/devsw.js";
+import type { Clock, LogLevel } from "../../rumpuser/rumpuser.js";
+
+/** A command without an own deadline gets this long. */
+export const DEFAULT_COMMAND_TIMEOUT_MS = 30_000;
+
+/** The data phase of a command. `in`: at most `bytes` come back. `out`: `data` is lent until the command settles. */
+export type ScsiData =
+  | { readonly direction: "none" }
+  | { readonly direction: "in"; readonly bytes: number }
+  | { readonly direction: "out"; readonly data: Uint8Array };
+
+export type ScsiCommand = ScsiData & {
+  readonly lun: number;
+  /** 6, 10, 12 or 16 bytes. */
+  readonly cdb: Uint8Array;
+  /** Milliseconds from the moment the command starts; time spent in the queue does not count. */
+  readonly timeoutMs?: number;
+  /** Aborted in the queue: the command never starts. Aborted in flight: the transport recovers the target first. */
+  readonly signal?: AbortSignal;
+};
+
+export interface ScsiReply {
+  /** "check": CHECK CONDITION; REQUEST SENSE says why (SPC-4 §5.13). */
+  readonly status: "good" | "check";
+  /** IN: what the target really sent, never padded; at most the bytes asked for. */
+  readonly data: Uint8Array;
+  /** Bytes asked for minus bytes moved, as the target admits or the bus saw, whichever is more. */
+  readonly residueBytes: number;
+}
+
+export interface ScsiTransport {
+  /** The most data bytes of one command. */
+  readonly maxTransferBytes: number;
+  /** Logical units 0 … lunCount - 1 may be addressed. */
+  readonly lunCount: number;
+  /** How often the transport has reset the target: a unit attention 29h after one of these is our own doing. */
+  readonly resetCount: number;
+  /**
+   * Runs one command; those of all units run one after another in the order of the calls.
+   * @throws ScsiTransportError after the target has been recovered, or has been given up.
+   */
+  execute(command: ScsiCommand): Promise<ScsiReply>;
+}
+
+/**
+ * | code              | means                                                      | who acts              |
+ * | SCSI_TRANSPORT    | the command failed below SCSI; the target was recovered    | sd: once more         |
+ * | SCSI_TIMED_OUT    | its deadline passed; the target was recovered              | sd: fail the request  |
+ * | SCSI_CANCELLED    | the caller's signal                                        | nobody                |
+ * | SCSI_GONE         | the target is unplugged, detached or given up              | sd: fail everything   |
+ */
+export type ScsiTransportErrorCode = "SCSI_TRANSPORT" | "SCSI_TIMED_OUT" | "SCSI_CANCELLED" | "SCSI_GONE";
+
+export class ScsiTransportError extends Error {
+  readonly code: ScsiTransportErrorCode;
+
+  constructor(code: ScsiTransportErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "ScsiTransportError";
+    this.code = code;
+  }
+}
+
+/** What the units need of whoever attached the transport; an attachment of the USB stack has all of it. */
+export interface ScsiHost {
+  readonly clock: Clock;
+  /** Aborted at detach or unplug. */
+  readonly signal: AbortSignal;
+  log(level: LogLevel, message: string): void;
+  /** Makes a device node; `remove` takes it away. */
+  publish(className: string, device: Device): { readonly name: string; remove(reason: string): void };
+  /** Registers an undo for detach; they run in reverse order. */
+  onDetach(undo: () => void | Promise<void>): void;
+}
+
+/** Rules that a target is known to break above its transport. Absent = it keeps them. */
+export interface ScsiQuirks {
+  /** SYNCHRONIZE CACHE is refused in a way that hurts: never send it. */
+  readonly noSynchronizeCache?: true;
+  /** PREVENT ALLOW MEDIUM REMOVAL upsets it. */
+  readonly noPreventAllow?: true;
+  /** READ CAPACITY answers the number of blocks where the last address belongs. */
+  readonly capacityIsBlockCount?: true;
+  /** The WP bit of MODE SENSE means nothing. */
+  readonly noWriteProtectDetect?: true;
+  /** It offers DPOFUA and ignores or refuses the FUA bit. */
+  readonly brokenFua?: true;
+}

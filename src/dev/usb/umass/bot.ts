@@ -1,0 +1,264 @@
+/**
+ * The Bulk-Only Transport: one command at a time, in three phases.
+ *
+ * Specs: BOT 1.0 §5.3 (data and status), §6.3 (valid and meaningful status), §6.7 (thirteen cases).
+ * The usual command is one chain of transfers; a stall is handled by hand as §5.3 says; whatever else is a surprise ends
+ * in reset recovery (recovery.ts) and an error. The transport does not look inside the CDB.
+ */
+import { CommandQueue } from "../../scsipi/queue.js";
+import {
+  DEFAULT_COMMAND_TIMEOUT_MS,
+  type ScsiCommand,
+  type ScsiReply,
+  type ScsiTransport,
+  ScsiTransportError,
+  type ScsiTransportErrorCode,
+} from "../../scsipi/transport.js";
+import { ProtocolError, TransferError, type TransferErrorCode } from "../errors.js";
+import type { Attachment, PipeStep, StepCondition, StepResult, TransferOptions } from "../usbdi.js";
+import { CBW_DATA_IN, CBW_SIGNATURE, CSW_SIGNATURE, cbw, checkStatus, csw, type StatusReading } from "./csw.js";
+import type { TransportQuirks } from "./quirks.js";
+import { type BotPipes, describe, isGone, Recovery } from "./recovery.js";
+
+/** When the later phases are submitted: after the phase before ended well, or together with it. */
+export interface PhaseMode {
+  readonly dataAfterCommand: boolean;
+  readonly statusAfterData: boolean;
+}
+/** Overlapping is a row here, nothing else: what follows a surprise reads the same results. */
+export const PHASE_MODES = {
+  sequence: { dataAfterCommand: true, statusAfterData: true },
+} as const satisfies Record<string, PhaseMode>;
+
+/** One command moves at most so much, unless a quirk says less. */
+export const MAX_TRANSFER_BYTES = 1 << 20;
+/** BOT 1.0 §5.3.3: a stalled status phase is read once more. So is an empty one, a needless end to the data phase. */
+const MAX_STATUS_READS = 2;
+
+/** How a step of a chain ended, as the exception it stands for. */
+const STEP_ERRORS: Readonly<Record<Exclude<StepResult["status"], "ok">, TransferErrorCode>> = {
+  stalled: "USB_STALLED",
+  notStarted: "USB_IO",
+  timedOut: "USB_TIMED_OUT",
+  cancelled: "USB_CANCELLED",
+  disconnected: "USB_DISCONNECTED",
+  overflow: "USB_OVERFLOW",
+  error: "USB_IO",
+};
+
+/** A command under way. */
+interface Exchange {
+  readonly command: ScsiCommand;
+  readonly tag: number;
+  readonly requestedBytes: number;
+  /** Clock time at which it must have ended. */
+  readonly deadlineMs: number;
+  readonly dataIn: Uint8Array;
+  readonly cswBytes: Uint8Array;
+}
+
+export class BulkOnly implements ScsiTransport {
+  readonly maxTransferBytes: number;
+  readonly lunCount: number;
+  readonly #at: Attachment<BotPipes>;
+  readonly #quirks: TransportQuirks;
+  readonly #mode: PhaseMode;
+  readonly #queue = new CommandQueue();
+  readonly #recovery: Recovery;
+  #tag = 0;
+  /** Why nothing can be sent any more. */
+  #dead: Error | undefined;
+
+  constructor(
+    at: Attachment<BotPipes>,
+    options: { readonly lunCount: number; readonly quirks?: TransportQuirks; readonly mode?: PhaseMode },
+  ) {
+    this.#at = at;
+    this.#quirks = options.quirks ?? {};
+    this.#mode = options.mode ?? PHASE_MODES.sequence;
+    this.#recovery = new Recovery(at);
+    this.lunCount = options.lunCount;
+    this.maxTransferBytes = Math.min(MAX_TRANSFER_BYTES, this.#quirks.maxTransferBytes ?? MAX_TRANSFER_BYTES);
+  }
+
+  get resetCount(): number {
+    return this.#recovery.resetCount;
+  }
+
+  execute(command: ScsiCommand): Promise<ScsiReply> {
+    return this.#queue.run(async () => {
+      this.#refuseWhenDead();
+      try {
+        const reply = await this.#exchange(command);
+        this.#recovery.commandSucceeded();
+        return reply;
+      } catch (error) {
+        throw await this.#afterFailure(error, command.signal);
+      }
+    }, command.signal);
+  }
+
+  #refuseWhenDead(): void {
+    if (this.#at.signal.aborted) this.#dead ??= new TransferError("USB_CANCELLED", "detached");
+    if (this.#dead !== undefined)
+      throw new ScsiTransportError("SCSI_GONE", `nothing can be sent: ${this.#dead.message}`, { cause: this.#dead });
+  }
+
+  /** One command through its phases. Throws before the device has been brought back to order. */
+  async #exchange(command: ScsiCommand): Promise<ScsiReply> {
+    this.#tag = (this.#tag + 1) >>> 0;
+    const requestedBytes = lengthOfData(command);
+    const exchange: Exchange = {
+      command,
+      tag: this.#tag,
+      requestedBytes,
+      deadlineMs: this.#at.clock.nowMs() + (command.timeoutMs ?? DEFAULT_COMMAND_TIMEOUT_MS),
+      // Zero-filled: what the device does not send is never what some other command left behind.
+      dataIn: new Uint8Array(command.direction === "in" ? requestedBytes : 0),
+      cswBytes: new Uint8Array(csw.size),
+    };
+    const steps = this.#steps(exchange);
+    const results = await this.#at.runChain(steps, this.#options(exchange));
+    requireCommandSent(results[0]);
+    const movedBytes = await this.#finishData(exchange, steps.length === 3 ? results[1] : undefined);
+    const status = checkStatus(await this.#readStatus(exchange, results[steps.length - 1]), {
+      tag: exchange.tag,
+      requestedBytes,
+      signature: this.#quirks.cswSignature ?? CSW_SIGNATURE,
+      ignoreTag: this.#quirks.ignoreTag ?? false,
+      ignoreResidue: this.#quirks.ignoreResidue ?? false,
+    });
+    const residueBytes = Math.max(status.residueBytes, requestedBytes - movedBytes);
+    return {
+      status: status.status === "passed" ? "good" : "check",
+      data: exchange.dataIn.subarray(0, command.direction === "in" ? requestedBytes - residueBytes : 0),
+      residueBytes,
+    };
+  }
+
+  /** CBW, data if any, CSW; exact lengths, so that a device that sends more is a bus error and nothing else. */
+  #steps(exchange: Exchange): PipeStep[] {
+    const { bulkIn, bulkOut } = this.#at.pipes;
+    const { command } = exchange;
+    const steps: PipeStep[] = [{ pipe: bulkOut, data: encodeCbw(exchange) }];
+    const afterCommand = { step: 0, minBytes: cbw.size };
+    const data = this.#mode.dataAfterCommand ? { after: afterCommand } : {};
+    if (command.direction === "in" && exchange.requestedBytes > 0)
+      steps.push({ pipe: bulkIn, into: exchange.dataIn, ...data });
+    if (command.direction === "out" && exchange.requestedBytes > 0)
+      steps.push({ pipe: bulkOut, data: command.data, ...data });
+    const afterLast: StepCondition = steps.length === 1 ? afterCommand : { step: steps.length - 1, minBytes: 0 };
+    const wait = steps.length === 1 ? this.#mode.dataAfterCommand : this.#mode.statusAfterData;
+    steps.push({ pipe: bulkIn, into: exchange.cswBytes, ...(wait ? { after: afterLast } : {}) });
+    return steps;
+  }
+
+  /** The data phase: its bytes, the halt cleared if the device ended it with a stall (BOT 1.0 §6.7.2, §6.7.3). */
+  async #finishData(exchange: Exchange, result: StepResult | undefined): Promise<number> {
+    if (result === undefined) return 0;
+    if (result.status === "stalled") {
+      const { bulkIn, bulkOut } = this.#at.pipes;
+      const pipe = exchange.command.direction === "in" ? bulkIn : bulkOut;
+      await pipe.clearHalt(this.#options(exchange));
+    } else if (result.status !== "ok") {
+      throw stepError("data phase", result);
+    }
+    return Math.min(result.actualBytes, exchange.requestedBytes);
+  }
+
+  /** The status as the chain brought it, or read by hand where the chain stopped (BOT 1.0 Figure 2). */
+  async #readStatus(exchange: Exchange, result: StepResult | undefined): Promise<StatusReading> {
+    let reading: StatusReading | undefined;
+    let reads = 0;
+    if (result !== undefined && result.status !== "notStarted") {
+      if (result.status !== "ok" && result.status !== "stalled") throw stepError("status phase", result);
+      reading = {
+        stalled: result.status === "stalled",
+        bytes: exchange.cswBytes.subarray(0, result.status === "ok" ? result.actualBytes : 0),
+      };
+      reads = 1;
+    }
+    const { bulkIn } = this.#at.pipes;
+    while (reading === undefined || (reads < MAX_STATUS_READS && (reading.stalled || reading.bytes.length === 0))) {
+      if (reading?.stalled === true) await bulkIn.clearHalt(this.#options(exchange));
+      const reply = await bulkIn.transfer(csw.size, this.#options(exchange));
+      reading = { stalled: reply.status === "stalled", bytes: reply.data };
+      reads++;
+    }
+    return reading;
+  }
+
+  /** What is left of the command's time, and the caller's signal. */
+  #options(exchange: Exchange): TransferOptions {
+    const leftMs = exchange.deadlineMs - this.#at.clock.nowMs();
+    if (leftMs <= 0) throw new TransferError("USB_TIMED_OUT", "the command's time is up");
+    const { signal } = exchange.command;
+    return signal === undefined ? { timeoutMs: leftMs } : { timeoutMs: leftMs, signal };
+  }
+
+  /** Brings the device back and says what the failure means to the layer above. */
+  async #afterFailure(error: unknown, signal: AbortSignal | undefined): Promise<Error> {
+    if (!(error instanceof TransferError || error instanceof ProtocolError)) return asError(error);
+    const unplugged = error.code === "USB_DISCONNECTED";
+    const cancelledByCaller = error.code === "USB_CANCELLED" && signal?.aborted === true;
+    const detached = this.#at.signal.aborted || (error.code === "USB_CANCELLED" && !cancelledByCaller);
+    if (unplugged || detached) return this.#giveUp(error);
+    try {
+      await this.#recovery.recover(error.message);
+    } catch (failure) {
+      if (!isGone(failure)) this.#at.log("error", `the device does not come back: ${describe(failure)}`);
+      return this.#giveUp(asError(failure));
+    }
+    return new ScsiTransportError(failureCode(error, cancelledByCaller), error.message, { cause: error });
+  }
+
+  #giveUp(cause: Error): ScsiTransportError {
+    this.#dead ??= cause;
+    return new ScsiTransportError("SCSI_GONE", cause.message, { cause });
+  }
+}
+
+function lengthOfData(command: ScsiCommand): number {
+  switch (command.direction) {
+    case "none":
+      return 0;
+    case "in":
+      return command.bytes;
+    case "out":
+      return command.data.length;
+  }
+}
+
+function encodeCbw({ command, tag, requestedBytes }: Exchange): Uint8Array {
+  return cbw.encode({
+    dCBWSignature: CBW_SIGNATURE,
+    dCBWTag: tag,
+    dCBWDataTransferLength: requestedBytes,
+    bmCBWFlags: command.direction === "in" ? CBW_DATA_IN : 0,
+    bCBWLUN: command.lun,
+    bCBWCBLength: command.cdb.length,
+    CBWCB: command.cdb,
+  });
+}
+
+/** A device stalls a CBW that it does not find valid (BOT 1.0 §6.6.1); ours are, so it is out of step. */
+function requireCommandSent(result: StepResult | undefined): void {
+  if (result?.status === "ok" && result.actualBytes === cbw.size) return;
+  if (result?.status === "ok")
+    throw new ProtocolError(`CBW: the device took ${result.actualBytes} of ${cbw.size} bytes`, "BOT 1.0 §6.2");
+  throw stepError("command phase", result ?? { status: "notStarted", actualBytes: 0 });
+}
+
+function stepError(phase: string, { status, actualBytes }: StepResult): TransferError {
+  const code = status === "ok" ? "USB_IO" : STEP_ERRORS[status];
+  return new TransferError(code, `${phase}: ${status} after ${actualBytes} bytes`);
+}
+
+function failureCode(error: TransferError | ProtocolError, cancelledByCaller: boolean): ScsiTransportErrorCode {
+  if (cancelledByCaller) return "SCSI_CANCELLED";
+  return error.code === "USB_TIMED_OUT" ? "SCSI_TIMED_OUT" : "SCSI_TRANSPORT";
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(describe(error));
+}
