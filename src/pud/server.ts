@@ -269,21 +269,11 @@ class Server implements PudServer, ChannelConsumer {
     this.#shuttingDown = true;
     if (this.#inProgress > 0) await new Promise<void>((idle) => (this.#idle = idle));
     // Every step is tried, whatever became of the one before; the first failure is the one that is told.
-    let failure: Error | undefined;
-    const steps = [...this.#nodes.values()]
-      .filter(({ disk }) => disk.info.volatileCache)
-      .map(
-        ({ disk }) =>
-          () =>
-            disk.flush(),
-      );
-    for (const step of [...steps, this.#shutdownHandler]) {
-      try {
-        await step();
-      } catch (error) {
-        failure ??= asError(error);
-      }
-    }
+    const failures: Error[] = [];
+    for (const { disk } of this.#nodes.values())
+      if (disk.info.volatileCache) await attempt(() => disk.flush(), failures);
+    await attempt(this.#shutdownHandler, failures);
+    const failure = failures[0];
     this.#channel.send({
       kind: KINDS.shutdownDone,
       status: failure === undefined ? STATUS_OK : statusOf(failure),
@@ -330,8 +320,12 @@ function requestBytes({ kind, payload, blockCount }: ServedRequest, blockBytes: 
   return kind === KINDS.read.number ? Math.min(blockCount * blockBytes, MAX_PAYLOAD_BYTES) : payload.length;
 }
 
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(`not an Error was thrown: ${String(thrown)}`);
+async function attempt(step: () => Promise<void>, failures: Error[]): Promise<void> {
+  try {
+    await step();
+  } catch (error) {
+    failures.push(error instanceof Error ? error : new Error(`thrown: ${String(error)}`));
+  }
 }
 
 function encodePublished(className: string, unit: number, disk: Disk): Uint8Array {
