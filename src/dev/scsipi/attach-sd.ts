@@ -54,7 +54,8 @@ class SdUnit {
       inquiry,
       quirks,
       clock: host.clock,
-      signal: AbortSignal.any([host.signal, this.#stop.signal]),
+      // Not the host's: at detach the command in flight ends, and a flush follows (detach).
+      signal: this.#stop.signal,
       log: (level, message) => host.log(level, `lun ${unit.lun}: ${message}`),
     };
   }
@@ -87,7 +88,7 @@ class SdUnit {
     const lost = this.#current;
     this.#current = undefined;
     lost?.node.remove(error.message);
-    if (!replaceable || this.#context.signal.aborted) return;
+    if (!replaceable || this.#host.signal.aborted) return;
     const livedMs = this.#host.clock.nowMs() - (lost?.sinceMs ?? 0);
     this.#startSearch(livedMs < SETTLED_MS ? MEDIUM_POLL_MS : 0);
   }
@@ -147,8 +148,7 @@ class SdUnit {
   async detach(): Promise<void> {
     const { disk } = this.#current ?? {};
     this.#current = undefined;
-    if (disk !== undefined && !this.#host.signal.aborted) await this.#letGo(disk);
-    disk?.close(new DeviceError("ENODEV", "the device was detached"));
+    if (disk !== undefined) await this.#letGo(disk);
     this.#stop.abort(new Error("detached"));
     await this.#search;
   }
@@ -156,12 +156,17 @@ class SdUnit {
   async #letGo(disk: ScsiDisk): Promise<void> {
     const { unit, clock, log } = this.#context;
     const limit = new AbortController();
-    const timer = clock.startTimer(DETACH_MS, () => limit.abort(new Error(`not done in ${DETACH_MS} ms`)));
+    const timer = clock.startTimer(DETACH_MS, () => {
+      limit.abort(new Error(`not done in ${DETACH_MS} ms`));
+      this.#stop.abort(limit.signal.reason);
+    });
     try {
-      await disk.flush({ signal: limit.signal });
+      await disk.shutdown(new DeviceError("ENODEV", "the device was detached"), limit.signal);
       await unit.exclusive(() => this.#lock(false), limit.signal);
     } catch (error) {
-      log("warn", `flush at detach: ${describe(error)}`);
+      const isUnplugged = error instanceof ScsiTransportError && error.code === "SCSI_GONE";
+      if (!isUnplugged) log("warn", `flush at detach: ${describe(error)}`);
+      else if (disk.hasUnflushedWrites) log("warn", "gone before the last writes were flushed; they may be missing");
     } finally {
       timer.cancel();
     }

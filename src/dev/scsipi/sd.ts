@@ -73,6 +73,11 @@ export class ScsiDisk implements Disk {
     };
   }
 
+  /** Writes were answered that may still be in the device's cache. */
+  get hasUnflushedWrites(): boolean {
+    return this.#unflushed;
+  }
+
   async read(firstBlock: number, blockCount: number, options: RequestOptions = {}): Promise<Uint8Array> {
     const bytes = this.#checkTransfer("read", firstBlock, blockCount * this.info.blockBytes);
     const command: RetryCommand = {
@@ -126,9 +131,15 @@ export class ScsiDisk implements Disk {
     if (options.forceUnitAccess === true) await this.flush(options);
   }
 
-  /** Ends the disk: requests that wait and those to come fail with `error`. */
-  close(error: DeviceError): void {
-    this.#closed ??= error;
+  /**
+   * Ends the disk: requests that wait and those to come fail with `error`; the one in flight ends, then the cache is
+   * flushed. A disk that has closed itself has nothing to flush.
+   * @throws ScsiError, ScsiTransportError, DeviceError EIO when answered writes may be missing.
+   */
+  async shutdown(error: DeviceError, signal: AbortSignal): Promise<void> {
+    if (this.#closed !== undefined) return;
+    this.#closed = error;
+    await this.#context.unit.exclusive(() => this.#synchronize({ ...this.#context, signal }), signal);
   }
 
   // -------------------------------------------------------------------------------------------------------------------

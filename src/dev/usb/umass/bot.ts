@@ -99,7 +99,6 @@ export class BulkOnly implements ScsiTransport {
   }
 
   #refuseWhenDead(): void {
-    if (this.#at.signal.aborted) this.#dead ??= new TransferError("USB_CANCELLED", "detached");
     if (this.#dead !== undefined)
       throw new ScsiTransportError("SCSI_GONE", `nothing can be sent: ${this.#dead.message}`, { cause: this.#dead });
   }
@@ -199,10 +198,8 @@ export class BulkOnly implements ScsiTransport {
   /** Brings the device back and says what the failure means to the layer above. */
   async #afterFailure(error: unknown, signal: AbortSignal | undefined): Promise<Error> {
     if (!(error instanceof TransferError || error instanceof ProtocolError)) return asError(error);
-    const unplugged = error.code === "USB_DISCONNECTED";
     const cancelledByCaller = error.code === "USB_CANCELLED" && signal?.aborted === true;
-    const detached = this.#at.signal.aborted || (error.code === "USB_CANCELLED" && !cancelledByCaller);
-    if (unplugged || detached) return this.#giveUp(error);
+    if (isGone(error) && !cancelledByCaller) return this.#giveUp(error);
     try {
       await this.#recovery.recover(error.message);
     } catch (failure) {
