@@ -11,9 +11,9 @@ export interface DiskRig {
   /** The same medium, write protected. */
   readonly readOnly: Disk;
   /** Loses what is not on the medium, where the rig can do that; the disk goes on. */
-  powerCut?(): void;
+  readonly powerCut?: () => void;
   /** Lets requests wait until the returned function is called, where the rig can do that. */
-  hold?(): () => void;
+  readonly hold?: () => () => void;
   close(): Promise<void>;
 }
 
