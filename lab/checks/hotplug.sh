@@ -10,7 +10,7 @@ unplug_in_io() {
   # The copy may have been done by then; what counts is that it ends.
   wait "$!" || grep -q . "$LAB_TMP/copy.log" || fail "nbdcopy ended with an error and said nothing"
   wait_event main '.event == "detach"'
-  [ ! -e "$LAB_TMP/run.main.status" ] || fail "the host process ended with status $(cat "$LAB_TMP/run.main.status")"
+  ! ended main || fail "the host process ended with status $(cat "$LAB_TMP/run.main.status")"
 }
 check "unplug in the middle of reading: an error, no hang" unplug_in_io
 

@@ -36,7 +36,7 @@ rump_killed() {
   kill -KILL "$(rump_pid victim)"
   wait_event victim '.event == "detach" or .event == "error"'
   kill -TERM "$(host_pid victim)" 2>/dev/null || true
-  wait_for 15 "end of the host process" test -s "$LAB_TMP/run.victim.status"
+  wait_for 15 "end of the host process" ended victim
   given_back
   nothing_left
 }

@@ -9,7 +9,9 @@ serve() {
   shift
   as_user bash -c 'head -c 16M /dev/urandom >"$1"' write "/run/home/$name.img"
   start "$name" vdev flash-drive --listen 127.0.0.1:3240 "image=/run/home/$name.img" "serial=$name" "$@"
-  wait_for 20 "server of $name" listening
+  listening_or_ended() { ended "$name" || listening; }
+  wait_for 20 "server of $name" listening_or_ended
+  listening || fail "no server: $(tail -n 2 "$LAB_TMP/run.$name.log")"
 }
 listening() { usbip list -r 127.0.0.1 | grep -q 1-1; }
 

@@ -60,7 +60,7 @@ check() {
   shift
   rm -f "$LAB_TMP/check.late"
   set -m
-  (set -eE -o pipefail; trap 'echo "line $LINENO: status $?: $BASH_COMMAND" >&2' ERR; "$@") >"$log" 2>&1 </dev/null &
+  (set -eE -o pipefail; trap 'echo "at line $LINENO, status $?: $BASH_COMMAND" >&2' ERR; "$@") >"$log" 2>&1 </dev/null &
   pid=$!
   (sleep "$limit"; : >"$LAB_TMP/check.late"; kill -KILL -- -"$pid") >/dev/null 2>&1 </dev/null &
   guard=$!
@@ -72,7 +72,8 @@ check() {
     report "PASS $name"
     return 0
   fi
-  reason=$(tail -n 3 "$log" | tr '\n\t' '  ' | cut -c 1-600)
+  # What the commands said last, and the first of them that failed; functions above it are in the console's copy.
+  reason=$({ grep -v '^at line ' "$log" | tail -n 2; grep '^at line ' "$log" | head -n 1; } | tr '\n\t' '  ' | cut -c 1-600)
   [ -e "$LAB_TMP/check.late" ] && reason="not done after $limit s: $reason"
   report "FAIL $name: ${reason:-status $status}"
   echo "--- FAIL $name (status $status)"

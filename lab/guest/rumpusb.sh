@@ -2,32 +2,35 @@
 # The product under check: started as a user without rights, watched through its JSON events, ended, cleaned away.
 # A run has a NAME; its files are LAB_TMP/run.NAME.{events,log,pid,status}.
 
-# as_user COMMAND…: as LAB_USER, with no groups, no capabilities and nothing of this shell's environment.
-as_user() {
-  setpriv --reuid "$LAB_UID" --regid "$LAB_UID" --clear-groups --bounding-set=-all --inh-caps=-all \
-    env -i PATH="$PATH" HOME=/run/home USER="$LAB_USER" LANG=C.UTF-8 XDG_RUNTIME_DIR="/run/user/$LAB_UID" "$@"
-}
+# Prefixes of a command: as LAB_USER, with no groups, no capabilities and nothing of this shell's environment; and as root with as little.
+AS_USER=(
+  setpriv --reuid "$LAB_UID" --regid "$LAB_UID" --clear-groups --bounding-set=-all --inh-caps=-all
+  env -i PATH="$PATH" HOME=/run/home USER="$LAB_USER" LANG=C.UTF-8 XDG_RUNTIME_DIR="/run/user/$LAB_UID"
+)
+AS_ROOT=(env -i PATH="$PATH" HOME=/root LANG=C.UTF-8 XDG_RUNTIME_DIR=/run)
 
-# as_root COMMAND…: the same for what needs root, such as /dev/nbd0.
-as_root() { env -i PATH="$PATH" HOME=/root LANG=C.UTF-8 XDG_RUNTIME_DIR=/run "$@"; }
+# as_user COMMAND…: for programs, not for functions of this shell.
+as_user() { "${AS_USER[@]}" "$@"; }
 
 # rumpusb ARGUMENT…: the command, as the user, to its end.
 rumpusb() { as_user "$LAB_NODE" "$LAB_ROOT/bin/rumpusb.js" "$@"; }
 
 # start [--root] NAME ARGUMENT…: the command with its arguments in the background; a session of its own, so that it outlives the check.
 start() {
-  local user=as_user name base
-  if [ "$1" = --root ]; then user=as_root; shift; fi
-  name=$1
-  base=$LAB_TMP/run.$name
+  local prefix=("${AS_USER[@]}") base
+  if [ "$1" = --root ]; then
+    prefix=("${AS_ROOT[@]}")
+    shift
+  fi
+  base=$LAB_TMP/run.$1
   shift
   rm -f "$base".*
   : >"$base.events"
+  # The inner shell replaces itself, so that the id is that of the command; the outer one waits for its status.
   # shellcheck disable=SC2016
-  setsid bash -c '. "$LAB_ROOT/lab/guest/lib.sh"; base=$1 user=$2; shift 2
-    "$user" "$LAB_NODE" "$LAB_ROOT/bin/rumpusb.js" "$@" >"$base.events" 2>"$base.log" & echo $! >"$base.pid"
-    wait $!; echo $? >"$base.status"' start "$base" "$user" "$@" </dev/null >/dev/null 2>&1 9>&- &
-  wait_for 5 "process of run $name" test -s "$base.pid"
+  setsid bash -c '(echo "$BASHPID" >"$0.pid"; exec "$@" >"$0.events" 2>"$0.log"); echo $? >"$0.status"' \
+    "$base" "${prefix[@]}" "$LAB_NODE" "$LAB_ROOT/bin/rumpusb.js" "$@" </dev/null >/dev/null 2>&1 9>&- &
+  wait_for 5 "process of run ${base##*.}" test -s "$base.pid"
 }
 
 # start_run [--root] NAME ARGUMENT…: `rumpusb run --json ARGUMENT…`, up to its ready event.
@@ -45,13 +48,18 @@ events() { grep '}$' "$LAB_TMP/run.$1.events" | jq -c "select($2)"; }
 wait_event() {
   local name=$1 filter=$2 count=${3:-1}
   has_events() { [ "$(events "$name" "$filter" | wc -l)" -ge "$count" ]; }
-  has_events_or_ended() { [ -e "$LAB_TMP/run.$name.status" ] || has_events; }
+  has_events_or_ended() { ended "$name" || has_events; }
   wait_for 20 "event $filter of run $name" has_events_or_ended
   has_events || fail "run $name ended with status $(cat "$LAB_TMP/run.$name.status") before event $filter: $(tail -n 2 "$LAB_TMP/run.$name.log")"
 }
 
-# field NAME FILTER KEY: of the last event that fits.
-field() { events "$1" "$2" | tail -n 1 | jq -r ".$3"; }
+# field NAME FILTER KEY: of the last event that fits; there must be one.
+field() {
+  local event
+  event=$(events "$1" "$2" | tail -n 1)
+  [ -n "$event" ] || fail "run $1 has no event $2"
+  jq -r ".$3" <<<"$event"
+}
 
 # uri NAME NODE: where the node's NBD export is.
 uri() { field "$1" ".event == \"link\" and .node == \"$2\"" uri; }
@@ -59,13 +67,14 @@ uri() { field "$1" ".event == \"link\" and .node == \"$2\"" uri; }
 # rump_pid NAME: the driver's process.
 rump_pid() { field "$1" '.event == "device"' pid; }
 
-# host_pid NAME: the process that the user started.
+# host_pid NAME: the process that the user started; ended NAME: whether it has ended.
 host_pid() { cat "$LAB_TMP/run.$1.pid"; }
+ended() { [ -s "$LAB_TMP/run.$1.status" ]; }
 
 # wait_end NAME [STATUS]: until it has ended, with this status (default 0).
 wait_end() {
   local status
-  wait_for 15 "end of run $1" test -s "$LAB_TMP/run.$1.status"
+  wait_for 15 "end of run $1" ended "$1"
   status=$(cat "$LAB_TMP/run.$1.status")
   [ "$status" = "${2:-0}" ] || fail "run $1 ended with status $status, not ${2:-0}: $(tail -n 2 "$LAB_TMP/run.$1.log")"
 }

@@ -7,7 +7,7 @@
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import {
@@ -73,19 +73,44 @@ const inquiry = [0x12, 0, 0, 0, 36, 0];
 
 /** Command, data, status; all must go well. Returns the data. */
 async function command(port, tag, bytes, block) {
-  assert.deepEqual(await bulk(port, 0x01, cbw(tag, bytes, 0x80, block)), { status: "ok", actualBytes: 31 });
+  assert.deepEqual(await bulk(port, endpointOut, cbw(tag, bytes, 0x80, block)), { status: "ok", actualBytes: 31 });
   const data = Buffer.alloc(bytes);
-  const moved = await bulk(port, 0x81, data);
+  const moved = await bulk(port, endpointIn, data);
   assert.deepEqual(moved, { status: "ok", actualBytes: bytes });
   const status = Buffer.alloc(13);
-  assert.deepEqual(await bulk(port, 0x81, status), { status: "ok", actualBytes: 13 });
+  assert.deepEqual(await bulk(port, endpointIn, status), { status: "ok", actualBytes: 13 });
   assert.equal(status[12], 0);
   return data;
 }
 
-/** The gadget's endpoints may be numbered otherwise on another kernel: this check knows dummy_hcd's. */
+/** Takes the unit attention that a disk has after it was plugged in or reset (SPC-4 §5.14). */
+async function ready(port) {
+  for (const tag of [101, 102, 103]) {
+    await bulk(port, endpointOut, cbw(tag, 0, 0, [0, 0, 0, 0, 0, 0]));
+    const status = Buffer.alloc(13);
+    await bulk(port, endpointIn, status);
+    if (status[12] === 0) return;
+    await command(port, tag + 100, 18, [0x03, 0, 0, 0, 18, 0]);
+  }
+  assert.fail("not ready after three tries");
+}
+
+/** The bulk endpoints, found in the descriptors: gadgets number them as their controller likes. */
+let endpointIn = 0;
+let endpointOut = 0;
+function findEndpoints(fd) {
+  const descriptors = Buffer.alloc(1024);
+  const size = readSync(fd, descriptors, 0, descriptors.length, 0);
+  for (let at = 0; at + 2 < size && descriptors[at] >= 2; at += descriptors[at]) {
+    if (descriptors[at + 1] !== 5) continue;
+    if (descriptors[at + 2] & 0x80) endpointIn = descriptors[at + 2];
+    else endpointOut = descriptors[at + 2];
+  }
+}
+
 async function open() {
   const fd = openSync(await deviceNode(), "r+");
+  findEndpoints(fd);
   const port = openUsbPort(fd);
   return {
     fd,
@@ -118,7 +143,6 @@ const checks = {
     assert.equal(detachKernelDriver(fd, 0), -61);
     assert.equal(attachKernelDriver(fd, 0), 0);
     assert.equal(kernelDriver(fd, 0), "usb-storage");
-    assert.throws(() => kernelDriver(fd, 7), { code: "EINVAL" });
     closeSync(fd);
   },
 
@@ -135,7 +159,7 @@ const checks = {
     assert.equal(await port.setConfiguration(300), "invalid");
     assert.equal(await port.setInterface(0, 0), "ok");
     assert.equal(await port.setInterface(0, 3), "notFound");
-    assert.equal(await port.clearHalt(0x81), "ok");
+    assert.equal(await port.clearHalt(endpointIn), "ok");
     assert.equal(await port.clearHalt(0x8f), "notFound");
     assert.equal(await port.releaseInterface(0), "ok");
     assert.equal(await port.releaseInterface(0), "notFound");
@@ -164,19 +188,21 @@ const checks = {
     await withPort(async (port) => {
       const answer = await command(port, 1, 36, inquiry);
       assert.match(answer.toString("latin1", 8, 16), /Linux/);
+      await ready(port);
       await command(port, 2, 1 << 20, read10(2048));
     });
   },
 
   async "many in flight on one endpoint end in order"() {
     await withPort(async (port) => {
+      await ready(port);
       const order = [];
       const chunks = Array.from({ length: 32 }, (_, i) =>
-        bulk(port, 0x81, Buffer.alloc(1024)).then((end) => order.push([i, end.status, end.actualBytes])),
+        bulk(port, endpointIn, Buffer.alloc(1024)).then((end) => order.push([i, end.status, end.actualBytes])),
       );
-      await bulk(port, 0x01, cbw(3, 32 * 1024, 0x80, read10(64)));
+      await bulk(port, endpointOut, cbw(3, 32 * 1024, 0x80, read10(64)));
       const status = Buffer.alloc(13);
-      const end = await bulk(port, 0x81, status);
+      const end = await bulk(port, endpointIn, status);
       await Promise.all(chunks);
       assert.deepEqual(
         order,
@@ -190,7 +216,7 @@ const checks = {
     await withPort(async (port) => {
       let cancel;
       const waiting = new Promise((done) => {
-        cancel = port.submit({ type: "bulk", endpointAddress: 0x81, data: Buffer.alloc(512) }, done);
+        cancel = port.submit({ type: "bulk", endpointAddress: endpointIn, data: Buffer.alloc(512) }, done);
       });
       await wait(20);
       cancel();
@@ -202,7 +228,7 @@ const checks = {
 
   async "an idle port makes no wake-up, a transfer makes few"() {
     await withPort(async (port) => {
-      port.submit({ type: "bulk", endpointAddress: 0x81, data: Buffer.alloc(512) }, () => {});
+      port.submit({ type: "bulk", endpointAddress: endpointIn, data: Buffer.alloc(512) }, () => {});
       const ran = process.cpuUsage();
       const before = process.resourceUsage().voluntaryContextSwitches;
       await wait(1000);
@@ -217,13 +243,13 @@ const checks = {
     const { port, fd } = await open();
     detachKernelDriver(fd, 0);
     await port.claimInterface(0);
-    const waiting = bulk(port, 0x81, Buffer.alloc(512));
+    const waiting = bulk(port, endpointIn, Buffer.alloc(512));
     const resetting = port.reset();
     port.close();
     port.close();
     assert.deepEqual(await waiting, { status: "cancelled", actualBytes: 0 });
     assert.ok(["ok", "disconnected"].includes(await resetting));
-    assert.equal((await bulk(port, 0x81, Buffer.alloc(512))).status, "disconnected");
+    assert.equal((await bulk(port, endpointIn, Buffer.alloc(512))).status, "disconnected");
     assert.equal(await port.claimInterface(0), "disconnected");
     closeSync(fd);
     await withPort(async (again) => await command(again, 5, 36, inquiry));
@@ -246,7 +272,7 @@ const checks = {
       detachKernelDriver(fd, 0);
       const port = openUsbPort(fd);
       await port.claimInterface(0);
-      for (let i = 0; i < 8; i++) port.submit({ type: "bulk", endpointAddress: 0x81, data: new Uint8Array(512) }, () => {});
+      for (let i = 0; i < 8; i++) port.submit({ type: "bulk", endpointAddress: ${endpointIn}, data: new Uint8Array(512) }, () => {});
       void port.reset();`;
     for (let round = 0; round < 3; round++) {
       const source = `${body}\n(await import("node:worker_threads")).parentPort.postMessage("ready");`;
@@ -292,13 +318,13 @@ const checks = {
       event: (e) => e.action === "remove" && e.subsystem === "usb" && removed(e.fields.get("DEVTYPE")),
       lost() {},
     });
-    const waiting = Array.from({ length: 4 }, () => bulk(port, 0x81, Buffer.alloc(512)));
+    const waiting = Array.from({ length: 4 }, () => bulk(port, endpointIn, Buffer.alloc(512)));
     writeFileSync(udcFile, "\n");
     for (const end of await Promise.all(waiting)) assert.equal(end.status, "disconnected");
     await gone;
     assert.match(await uevent, /usb_(device|interface)/);
     stop();
-    assert.equal((await bulk(port, 0x81, Buffer.alloc(512))).status, "disconnected");
+    assert.equal((await bulk(port, endpointIn, Buffer.alloc(512))).status, "disconnected");
     assert.equal(await port.claimInterface(0), "disconnected");
     await wait(50);
     assert.equal(told, 1);
@@ -321,7 +347,7 @@ const checks = {
       detachKernelDriver(fd, 0);
       const port = openUsbPort(fd);
       console.log(await port.claimInterface(0), keeper.pid);
-      port.submit({ type: "bulk", endpointAddress: 0x81, data: new Uint8Array(512) }, () => {});`;
+      port.submit({ type: "bulk", endpointAddress: ${endpointIn}, data: new Uint8Array(512) }, () => {});`;
     const host = spawn(process.execPath, ["--input-type=module", "-e", source], {
       stdio: ["ignore", "pipe", "inherit"],
     });
@@ -345,10 +371,15 @@ const checks = {
   },
 };
 
+async function late(limitMs) {
+  await wait(limitMs, undefined, { ref: false });
+  throw new Error(`not done after ${limitMs} ms`);
+}
+
 let failed = 0;
 for (const [name, check] of Object.entries(checks)) {
   try {
-    await check();
+    await Promise.race([check(), late(20_000)]);
     console.log(`ok ${name}`);
   } catch (error) {
     failed++;
@@ -356,4 +387,4 @@ for (const [name, check] of Object.entries(checks)) {
   }
 }
 console.log(`${Object.keys(checks).length - failed} of ${Object.keys(checks).length} checks passed`);
-process.exitCode = failed === 0 ? 0 : 1;
+process.exit(failed === 0 ? 0 : 1);
