@@ -5,18 +5,19 @@ import { permissionHelp, udevAdvice } from "../host/access.js";
 import { classNames } from "../host/class-names.js";
 import { type DiscoveryRoots, listDevices, type UsbDevice } from "../host/discovery.js";
 import { loadUsbIds, type UsbIds } from "../host/usb-ids.js";
+import type { CommandContext } from "./context.js";
 import { type Output, table } from "./output.js";
 
 export interface ListOptions {
   readonly json?: boolean;
 }
 
-export function listCommand(program: Command, output: Output): void {
+export function listCommand(program: Command, context: CommandContext): void {
   program
     .command("list")
     .summary("show USB devices, the driver that would match, and whether you may open them")
     .option("--json", "one object per line")
-    .action(async (options: ListOptions) => await list(options, output));
+    .action(async (options: ListOptions) => await list(options, context.output));
 }
 
 /** @param roots  Where to look, for tests. */

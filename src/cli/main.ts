@@ -1,8 +1,11 @@
 /** The command line: `rumpusb list | run | vdev | demo`. */
 import { Command, CommanderError } from "commander";
 import { HostError } from "../host/errors.js";
+import type { CommandContext } from "./context.js";
+import { demoCommand } from "./demo-command.js";
 import { listCommand } from "./list-command.js";
 import { type Output, processOutput, reportFailure } from "./output.js";
+import { runCommand } from "./run-command.js";
 
 /**
  * Runs one command line.
@@ -12,10 +15,10 @@ import { type Output, processOutput, reportFailure } from "./output.js";
  */
 export async function main(args: readonly string[], output: Output = processOutput): Promise<number> {
   ignoreClosedPipe(process.stdout);
-  const program = createProgram(output);
+  const context: CommandContext = { output, exitStatus: 0 };
   try {
-    await program.parseAsync(args, { from: "user" });
-    return 0;
+    await createProgram(context).parseAsync(args, { from: "user" });
+    return context.exitStatus;
   } catch (error) {
     // commander has printed its own message; its status 0 is that of --help and --version
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : new HostError("USAGE", "").exitStatus;
@@ -23,7 +26,11 @@ export async function main(args: readonly string[], output: Output = processOutp
   }
 }
 
-export function createProgram(output: Output): Command {
+/** Every command; one that is added to the list is in the help. */
+const COMMANDS = [listCommand, runCommand, demoCommand];
+
+function createProgram(context: CommandContext): Command {
+  const { output } = context;
   const program = new Command("rumpusb")
     .description("USB device drivers outside the kernel, each in a process of its own")
     .exitOverride()
@@ -31,7 +38,7 @@ export function createProgram(output: Output): Command {
       writeOut: (text) => output.data(text.trimEnd()),
       writeErr: (text) => output.talk(text.trimEnd().replace(/^error: /, "rumpusb: ")),
     });
-  listCommand(program, output);
+  for (const add of COMMANDS) add(program, context);
   return program;
 }
 

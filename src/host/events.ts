@@ -48,6 +48,8 @@ export interface LinkEvent {
   /** Kind of the link: "nbd". */
   readonly link: string;
   readonly uri: string;
+  /** The device file, where the link makes one: "/dev/nbd0". */
+  readonly path?: string;
 }
 
 /** Once: every device that was asked for has attached or failed, and the links are up. */
@@ -72,7 +74,7 @@ export interface ErrorEvent {
   readonly device?: string;
 }
 
-/** A line for people: what a driver logged, what is being waited for. */
+/** A line for people, what a driver logged for one. Goes to stderr as text, also with `--json`. */
 export interface LogEvent {
   readonly event: "log";
   readonly level: "info" | "warn" | "error";

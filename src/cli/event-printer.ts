@@ -1,0 +1,80 @@
+/** Events of a running host, for programs (one JSON object a line) and for people. */
+import type { EmitEvent, HostEvent, LinkEvent, NodeEvent } from "../host/events.js";
+import type { Output } from "./output.js";
+
+/** One object a line on stdout. What people must know goes to stderr as well. */
+export function jsonPrinter(output: Output): EmitEvent {
+  return (event) => {
+    if (event.event === "log") return output.talk(`${event.source}: ${event.message}`);
+    if (event.event === "error") output.talk(`rumpusb: ${event.message}`);
+    output.data(JSON.stringify(event));
+  };
+}
+
+/** Lines for people: what there is on stdout, what went wrong on stderr. */
+export function humanPrinter(output: Output): EmitEvent {
+  return (event) => {
+    for (const line of describe(event)) {
+      if (event.event === "error" || event.event === "log") output.talk(line);
+      else output.data(line);
+    }
+  };
+}
+
+function describe(event: HostEvent): readonly string[] {
+  switch (event.event) {
+    case "device":
+      return [`${event.device}: ${event.vendor}:${event.product}, driver ${event.driver} in process ${event.pid}`];
+    case "node":
+      return [`${event.node}: ${describeNode(event)} on ${event.device}`];
+    case "node-gone":
+      return [`${event.node}: gone (${event.reason})`];
+    case "link":
+      return linkLines(event);
+    case "ready":
+      return [event.nodes.length > 0 ? "Ready. Ctrl-C ends it." : "Waiting for a device. Ctrl-C ends it."];
+    case "detach":
+      return [`${event.device}: detached`];
+    case "error":
+      return [`rumpusb: ${event.message}`];
+    case "log":
+      return [`${event.source}: ${event.message}`];
+  }
+}
+
+function describeNode({ kind, size, blockBytes, readOnly }: NodeEvent): string {
+  const parts = [size === undefined ? kind : `${kind} of ${formatBytes(size)}`];
+  if (blockBytes !== undefined) parts.push(`blocks of ${blockBytes} bytes`);
+  if (readOnly === true) parts.push("read-only");
+  return parts.join(", ");
+}
+
+/** The address, and the commands with which it can be looked at. */
+function linkLines({ node, link, uri, path }: LinkEvent): string[] {
+  const address = `${node}: ${link} ${path ?? uri}`;
+  if (path !== undefined) return [address, `  mount it   sudo mount ${path} /mnt`];
+  const socket = new URL(uri).searchParams.get("socket");
+  const mount =
+    socket === null
+      ? []
+      : [`  kernel     sudo nbd-client -unix ${quote(socket)} /dev/nbd0 -name ${node} && sudo mount /dev/nbd0 /mnt`];
+  return [address, `  look at it nbdinfo ${quote(uri)}`, `  copy it    nbdcopy ${quote(uri)} ${node}.img`, ...mount];
+}
+
+/** For a POSIX shell. */
+export function quote(text: string): string {
+  return /^[A-Za-z0-9_./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** `16.0 MiB`. */
+export function formatBytes(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${UNITS[unit] ?? ""}`;
+}

@@ -1,0 +1,85 @@
+/** `rumpusb run`: drives devices until it is told to stop. */
+import type { Command } from "commander";
+import { HostError, messageOf } from "../host/errors.js";
+import type { EmitEvent } from "../host/events.js";
+import { RumpHost } from "../host/host.js";
+import { defaultRuntimeDir } from "../host/runtime-dir.js";
+import { parseSelector, SELECTOR_HELP } from "../host/selector.js";
+import { linkForms, type LinkSpec, parseLink } from "../pud/links/links.js";
+import type { CommandContext } from "./context.js";
+import { humanPrinter, jsonPrinter } from "./event-printer.js";
+import { onStopSignal } from "./signals.js";
+
+interface RunOptions {
+  readonly link: readonly string[];
+  readonly readOnly?: boolean;
+  readonly take?: boolean;
+  readonly json?: boolean;
+  readonly runtimeDir?: string;
+}
+
+export function runCommand(program: Command, context: CommandContext): void {
+  program
+    .command("run")
+    .summary("drive devices and link them to this machine, until Ctrl-C")
+    .argument("[device...]", `devices: ${SELECTOR_HELP}; none: every USB device that a driver matches`)
+    .option("--link <kind=where>", `how nodes are reached: ${linkForms().join("; ")} (repeatable)`, collect, [])
+    .option("--read-only", "let nothing be written")
+    .option("--take", "take devices from their kernel drivers, and give them back at the end")
+    .option("--json", "events as one JSON object per line")
+    .option("--runtime-dir <dir>", "where sockets go (default: $XDG_RUNTIME_DIR/rumpusb)")
+    .action(async (devices: string[], options: RunOptions) => {
+      context.exitStatus = await run(
+        devices,
+        options,
+        options.json === true ? jsonPrinter(context.output) : humanPrinter(context.output),
+      );
+    });
+}
+
+/**
+ * @returns the exit status; failures of single devices have been told as events.
+ * @throws HostError USAGE, RUNTIME_DIR, LINK
+ */
+export async function run(devices: readonly string[], options: RunOptions, emit: EmitEvent): Promise<number> {
+  const host = await RumpHost.open({
+    selectors: devices.map(parseSelector),
+    links: parseLinks(options.link),
+    take: options.take === true,
+    readOnly: options.readOnly === true,
+    runtimeDir: options.runtimeDir ?? runtimeDirOfUser(),
+    emit,
+  });
+  const signal = onStopSignal(() => host.kill());
+  try {
+    const started = host.start();
+    const first = await Promise.race([started, signal.stopped]);
+    if (first instanceof HostError) return first.exitStatus;
+    if (first !== undefined) return 0;
+    const last = await Promise.race([host.finished, signal.stopped]);
+    if (typeof last === "string") return 0;
+    const end = last ?? new HostError("DEVICE_GONE", "every device has gone, and none of them can come back");
+    if (last === undefined) emit({ event: "error", code: end.code, message: end.message });
+    return end.exitStatus;
+  } finally {
+    await host.shutdown("shut down");
+    signal.dispose();
+  }
+}
+
+export function runtimeDirOfUser(): string {
+  return defaultRuntimeDir(process.env, process.getuid?.() ?? 0);
+}
+
+/** @throws HostError USAGE */
+function parseLinks(texts: readonly string[]): LinkSpec[] {
+  try {
+    return (texts.length === 0 ? ["nbd"] : texts).map(parseLink);
+  } catch (error) {
+    throw new HostError("USAGE", messageOf(error), { cause: error });
+  }
+}
+
+function collect(value: string, earlier: readonly string[]): readonly string[] {
+  return [...earlier, value];
+}

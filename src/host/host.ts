@@ -1,0 +1,258 @@
+/**
+ * The host process: finds or makes the devices that were asked for, runs a session for each, and ends in order.
+ *
+ * ```ts
+ * const host = await RumpHost.open({ selectors, links, take: false, readOnly: false, runtimeDir, emit });
+ * const failure = await host.start();      // undefined: ready
+ * const last = await host.finished;        // nothing is left that could come back
+ * await host.shutdown("SIGTERM");
+ * ```
+ */
+import createDebug from "debug";
+import { type Link, type LinkLog, type LinkSpec, openLink } from "../pud/links/links.js";
+import { detachKernelDriver, keeperPath } from "../rumpuser/real/addon.js";
+import { realClock } from "../rumpuser/real/rumpuser.js";
+import { listenUevents } from "../rumpuser/real/uevents.js";
+import type { Clock, LogLevel } from "../rumpuser/rumpuser.js";
+import { type DiscoveryRoots, SYSTEM_ROOTS } from "./discovery.js";
+import { HostError, messageOf } from "./errors.js";
+import type { EmitEvent } from "./events.js";
+import { HotplugWatch } from "./hotplug.js";
+import { ensureRuntimeDir } from "./runtime-dir.js";
+import type { Selector, SimSelector, UsbipSelector, UsbSelector } from "./selector.js";
+import { type Simulator, startSimulator } from "./sources/simulator.js";
+import type { DeviceSource } from "./sources/source.js";
+import { usbipSource } from "./sources/usbip.js";
+import { Supervisor } from "./supervisor.js";
+import { LocalUnits, sharedUnits, type TakeUnit } from "./units.js";
+import { UsbDevices } from "./usb-devices.js";
+import { deferred } from "./waits.js";
+
+export interface HostOptions {
+  /** None: every USB device that a driver matches, now and as plugged in. */
+  readonly selectors: readonly Selector[];
+  readonly links: readonly LinkSpec[];
+  /** Take devices from their kernel drivers, and give them back at the end. */
+  readonly take: boolean;
+  readonly readOnly: boolean;
+  readonly runtimeDir: string;
+  readonly emit: EmitEvent;
+  /** Where to look for USB devices. */
+  readonly roots?: DiscoveryRoots;
+  readonly clock?: Clock;
+  /** Script to run in place of the rump process; for tests. */
+  readonly rumpScript?: string;
+}
+
+/** What became of one thing that was asked for. */
+type Outcome = HostError | undefined;
+
+export class RumpHost {
+  readonly #options: HostOptions;
+  readonly #clock: Clock;
+  readonly #emit: EmitEvent;
+  readonly #nodes: ReadonlySet<string>;
+  readonly #links: readonly Link[];
+  readonly #supervisor: Supervisor;
+  readonly #simulators: Promise<Simulator>[] = [];
+  readonly #finished = deferred<Outcome>();
+  #usb: UsbDevices | undefined;
+  #hotplug: HotplugWatch | undefined;
+  /** Sessions of devices that do not come back by themselves. */
+  #oneTime = 0;
+  #stopping: Promise<void> | undefined;
+
+  private constructor(options: HostOptions, clock: Clock, links: readonly Link[], takeUnit: TakeUnit) {
+    const { readOnly, rumpScript } = options;
+    const nodes = new Set<string>();
+    this.#options = options;
+    this.#clock = clock;
+    this.#links = links;
+    this.#nodes = nodes;
+    this.#emit = (event) => {
+      if (event.event === "node") nodes.add(event.node);
+      if (event.event === "node-gone") nodes.delete(event.node);
+      options.emit(event);
+    };
+    this.#supervisor = new Supervisor({
+      clock,
+      takeUnit,
+      driverUnits: new LocalUnits(),
+      links,
+      readOnly,
+      emit: this.#emit,
+      ...(rumpScript === undefined ? {} : { rumpScript }),
+    });
+  }
+
+  /**
+   * Makes the runtime directory and opens the links; devices are touched by `start`.
+   *
+   * @throws HostError RUNTIME_DIR, LINK, USAGE; nothing is left behind.
+   */
+  static async open(options: HostOptions): Promise<RumpHost> {
+    await ensureRuntimeDir(options.runtimeDir, process.getuid?.() ?? 0);
+    const links = await openLinks(options);
+    return new RumpHost(options, options.clock ?? realClock, links, await sharedUnits(options.runtimeDir));
+  }
+
+  /** Resolves when every device has gone and none can come back, with the error of the last one. */
+  get finished(): Promise<Outcome> {
+    return this.#finished.promise;
+  }
+
+  /**
+   * Starts everything that was asked for.
+   *
+   * @returns undefined when it runs (`ready` has been told); else why nothing could be attached, which has been told as
+   *   an event. Call `shutdown` in either case.
+   */
+  async start(): Promise<Outcome> {
+    const { selectors } = this.#options;
+    const [sims, usbip, usb] = divide(selectors);
+    const outcomes = (
+      await Promise.all([
+        ...this.#startSimulators(sims),
+        ...usbip.map(async (selector) => [await this.#startUsbip(selector)]),
+        usb.length > 0 || selectors.length === 0 ? this.#startUsb(usb) : [],
+      ])
+    ).flat();
+    const failures = outcomes.filter((outcome) => outcome !== undefined);
+    if (selectors.length > 0 && failures.length === outcomes.length) return failures[0];
+    if (this.#stopping === undefined) this.#emit({ event: "ready", nodes: [...this.#nodes] });
+    return undefined;
+  }
+
+  /** Flush, detach, remove links and sockets, end simulations. Bounded in time; later calls wait for the first. */
+  async shutdown(reason: string): Promise<void> {
+    this.#stopping ??= this.#shutdown(reason);
+    await this.#stopping;
+  }
+
+  /** The short way: every process of ours ends now. What the rump processes held is lost. */
+  kill(): void {
+    this.#supervisor.killAll();
+    for (const simulator of this.#simulators)
+      void simulator.then(
+        (it) => it.kill(),
+        () => {},
+      );
+  }
+
+  async #shutdown(reason: string): Promise<void> {
+    this.#hotplug?.close();
+    await this.#usb?.close();
+    await this.#supervisor.stopAll(reason);
+    await Promise.all(
+      this.#simulators.map(
+        async (it) =>
+          await it.then(
+            (sim) => sim.end(),
+            () => {},
+          ),
+      ),
+    );
+    for (const link of this.#links) await closeLink(link, this.#emit);
+    this.#finished.resolve(undefined);
+  }
+
+  #startSimulators(selectors: readonly SimSelector[]): Promise<Outcome[]>[] {
+    const { runtimeDir } = this.#options;
+    return selectors.map(async (selector, index) => {
+      const earlier = selectors.slice(0, index).filter(({ model }) => model === selector.model).length;
+      const key = earlier === 0 ? `sim:${selector.model}` : `sim:${selector.model}#${earlier + 1}`;
+      const starting = startSimulator({ selector, key, index, runtimeDir, clock: this.#clock });
+      this.#simulators.push(starting);
+      try {
+        return [await this.#launchOneTime((await starting).source)];
+      } catch (error) {
+        return [this.#told(error, key)];
+      }
+    });
+  }
+
+  async #startUsbip({ text, address, busId }: UsbipSelector): Promise<Outcome> {
+    return await this.#launchOneTime(usbipSource({ key: text, address, busId, clock: this.#clock }));
+  }
+
+  async #launchOneTime(source: DeviceSource): Promise<Outcome> {
+    const launched = this.#supervisor.launch(source);
+    this.#oneTime++;
+    void launched.ended.then((error) => {
+      this.#oneTime--;
+      if (this.#oneTime === 0 && this.#usb === undefined) this.#finished.resolve(error);
+    });
+    return await launched.attached;
+  }
+
+  async #startUsb(selectors: readonly UsbSelector[]): Promise<Outcome[]> {
+    const { take, roots = SYSTEM_ROOTS } = this.#options;
+    const usb = new UsbDevices({
+      selectors,
+      take,
+      roots,
+      clock: this.#clock,
+      usbfs: { detachKernelDriver, keeperPath },
+      supervisor: this.#supervisor,
+      emit: this.#emit,
+    });
+    this.#usb = usb;
+    this.#hotplug = new HotplugWatch({
+      devRoot: roots.dev,
+      clock: this.#clock,
+      changed: () => usb.refresh(),
+      unavailable: (source, reason) => tellLog(this.#emit, "info", "hotplug", `${source}: ${reason}`),
+      watchUevents: (usbEvent) =>
+        listenUevents({ event: (event) => (event.subsystem === "usb" ? usbEvent() : undefined), lost: usbEvent }),
+    });
+    await this.#hotplug.start();
+    return await usb.start();
+  }
+
+  /** An error as an event and as an outcome. */
+  #told(error: unknown, device: string): HostError {
+    const failure = error instanceof HostError ? error : new HostError("FAILED", messageOf(error), { cause: error });
+    this.#emit({ event: "error", code: failure.code, message: failure.message, device });
+    return failure;
+  }
+}
+
+async function openLinks({ links, runtimeDir, emit }: HostOptions): Promise<Link[]> {
+  const log: LinkLog = { write: ({ level, source, message }) => tellLog(emit, level, source, message) };
+  const opened: Link[] = [];
+  for (const spec of links) {
+    try {
+      opened.push(await openLink(spec, { runtimeDir, log }));
+    } catch (error) {
+      for (const link of opened) await closeLink(link, emit);
+      throw new HostError("LINK", `link ${spec.kind}: ${messageOf(error)}`, { cause: error });
+    }
+  }
+  return opened;
+}
+
+async function closeLink(link: Link, emit: EmitEvent): Promise<void> {
+  try {
+    await link.close();
+  } catch (error) {
+    emit({ event: "error", code: "LINK", message: `link ${link.kind}: ${messageOf(error)}` });
+  }
+}
+
+/** What is not worth a line for people goes to the debug log (`DEBUG=rumpusb:*`). */
+function tellLog(emit: EmitEvent, level: LogLevel, source: string, message: string): void {
+  createDebug(`rumpusb:${source}`)(message);
+  if (level === "warn" || level === "error") emit({ event: "log", level, source, message });
+}
+
+function divide(selectors: readonly Selector[]): [sims: SimSelector[], usbip: UsbipSelector[], usb: UsbSelector[]] {
+  const sims: SimSelector[] = [];
+  const usbip: UsbipSelector[] = [];
+  const usb: UsbSelector[] = [];
+  for (const selector of selectors) {
+    if (selector.kind === "sim") sims.push(selector);
+    else if (selector.kind === "usbip") usbip.push(selector);
+    else usb.push(selector);
+  }
+  return [sims, usbip, usb];
+}

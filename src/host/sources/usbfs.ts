@@ -1,0 +1,129 @@
+/** A USB device of this machine, through usbfs. The host opens the node; the rump process inherits the descriptor. */
+import { close, constants, open } from "node:fs";
+import { promisify } from "node:util";
+import { hex16 } from "../../bytes.js";
+import { DRIVERS } from "../../dev/usb/drivers.js";
+import type { Clock } from "../../rumpuser/rumpuser.js";
+import { permissionHelp } from "../access.js";
+import { type DiscoveryRoots, listDevices, type UsbDevice } from "../discovery.js";
+import { errnoOf, HostError, type HostErrorCode, messageOf } from "../errors.js";
+import { takeInterfaces, type TakenInterfaces, type UsbfsCalls } from "../kernel-driver.js";
+import type { DeviceSource, OpenedDevice } from "./source.js";
+
+const openNode = promisify(open);
+
+/** The kernel's name for an interface that a program has claimed through usbfs. */
+const CLAIMED_BY_PROGRAM = "usbfs";
+
+export interface UsbfsSourceOptions {
+  readonly device: UsbDevice;
+  /** Take the device from its kernel driver. */
+  readonly take: boolean;
+  readonly roots: DiscoveryRoots;
+  readonly clock: Clock;
+  readonly usbfs: UsbfsCalls;
+}
+
+export function usbfsSource(options: UsbfsSourceOptions): DeviceSource {
+  return { key: options.device.path, open: async () => await openUsbfs(options) };
+}
+
+async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
+  const { device, clock } = options;
+  const descriptor = await openReadWrite(device);
+  let isOpen = true;
+  const closeDescriptor = (): void => {
+    if (!isOpen) return;
+    isOpen = false;
+    close(descriptor);
+  };
+  let taken: TakenInterfaces | undefined;
+  try {
+    const current = await sameDevice(device, options.roots);
+    const busy = busyInterfaces(current, options.take);
+    if (busy.length > 0) taken = await takeInterfaces(device.path, descriptor, busy, options.usbfs, clock);
+  } catch (error) {
+    closeDescriptor();
+    throw error;
+  }
+  return {
+    bus: { kind: "usbfs" },
+    drivers: driversFor(device),
+    descriptor,
+    closeDescriptor,
+    release: async () => {
+      closeDescriptor();
+      const held = taken;
+      taken = undefined;
+      await held?.giveBack();
+    },
+  };
+}
+
+/** Only what the ids call for: a device that changes its class on a reset finds no other driver. */
+function driversFor(device: UsbDevice): OpenedDevice["drivers"] {
+  const names = new Set(device.matches.map((match) => match.driver));
+  return DRIVERS.filter(({ name }) => names.has(name)).map(({ name, specifier }) => ({ name, specifier }));
+}
+
+async function openReadWrite(device: UsbDevice): Promise<number> {
+  try {
+    return await openNode(device.node, constants.O_RDWR);
+  } catch (error) {
+    const { code, help } = OPEN_ERRORS[errnoOf(error)] ?? { code: "FAILED" };
+    const message = `${describe(device)}: ${messageOf(error)}`;
+    throw new HostError(code, help === undefined ? message : `${message}; ${help(device)}`, { cause: error });
+  }
+}
+
+interface OpenError {
+  readonly code: HostErrorCode;
+  readonly help?: (device: UsbDevice) => string;
+}
+
+const help = (device: UsbDevice): string => permissionHelp(device.vendor, device.product);
+const OPEN_ERRORS: Readonly<Record<string, OpenError>> = {
+  EACCES: { code: "NOT_PERMITTED", help },
+  EPERM: { code: "NOT_PERMITTED", help },
+  EROFS: { code: "NOT_PERMITTED" },
+  ENOENT: { code: "DEVICE_GONE" },
+  ENODEV: { code: "DEVICE_GONE" },
+  ENXIO: { code: "DEVICE_GONE" },
+};
+
+/** Bus numbers and addresses are used again: what was opened must still be what was chosen. */
+async function sameDevice(device: UsbDevice, roots: DiscoveryRoots): Promise<UsbDevice> {
+  const current = (await listDevices(roots))?.find(({ path }) => path === device.path);
+  if (
+    current === undefined ||
+    current.deviceNumber !== device.deviceNumber ||
+    current.vendor !== device.vendor ||
+    current.product !== device.product
+  )
+    throw new HostError("DEVICE_GONE", `${describe(device)} was unplugged while it was being opened`);
+  return current;
+}
+
+/**
+ * The interfaces that must be taken from a kernel driver first.
+ *
+ * @throws HostError DEVICE_BUSY: there are some, and taking was not asked for, or a program has them.
+ */
+export function busyInterfaces(device: UsbDevice, take: boolean): number[] {
+  const busy = device.matches.filter((match) => match.kernelDriver !== undefined);
+  const [first] = busy;
+  if (first === undefined) return [];
+  const where = `${describe(device)}: interface ${first.interfaceNumber}`;
+  if (busy.some((match) => match.kernelDriver === CLAIMED_BY_PROGRAM))
+    throw new HostError("DEVICE_BUSY", `${where} is in use by another program (claimed through usbfs)`);
+  if (!take)
+    throw new HostError(
+      "DEVICE_BUSY",
+      `${where} is in use by the kernel driver ${first.kernelDriver}; left alone. Unmount it, then use --take to take it for the time of this run`,
+    );
+  return busy.map((match) => match.interfaceNumber);
+}
+
+function describe(device: UsbDevice): string {
+  return `${device.path} (${hex16(device.vendor)}:${hex16(device.product)})`;
+}

@@ -1,0 +1,61 @@
+/** A device of a USB/IP server: the host connects, the rump process speaks the protocol. */
+import net from "node:net";
+import { DRIVERS } from "../../dev/usb/drivers.js";
+import type { Clock } from "../../rumpuser/rumpuser.js";
+import { HostError, messageOf } from "../errors.js";
+import type { UsbipAddress } from "../selector.js";
+import type { DeviceSource, OpenedDevice } from "./source.js";
+
+const CONNECT_MS = 10_000;
+
+export interface UsbipSourceOptions {
+  readonly key: string;
+  readonly address: UsbipAddress;
+  readonly busId: string;
+  readonly clock: Clock;
+}
+
+export function usbipSource(options: UsbipSourceOptions): DeviceSource {
+  return { key: options.key, open: async () => await connect(options) };
+}
+
+async function connect({ address, busId, clock }: UsbipSourceOptions): Promise<OpenedDevice> {
+  const socket = await connectUnread(address, clock);
+  return {
+    bus: { kind: "usbip", busId },
+    // What the device is, only the rump process will know.
+    drivers: DRIVERS.map(({ name, specifier }) => ({ name, specifier })),
+    descriptor: socket,
+    closeDescriptor: () => socket.destroy(),
+    release: async () => {},
+  };
+}
+
+/**
+ * Connects and reads nothing: every byte that the server sends is for the process that inherits the socket.
+ *
+ * @throws HostError USBIP
+ */
+export async function connectUnread(address: UsbipAddress, clock: Clock): Promise<net.Socket> {
+  const where = "unix" in address ? `unix:${address.unix}` : `${address.host}:${address.port}`;
+  const socket = new net.Socket();
+  socket.pause(); // before it connects, or Node starts to read at once
+  const timer = clock.startTimer(CONNECT_MS, () =>
+    socket.destroy(new Error(`no answer within ${CONNECT_MS / 1000} s`)),
+  );
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once("connect", resolve);
+      socket.on("error", reject); // stays: a socket that breaks later is the rump process's to notice
+      if ("unix" in address) socket.connect(address.unix);
+      else socket.connect(address.port, address.host);
+    });
+  } catch (error) {
+    socket.destroy();
+    throw new HostError("USBIP", `USB/IP server ${where}: ${messageOf(error)}`, { cause: error });
+  } finally {
+    timer.cancel();
+  }
+  socket.setNoDelay(true);
+  return socket;
+}

@@ -1,0 +1,69 @@
+/**
+ * Every session of this host process: starts them, tells how they end, ends them all.
+ *
+ * The place where a driver that died is started again: `launch` sees why a session ended, and the source can be opened
+ * again. Today a session that ended stays ended.
+ */
+import { HostError, messageOf } from "./errors.js";
+import { DeviceSession, type SessionContext } from "./session.js";
+import type { DeviceSource } from "./sources/source.js";
+
+/** A session that was started. Neither promise rejects; failures have been told as events. */
+export interface Launched {
+  /** Resolves when it has attached, or with the reason why it did not. */
+  readonly attached: Promise<HostError | undefined>;
+  /** Resolves when everything is undone, with the error it ended with. */
+  readonly ended: Promise<HostError | undefined>;
+  /** Flush, detach, end. */
+  stop(reason: string): void;
+}
+
+export class Supervisor {
+  readonly #context: SessionContext;
+  readonly #sessions = new Map<DeviceSession, Promise<unknown>>();
+  #stopReason: string | undefined;
+
+  constructor(context: SessionContext) {
+    this.#context = context;
+  }
+
+  launch(source: DeviceSource): Launched {
+    const session = new DeviceSession(source, this.#context);
+    let onAttached = (_error: HostError | undefined): void => {};
+    const attached = new Promise<HostError | undefined>((resolve) => {
+      onAttached = resolve;
+    });
+    const ended = this.#run(session, () => onAttached(undefined));
+    void ended.then((error) =>
+      onAttached(error ?? new HostError("FAILED", `${source.key}: stopped before it attached`)),
+    );
+    this.#sessions.set(session, ended);
+    if (this.#stopReason !== undefined) session.stop(this.#stopReason);
+    return { attached, ended, stop: (reason) => session.stop(reason) };
+  }
+
+  /** Ends every session, and every one that is launched later. Bounded in time. */
+  async stopAll(reason: string): Promise<void> {
+    this.#stopReason = reason;
+    for (const session of this.#sessions.keys()) session.stop(reason);
+    await Promise.all(this.#sessions.values());
+  }
+
+  /** Ends every rump process now. */
+  killAll(): void {
+    for (const session of this.#sessions.keys()) session.kill();
+  }
+
+  async #run(session: DeviceSession, attached: () => void): Promise<HostError | undefined> {
+    try {
+      await session.run(attached);
+      return undefined;
+    } catch (error) {
+      const failure = error instanceof HostError ? error : new HostError("FAILED", messageOf(error), { cause: error });
+      this.#context.emit({ event: "error", code: failure.code, message: failure.message, device: session.key });
+      return failure;
+    } finally {
+      this.#sessions.delete(session);
+    }
+  }
+}

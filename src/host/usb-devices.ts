@@ -1,0 +1,159 @@
+/**
+ * Which USB devices of this machine are driven: those that were asked for, now and as they are plugged in.
+ *
+ * After every change the list is read again and compared with the sessions. A device that failed is not tried again
+ * until it is plugged in anew, except where the reason has visibly gone (RETRY_WHEN).
+ */
+import type { Clock } from "../rumpuser/rumpuser.js";
+import { type DiscoveryRoots, listDevices, type UsbDevice } from "./discovery.js";
+import { HostError, type HostErrorCode, messageOf } from "./errors.js";
+import type { EmitEvent } from "./events.js";
+import type { UsbfsCalls } from "./kernel-driver.js";
+import { selects, type UsbSelector } from "./selector.js";
+import { usbfsSource } from "./sources/usbfs.js";
+import type { Launched, Supervisor } from "./supervisor.js";
+
+export interface UsbDevicesOptions {
+  /** None: every device that a driver matches. */
+  readonly selectors: readonly UsbSelector[];
+  readonly take: boolean;
+  readonly roots: DiscoveryRoots;
+  readonly clock: Clock;
+  readonly usbfs: UsbfsCalls;
+  readonly supervisor: Pick<Supervisor, "launch">;
+  readonly emit: EmitEvent;
+}
+
+/** What became of a device while it is plugged in. */
+interface Slot {
+  /** Bus address and ids: another plug-in has another. */
+  readonly identity: string;
+  readonly launched: Launched | undefined;
+  /** Why it is left alone; undefined while its session runs. */
+  refused: HostErrorCode | undefined;
+}
+
+/** The reasons that can go while the device stays plugged in, and how that is seen. */
+const RETRY_WHEN: Partial<Record<HostErrorCode, (device: UsbDevice) => boolean>> = {
+  NOT_PERMITTED: (device) => device.mayOpen,
+  DEVICE_BUSY: (device) => device.matches.every((match) => match.kernelDriver === undefined),
+  NO_DRIVER: (device) => device.matches.length > 0,
+};
+
+export class UsbDevices {
+  readonly #options: UsbDevicesOptions;
+  readonly #slots = new Map<string, Slot>();
+  /** Sessions of each path that are still ending: the next one waits for them. */
+  readonly #ending = new Map<string, Promise<unknown>>();
+  #work: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(options: UsbDevicesOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Reads the list for the first time.
+   *
+   * @returns for each device and each selector that found none: undefined when it has attached, else why not. Every
+   *   failure has been told as an event.
+   */
+  async start(): Promise<(HostError | undefined)[]> {
+    const { roots, selectors, emit } = this.#options;
+    let devices: UsbDevice[] = [];
+    let started: Promise<HostError | undefined>[] = [];
+    await this.#queue(async () => {
+      devices = (await listDevices(roots)) ?? [];
+      started = this.#reconcile(devices);
+    });
+    const outcomes = await Promise.all(started);
+    for (const selector of selectors) {
+      if (devices.some((device) => selects(selector, device))) continue;
+      const error = new HostError("NO_SUCH_DEVICE", `no USB device ${selector.text} is plugged in; see: rumpusb list`);
+      emit({ event: "error", code: error.code, message: error.message });
+      outcomes.push(error);
+    }
+    return outcomes;
+  }
+
+  /** The devices may have changed. Calls may overlap; the work does not. */
+  refresh(): void {
+    void this.#queue(async () => {
+      for (const outcome of this.#reconcile((await listDevices(this.#options.roots)) ?? [])) void outcome; // told as events
+    });
+  }
+
+  /** No session is started any more. Resolves when nothing is being read. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#work;
+  }
+
+  async #queue(read: () => Promise<void>): Promise<void> {
+    this.#work = this.#work.then(read).catch((error: unknown) => this.#tell(error));
+    await this.#work;
+  }
+
+  #reconcile(devices: readonly UsbDevice[]): Promise<HostError | undefined>[] {
+    if (this.#closed) return [];
+    const byPath = new Map(devices.map((device) => [device.path, device]));
+    for (const [path, slot] of this.#slots) {
+      const device = byPath.get(path);
+      if (device !== undefined && identityOf(device) === slot.identity) continue;
+      slot.launched?.stop("unplugged");
+      this.#slots.delete(path);
+    }
+    return devices.filter((device) => this.#isDue(device)).map((device) => this.#take(device));
+  }
+
+  /** Asked for, and neither driven nor refused for a reason that still stands. */
+  #isDue(device: UsbDevice): boolean {
+    const { selectors } = this.#options;
+    const asked =
+      selectors.length === 0 ? device.matches.length > 0 : selectors.some((selector) => selects(selector, device));
+    const slot = this.#slots.get(device.path);
+    if (!asked || slot === undefined) return asked;
+    return slot.refused !== undefined && (RETRY_WHEN[slot.refused]?.(device) ?? false);
+  }
+
+  /** Starts a session. Resolves when it has attached, or with the reason why it did not; never rejects. */
+  async #take(device: UsbDevice): Promise<HostError | undefined> {
+    const { supervisor, emit, take, roots, clock, usbfs } = this.#options;
+    const identity = identityOf(device);
+    if (device.matches.length === 0) {
+      this.#slots.set(device.path, { identity, launched: undefined, refused: "NO_DRIVER" });
+      const error = new HostError("NO_DRIVER", `${device.path}: no driver matches any of its interfaces`);
+      emit({ event: "error", code: error.code, message: error.message, device: device.path });
+      return error;
+    }
+    const source = usbfsSource({ device, take, roots, clock, usbfs });
+    const earlier = this.#ending.get(device.path);
+    const launched = supervisor.launch({
+      key: source.key,
+      open: async () => {
+        await earlier;
+        return await source.open();
+      },
+    });
+    const slot: Slot = { identity, launched, refused: undefined };
+    this.#slots.set(device.path, slot);
+    const ended = launched.ended.then((error) => {
+      slot.refused = error?.code ?? "DEVICE_GONE";
+      if (this.#ending.get(device.path) === ended) this.#ending.delete(device.path);
+    });
+    this.#ending.set(device.path, ended);
+    return await launched.attached;
+  }
+
+  #tell(error: unknown): void {
+    this.#options.emit({
+      event: "error",
+      code: "FAILED",
+      message: `reading the list of USB devices: ${messageOf(error)}`,
+    });
+  }
+}
+
+function identityOf(device: UsbDevice): string {
+  return `${device.busNumber}/${device.deviceNumber}/${device.vendor}/${device.product}`;
+}
