@@ -31,7 +31,9 @@ class MemoryEnd implements ByteStream {
   #closed: ((reason: string) => void) | undefined;
   #drained: (() => void) | undefined;
   /** What the peer has written and this end has not delivered. */
-  readonly #inbox: Uint8Array[] = [];
+  #inbox: Uint8Array[] = [];
+  /** How many of the inbox have been delivered. */
+  #delivered = 0;
   #inboxBytes = 0;
   #paused = false;
   #scheduled = false;
@@ -101,6 +103,7 @@ class MemoryEnd implements ByteStream {
   }
 
   #accept(part: Uint8Array): void {
+    if (part.length === 0) return;
     for (let at = 0; at < part.length; at += this.#maxChunkBytes)
       this.#inbox.push(part.subarray(at, Math.min(part.length, at + this.#maxChunkBytes)));
     this.#inboxBytes += part.length;
@@ -108,7 +111,8 @@ class MemoryEnd implements ByteStream {
   }
 
   #discard(): void {
-    this.#inbox.length = 0;
+    this.#inbox = [];
+    this.#delivered = 0;
     this.#inboxBytes = 0;
   }
 
@@ -128,11 +132,14 @@ class MemoryEnd implements ByteStream {
 
   #deliver(): void {
     while (!this.#over && !this.#paused && this.#read !== undefined) {
-      const chunk = this.#inbox.shift();
+      const chunk = this.#inbox[this.#delivered];
       if (chunk === undefined) break;
+      this.#delivered++;
       this.#inboxBytes -= chunk.length;
       this.#read(chunk);
     }
+    this.#inbox = this.#inbox.slice(this.#delivered);
+    this.#delivered = 0;
     const peer = this.#peer;
     if (peer !== undefined) peer.#noteDelivered(this.#inboxBytes);
     if (this.#ending !== undefined && this.#inbox.length === 0) {

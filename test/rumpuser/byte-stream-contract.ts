@@ -1,5 +1,6 @@
 /** What every ByteStream promises (rumpuser.ts), for the stream in memory and the one over sockets. */
 import { expect, test } from "vitest";
+import { concat } from "../../src/bytes.js";
 import type { ByteStream } from "../../src/rumpuser/rumpuser.js";
 
 export interface StreamRig {
@@ -11,7 +12,8 @@ export interface StreamRig {
 
 /** Collects what arrives; `bytes(n)` resolves with the first n bytes. */
 export function collect(stream: ByteStream) {
-  let got = new Uint8Array(0);
+  const chunks: Uint8Array[] = [];
+  let received = 0;
   let reason: string | undefined;
   let closes = 0;
   const waiters: (() => void)[] = [];
@@ -19,10 +21,8 @@ export function collect(stream: ByteStream) {
     for (const waiter of waiters.splice(0)) waiter();
   };
   stream.onData((chunk) => {
-    const next = new Uint8Array(got.length + chunk.length);
-    next.set(got);
-    next.set(chunk, got.length);
-    got = next;
+    chunks.push(chunk.slice());
+    received += chunk.length;
     chunk.fill(0xee); // lent for the call: the reader has copied what it keeps, others may write here
     wake();
   });
@@ -39,15 +39,15 @@ export function collect(stream: ByteStream) {
   };
   return {
     async bytes(count: number) {
-      await waitFor(() => got.length >= count || reason !== undefined);
-      return got.slice(0, count);
+      await waitFor(() => received >= count || reason !== undefined);
+      return concat(chunks).slice(0, count);
     },
     async closed() {
       await waitFor(() => reason !== undefined);
       return reason;
     },
     get received() {
-      return got.length;
+      return received;
     },
     get closes() {
       return closes;

@@ -50,7 +50,10 @@ function adopt(socket: net.Socket, reader: Reader): net.Socket {
   const handle = shell._handle;
   const untouched = !socket.connecting && !socket.destroyed && socket.readableLength === 0;
   if (!untouched || typeof handle !== "object" || handle === null) {
-    socket.on("data", (chunk: Buffer) => reader.callback(chunk.length, chunk));
+    // A plain Uint8Array, as from the other way: slice() of a Buffer does not copy.
+    socket.on("data", (chunk: Buffer) =>
+      reader.callback(chunk.length, new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length)),
+    );
     return socket;
   }
   shell._handle = null;
