@@ -42,7 +42,7 @@ export async function attachUsbBus(options: UsbBusOptions): Promise<void> {
       const bus = new UsbBus(node, options);
       const port: UpstreamPort = { portNumber: 0, depth: 0, reset: () => Promise.resolve("high") };
       const rootHub = new UsbDevice(bus, node, port);
-      await rootHub.enumerate(ROOT_HUB_ADDRESS);
+      await rootHub.adopt(ROOT_HUB_ADDRESS);
       const block = await rootHub.control.in(getDescriptor(DESCRIPTOR.CONFIGURATION), 255);
       const configuration = parseConfiguration(block.data);
       await rootHub.configure(configuration);

@@ -100,6 +100,12 @@ export class UsbDevice {
     });
   }
 
+  /** Takes over a device that has its address from the start: the root hub. */
+  async adopt(address: number): Promise<void> {
+    this.#address = address;
+    this.#descriptor = await this.#readDescriptor(DESCRIPTOR.DEVICE, 0, deviceDescriptor.size, "device descriptor");
+  }
+
   async #addressDevice(address: number): Promise<void> {
     const head = await this.#readDescriptor(DESCRIPTOR.DEVICE, 0, DEVICE_DESCRIPTOR_HEAD_BYTES, "first bytes");
     const { status } = await this.control.out(setAddress(address));
