@@ -28,16 +28,18 @@ export interface UsbDevicesOptions {
 interface Slot {
   /** Bus address and ids: another plug-in has another. */
   readonly identity: string;
+  /** As it was when it was taken or refused. */
+  readonly device: UsbDevice;
   readonly launched: Launched | undefined;
   /** Why it is left alone; undefined while its session runs. */
   refused: HostErrorCode | undefined;
 }
 
 /** The reasons that can go while the device stays plugged in, and how that is seen. */
-const RETRY_WHEN: Partial<Record<HostErrorCode, (device: UsbDevice) => boolean>> = {
-  NOT_PERMITTED: (device) => device.mayOpen,
-  DEVICE_BUSY: (device) => device.matches.every((match) => match.kernelDriver === undefined),
-  NO_DRIVER: (device) => device.matches.length > 0,
+const RETRY_WHEN: Partial<Record<HostErrorCode, (now: UsbDevice, then: UsbDevice) => boolean>> = {
+  NOT_PERMITTED: (now, then) => now.mayOpen && !then.mayOpen,
+  DEVICE_BUSY: (now) => now.matches.every((match) => match.kernelDriver === undefined),
+  NO_DRIVER: (now) => now.matches.length > 0,
 };
 
 export class UsbDevices {
@@ -83,10 +85,15 @@ export class UsbDevices {
     });
   }
 
-  /** No session is started any more. Resolves when nothing is being read. */
+  /** Resolves when everything that was to be read has been. */
+  async idle(): Promise<void> {
+    await this.#work;
+  }
+
+  /** No session is started any more. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#work;
+    await this.idle();
   }
 
   async #queue(read: () => Promise<void>): Promise<void> {
@@ -113,7 +120,7 @@ export class UsbDevices {
       selectors.length === 0 ? device.matches.length > 0 : selectors.some((selector) => selects(selector, device));
     const slot = this.#slots.get(device.path);
     if (!asked || slot === undefined) return asked;
-    return slot.refused !== undefined && (RETRY_WHEN[slot.refused]?.(device) ?? false);
+    return slot.refused !== undefined && (RETRY_WHEN[slot.refused]?.(device, slot.device) ?? false);
   }
 
   /** Starts a session. Resolves when it has attached, or with the reason why it did not; never rejects. */
@@ -121,7 +128,7 @@ export class UsbDevices {
     const { supervisor, emit, take, roots, clock, usbfs } = this.#options;
     const identity = identityOf(device);
     if (device.matches.length === 0) {
-      this.#slots.set(device.path, { identity, launched: undefined, refused: "NO_DRIVER" });
+      this.#slots.set(device.path, { identity, device, launched: undefined, refused: "NO_DRIVER" });
       const error = new HostError("NO_DRIVER", `${device.path}: no driver matches any of its interfaces`);
       emit({ event: "error", code: error.code, message: error.message, device: device.path });
       return error;
@@ -135,7 +142,7 @@ export class UsbDevices {
         return await source.open();
       },
     });
-    const slot: Slot = { identity, launched, refused: undefined };
+    const slot: Slot = { identity, device, launched, refused: undefined };
     this.#slots.set(device.path, slot);
     const ended = launched.ended.then((error) => {
       slot.refused = error?.code ?? "DEVICE_GONE";

@@ -1,0 +1,180 @@
+import { describe, expect, test } from "vitest";
+import { HostError, type HostErrorCode } from "../../src/host/errors.js";
+import type { HostEvent } from "../../src/host/events.js";
+import { parseSelector } from "../../src/host/selector.js";
+import type { DeviceSource } from "../../src/host/sources/source.js";
+import type { Launched } from "../../src/host/supervisor.js";
+import { UsbDevices } from "../../src/host/usb-devices.js";
+import { deferred } from "../../src/host/waits.js";
+import { realClock } from "../../src/rumpuser/real/rumpuser.js";
+import { type FakeUsbDevice, MASS_STORAGE, SysfsTree } from "./sysfs-tree.js";
+
+/** Stands for the supervisor: notes what is launched; the test ends it. */
+class FakeSupervisor {
+  readonly launches: { readonly key: string; readonly stops: string[]; end(error?: HostError): Promise<void> }[] = [];
+  /** What a launch comes to; undefined = it attaches. */
+  fails: HostErrorCode | undefined;
+
+  launch(source: DeviceSource): Launched {
+    const ended = deferred<HostError | undefined>();
+    const stops: string[] = [];
+    const failure = this.fails === undefined ? undefined : new HostError(this.fails, "scripted");
+    if (failure !== undefined) ended.resolve(failure);
+    const end = async (error?: HostError): Promise<void> => {
+      ended.resolve(error);
+      await ended.promise;
+    };
+    this.launches.push({ key: source.key, stops, end });
+    return { attached: Promise.resolve(failure), ended: ended.promise, stop: (reason) => stops.push(reason) };
+  }
+
+  get keys(): string[] {
+    return this.launches.map((launch) => launch.key);
+  }
+}
+
+interface Rig {
+  readonly usb: UsbDevices;
+  readonly supervisor: FakeSupervisor;
+  readonly events: HostEvent[];
+  /** Reads the tree again, to its end. */
+  refresh(): Promise<void>;
+}
+
+function rig(tree: SysfsTree, ...selectors: string[]): Rig {
+  const supervisor = new FakeSupervisor();
+  const events: HostEvent[] = [];
+  const usb = new UsbDevices({
+    selectors: selectors.map(parseSelector).filter((it) => it.kind !== "sim" && it.kind !== "usbip"),
+    take: false,
+    roots: tree.roots,
+    clock: realClock,
+    usbfs: { detachKernelDriver: () => 0, keeperPath: () => "/nonexistent" },
+    supervisor,
+    emit: (event) => events.push(event),
+  });
+  const refresh = async (): Promise<void> => {
+    usb.refresh();
+    await usb.idle();
+  };
+  return { usb, supervisor, events, refresh };
+}
+
+const stick: FakeUsbDevice = { path: "1-1", deviceNumber: 2, strings: { serial: "S1" } };
+const keyboard: FakeUsbDevice = { path: "1-2", deviceNumber: 3, interfaces: [{ ids: [3, 1, 1] }] };
+
+describe("without selectors", () => {
+  test("every device that a driver matches, now and as plugged in; others are nobody's business", async () => {
+    using tree = new SysfsTree([stick, keyboard]);
+    const { usb, supervisor, events, refresh } = rig(tree);
+    expect(await usb.start()).toEqual([undefined]);
+    tree.plug({ path: "1-3", deviceNumber: 4 });
+    await refresh();
+    expect(supervisor.keys).toEqual(["1-1", "1-3"]);
+    expect(events).toEqual([]);
+  });
+
+  test("unplugged: its session is stopped; plugged in again: a new one", async () => {
+    using tree = new SysfsTree([stick]);
+    const { usb, supervisor, refresh } = rig(tree);
+    await usb.start();
+    tree.unplug(stick);
+    await refresh();
+    expect(supervisor.launches[0]?.stops).toEqual(["unplugged"]);
+    tree.plug({ ...stick, deviceNumber: 3 });
+    await refresh();
+    expect(supervisor.keys).toEqual(["1-1", "1-1"]);
+  });
+
+  test("replaced between two looks: the old session is stopped and a new one started", async () => {
+    using tree = new SysfsTree([stick]);
+    const { usb, supervisor, refresh } = rig(tree);
+    await usb.start();
+    tree.unplug(stick);
+    tree.plug({ ...stick, deviceNumber: 9 });
+    await refresh();
+    expect(supervisor.launches[0]?.stops).toEqual(["unplugged"]);
+    expect(supervisor.keys).toEqual(["1-1", "1-1"]);
+  });
+
+  test("a session that ended is not started again while the device stays plugged in", async () => {
+    using tree = new SysfsTree([stick]);
+    const { usb, supervisor, refresh } = rig(tree);
+    await usb.start();
+    await supervisor.launches[0]?.end(new HostError("RUMP_LOST", "scripted"));
+    await refresh();
+    await refresh();
+    expect(supervisor.keys).toEqual(["1-1"]);
+  });
+
+  test("after close nothing is started", async () => {
+    using tree = new SysfsTree();
+    const { usb, supervisor, refresh } = rig(tree);
+    await usb.start();
+    await usb.close();
+    tree.plug(stick);
+    await refresh();
+    expect(supervisor.keys).toEqual([]);
+  });
+});
+
+describe("what was refused is tried again when the reason has visibly gone", () => {
+  test("DEVICE_BUSY: when the kernel driver has let go", async () => {
+    const busy = { ...stick, interfaces: [{ ...MASS_STORAGE, kernelDriver: "usb-storage" }] };
+    using tree = new SysfsTree([busy]);
+    const { usb, supervisor, refresh } = rig(tree);
+    supervisor.fails = "DEVICE_BUSY";
+    expect((await usb.start()).map((outcome) => outcome?.code)).toEqual(["DEVICE_BUSY"]);
+    await refresh();
+    expect(supervisor.keys).toHaveLength(1);
+    tree.unplug(busy);
+    tree.plug(stick); // the same plug-in, without the driver
+    await refresh();
+    expect(supervisor.keys).toHaveLength(2);
+  });
+
+  test("NOT_PERMITTED: when the node may be opened that could not be before", async () => {
+    using tree = new SysfsTree([stick]);
+    tree.removeNode(stick);
+    const { usb, supervisor, refresh } = rig(tree);
+    supervisor.fails = "NOT_PERMITTED";
+    await usb.start();
+    await refresh();
+    expect(supervisor.keys).toHaveLength(1);
+    tree.plug(stick); // the same plug-in, with its node
+    await refresh();
+    await refresh(); // open(2) says no though access(2) says yes: once is enough
+    expect(supervisor.keys).toHaveLength(2);
+  });
+
+  test("NO_DRIVER: when its interfaces have appeared", async () => {
+    using tree = new SysfsTree([{ ...stick, interfaces: [] }]);
+    const { usb, supervisor, events, refresh } = rig(tree, "1-1");
+    expect((await usb.start()).map((outcome) => outcome?.code)).toEqual(["NO_DRIVER"]);
+    expect(events).toMatchObject([{ event: "error", code: "NO_DRIVER", device: "1-1" }]);
+    tree.plug(stick);
+    await refresh();
+    expect(supervisor.keys).toEqual(["1-1"]);
+  });
+});
+
+describe("with selectors", () => {
+  test.each(["1-1", "0951:1666", "@S1"])("%s: that device and no other", async (selector) => {
+    using tree = new SysfsTree([stick, { path: "1-3", deviceNumber: 4, product: "1667" }]);
+    const { usb, supervisor } = rig(tree, selector);
+    expect(await usb.start()).toEqual([undefined]);
+    expect(supervisor.keys).toEqual(["1-1"]);
+  });
+
+  test("one that is not plugged in is an error, and is taken when it comes", async () => {
+    using tree = new SysfsTree();
+    const { usb, supervisor, events, refresh } = rig(tree, "0951:1666");
+    expect((await usb.start()).map((outcome) => outcome?.code)).toEqual(["NO_SUCH_DEVICE"]);
+    expect(events).toMatchObject([
+      { event: "error", code: "NO_SUCH_DEVICE", message: "no USB device 0951:1666 is plugged in; see: rumpusb list" },
+    ]);
+    tree.plug(stick);
+    await refresh();
+    expect(supervisor.keys).toEqual(["1-1"]);
+  });
+});
