@@ -26,7 +26,13 @@ mkdir -p "$LAB_TMP"
 install -d -o "$LAB_UID" -g "$LAB_UID" -m 0700 /run/home "/run/user/$LAB_UID"
 
 . "$LAB_ROOT/lab/guest/lib.sh"
-open_channel || { echo "lab: no channel to the host"; echo o >/proc/sysrq-trigger; sleep 10; }
+# Waits with a builtin: by then the root file system may be gone, and with it every program.
+power_off() {
+  sync
+  echo o >/proc/sysrq-trigger
+  read -r -t 30 _ <&"$LAB_FD"
+}
+open_channel || { echo "lab: no channel to the host"; power_off; }
 module configfs libcomposite usb_f_mass_storage dummy_hcd
 mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
 
@@ -40,6 +46,4 @@ while IFS= read -r script; do
   clean_up
 done <<<"$LAB_SCRIPTS"
 report "LAB-END"
-sync
-echo o >/proc/sysrq-trigger
-sleep 10
+power_off

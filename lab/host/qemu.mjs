@@ -104,6 +104,8 @@ function makeDevices(runFolder, set) {
 async function answerRequests(qmp, plugged, channel, report) {
   const verbs = {
     plug: async (device) => {
+      // usb-bot would have to be attached by hand, after its units.
+      if (device.devices.length > 1) throw new Error(`plug ${device.id}: made of several devices, it stays plugged in`);
       for (const part of device.devices) await qmp.execute("device_add", part);
       return device.id;
     },
