@@ -120,7 +120,7 @@ export class MemoryStream implements ByteStream {
       const part = this.#inbox.shift() ?? new Uint8Array(0);
       for (let at = 0; at < part.length && !this.#ended; at += fragmentBytes) {
         // A copy that is wiped afterwards: whoever keeps a lent chunk is found out.
-        const lent = part.slice(at, Math.min(part.length, at + fragmentBytes));
+        const lent = new Uint8Array(part.subarray(at, Math.min(part.length, at + fragmentBytes)));
         const chunk = this.tamper === undefined ? lent : this.tamper(lent);
         this.deliveredBytes += chunk.length;
         if (chunk.length > 0) read(chunk);
