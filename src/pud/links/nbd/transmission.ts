@@ -186,7 +186,7 @@ export class Transmission {
         : { error: "ESHUTDOWN", message: this.#shutDownReason };
     if (refusal === undefined) {
       if (payloadBytes === 0) this.#start(pending, NO_PAYLOAD);
-      else this.#collecting = { pending, payload: new PayloadCollector(payloadBytes, this.#export.partBytes) };
+      else this.#collecting = { pending, payload: new PayloadCollector(payloadBytes, this.#export.parts) };
     } else if (payloadBytes === 0) this.#refuse(pending, refusal);
     else this.#skipping = { pending, refusal, missingBytes: payloadBytes };
   }
@@ -214,16 +214,21 @@ export class Transmission {
     this.#diskCalls += 1;
     perform(this.#export, pending.header, payload).then(
       (data) => {
-        this.#diskCalls -= 1;
+        this.#diskCallEnded(payload);
         this.#succeed(pending, data);
         this.#events.progress();
       },
       (error: unknown) => {
-        this.#diskCalls -= 1;
+        this.#diskCallEnded(payload);
         this.#refuse(pending, this.#refusalFrom(error));
         this.#events.progress();
       },
     );
+  }
+
+  #diskCallEnded(payload: readonly Uint8Array[]): void {
+    this.#diskCalls -= 1;
+    for (const part of payload) this.#export.parts.give(part);
   }
 
   #refusalFrom(error: unknown): Refusal {
