@@ -52,13 +52,13 @@ function describeNode({ kind, size, blockBytes, readOnly }: NodeEvent): string {
 /** The address, and the commands with which it can be looked at. */
 function linkLines({ node, link, uri, path }: LinkEvent): string[] {
   const address = `${node}: ${link} ${path ?? uri}`;
-  if (path !== undefined) return [address, `  mount it   sudo mount ${path} /mnt`];
+  if (path !== undefined) return [address, `  mount it    sudo mount ${path} /mnt`];
   const socket = new URL(uri).searchParams.get("socket");
   const mount =
     socket === null
       ? []
-      : [`  kernel     sudo nbd-client -unix ${quote(socket)} /dev/nbd0 -name ${node} && sudo mount /dev/nbd0 /mnt`];
-  return [address, `  look at it nbdinfo ${quote(uri)}`, `  copy it    nbdcopy ${quote(uri)} ${node}.img`, ...mount];
+      : [`  kernel      sudo nbd-client -unix ${quote(socket)} /dev/nbd0 -name ${node} && sudo mount /dev/nbd0 /mnt`];
+  return [address, `  look at it  nbdinfo ${quote(uri)}`, `  copy it     nbdcopy ${quote(uri)} ${node}.img`, ...mount];
 }
 
 /** For a POSIX shell. */

@@ -25,7 +25,7 @@ export function reportFailure(error: unknown, json: boolean, output: Output): nu
   const code = known ? error.code : "FAILED";
   const message = known || errnoOf(error) !== "" ? messageOf(error) : describeBug(error);
   if (json) output.data(JSON.stringify({ event: "error", code, message } satisfies HostEvent));
-  else output.talk(`rumpusb: ${message}`);
+  output.talk(`rumpusb: ${message}`);
   return known ? error.exitStatus : 1;
 }
 

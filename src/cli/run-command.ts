@@ -1,5 +1,5 @@
 /** `rumpusb run`: drives devices until it is told to stop. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { HostError, messageOf } from "../host/errors.js";
 import type { EmitEvent } from "../host/events.js";
 import { RumpHost } from "../host/host.js";
@@ -23,7 +23,11 @@ export function runCommand(program: Command, context: CommandContext): void {
     .command("run")
     .summary("drive devices and link them to this machine, until Ctrl-C")
     .argument("[device...]", `devices: ${SELECTOR_HELP}; none: every USB device that a driver matches`)
-    .option("--link <kind=where>", `how nodes are reached: ${linkForms().join("; ")} (repeatable)`, collect, [])
+    .addOption(
+      new Option("--link <kind=where>", `how nodes are reached, repeatable: ${linkForms().join("; ")}`)
+        .argParser(collect)
+        .default([], "nbd"),
+    )
     .option("--read-only", "let nothing be written")
     .option("--take", "take devices from their kernel drivers, and give them back at the end")
     .option("--json", "events as one JSON object per line")

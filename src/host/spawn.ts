@@ -13,14 +13,19 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import net from "node:net";
+import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { streamOfSocket } from "../rumpuser/real/byte-stream.js";
 import type { ByteStream, Clock } from "../rumpuser/rumpuser.js";
 import type { RumpProcessConfig } from "../rump-process.js";
 import { HostError, messageOf } from "./errors.js";
 import { LogLines } from "./log-lines.js";
+import { waitAtMost } from "./waits.js";
 
 const RUMP_PROCESS = fileURLToPath(new URL("../rump-process.js", import.meta.url));
+
+/** A process that has ended may have left something in its pipes; whoever inherited them may keep them open. */
+const LAST_WORDS_MS = 200;
 
 export interface RumpSpawn {
   readonly config: RumpProcessConfig;
@@ -41,7 +46,7 @@ export interface ProcessExit {
 export interface RumpProcess {
   readonly pid: number;
   readonly pud: ByteStream;
-  /** Resolves when the process has ended; never rejects. */
+  /** Resolves when the process has ended and its last words are read; never rejects. */
   readonly exited: Promise<ProcessExit>;
   /** The last lines it printed. */
   lastWords(): readonly string[];
@@ -58,24 +63,36 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
     env: {},
     detached: true,
   });
-  const exited = exitOf(child);
+  const exit = exitOf(child);
   const pid = await started(child, "the rump process");
   const lines = new LogLines(options.clock, options.onLine);
-  for (const pipe of [child.stdout, child.stderr]) {
-    pipe?.on("data", (chunk: Buffer) => lines.push(chunk));
-    pipe?.on("end", () => lines.end());
-  }
+  const pipesEnded = Promise.all([child.stdout, child.stderr].map(async (pipe) => await readLines(pipe, lines)));
   const [, , , channel] = child.stdio;
   if (!(channel instanceof net.Socket)) throw new Error("spawn made no socket for the pud channel");
   return {
     pid,
     pud: streamOfSocket(channel),
-    exited,
+    exited: exit.then(async (how) => {
+      await waitAtMost(options.clock, LAST_WORDS_MS, pipesEnded);
+      return how;
+    }),
     lastWords: () => lines.lastWords,
     kill: () => {
       child.kill("SIGKILL");
     },
   };
+}
+
+/** Resolves at the end of the pipe. */
+async function readLines(pipe: Readable | null, lines: LogLines): Promise<void> {
+  if (pipe === null) return;
+  await new Promise<void>((resolve) => {
+    pipe.on("data", (chunk: Buffer) => lines.push(chunk));
+    pipe.on("close", () => {
+      lines.end();
+      resolve();
+    });
+  });
 }
 
 /** The process id, when the process runs. @throws HostError FAILED */

@@ -42,6 +42,8 @@ const RETRY_WHEN: Partial<Record<HostErrorCode, (now: UsbDevice, then: UsbDevice
   NO_DRIVER: (now) => now.matches.length > 0,
 };
 
+const NO_USB = "this machine has no USB (the kernel offers no /sys/bus/usb)";
+
 export class UsbDevices {
   readonly #options: UsbDevicesOptions;
   readonly #slots = new Map<string, Slot>();
@@ -65,7 +67,9 @@ export class UsbDevices {
     let devices: UsbDevice[] = [];
     let started: Promise<HostError | undefined>[] = [];
     await this.#queue(async () => {
-      devices = (await listDevices(roots)) ?? [];
+      const found = await listDevices(roots);
+      if (found === undefined) emit({ event: "log", level: "warn", source: "usb", message: NO_USB });
+      devices = found ?? [];
       started = this.#reconcile(devices);
     });
     const outcomes = await Promise.all(started);

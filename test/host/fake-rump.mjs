@@ -1,0 +1,63 @@
+/**
+ * Stands for the rump process in tests of the host: speaks pud on descriptor 3 as the real server does, and behaves as
+ * the name of its only driver says. Descriptor 4 is left alone.
+ */
+import { createPudServer } from "../../dist/pud/server.js";
+import { streamOfFd } from "../../dist/rumpuser/real/byte-stream.js";
+import { realClock } from "../../dist/rumpuser/real/rumpuser.js";
+
+const { drivers } = JSON.parse(process.argv[2]);
+const behaviour = drivers[0].name;
+const log = { write: ({ message }) => process.stderr.write(`${message}\n`) };
+const server = createPudServer(streamOfFd(3), { clock: realClock, log, onLost: () => process.exit(0) });
+server.onShutdown(async () => {
+  process.stdout.write("shut down in order\n");
+  setImmediate(() => process.exit(0));
+});
+
+const memory = new Uint8Array(64 * 512);
+const disk = {
+  kind: "disk",
+  info: {
+    blockBytes: 512,
+    blockCount: 64,
+    readOnly: false,
+    removable: false,
+    volatileCache: true,
+    canTrim: false,
+    canWriteZeroes: false,
+    maxTransferBytes: 1 << 20,
+    model: "fake",
+  },
+  read: async (first, count) => memory.slice(first * 512, (first + count) * 512),
+  write: async (first, data) => memory.set(data, first * 512),
+  flush: async () => {},
+  trim: async () => {},
+  writeZeroes: async () => {},
+};
+const identity = { vendor: 0x0951, product: 0x1666, revision: 0x0100, manufacturer: "", productName: "", serial: "" };
+
+const BEHAVIOURS = {
+  attach: () => {
+    server.announceDevice({ ...identity, driver: "umass0", interfaceNumber: 0 });
+    server.publish("sd", disk);
+    server.ready();
+  },
+  crash: () => {
+    BEHAVIOURS.attach();
+    process.stderr.write("last words\u001b[2J\n");
+    setTimeout(() => process.kill(process.pid, "SIGSEGV"), 100);
+  },
+  gone: () => {
+    BEHAVIOURS.attach();
+    setTimeout(() => process.exit(0), 100);
+  },
+  refuse: () => {
+    server.error("USB_UNSUPPORTED", "nothing for umass here");
+    server.ready();
+  },
+  nothing: () => server.ready(),
+  silent: () => setInterval(() => {}, 1000),
+  early: () => process.exit(3),
+};
+BEHAVIOURS[behaviour]();
