@@ -11,6 +11,7 @@
         "native/arguments.cc",
         "native/events.cc",
         "native/job.cc",
+        "native/listener.cc",
         "native/loop_resource.cc",
         "native/port.cc",
         "native/port_calls.cc",
@@ -21,7 +22,7 @@
       ],
       "dependencies": ["native/libusb.gyp:libusb"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
-      "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS"],
+      "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "cflags_cc": ["-std=c++17", "-Wno-cast-function-type"],
       "ldflags": [
         "-Wl,--exclude-libs,ALL",

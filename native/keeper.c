@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,7 +51,7 @@ static int give_back(int fd, int shared, unsigned interface_number) {
   if (errno == EBUSY) {
     /* bound: to a kernel driver that came back already, or to usbfs for whoever holds the claim */
     struct usbdevfs_getdriver driver = {.interface = interface_number, .driver = ""};
-    if (ioctl(fd, USBDEVFS_GETDRIVER, &driver) == 0 && (driver.driver[0] != 'u' || driver.driver[5] != '\0')) return 0;
+    if (ioctl(fd, USBDEVFS_GETDRIVER, &driver) == 0 && strcmp(driver.driver, "usbfs") != 0) return 0;
     if (shared) ioctl(fd, USBDEVFS_RELEASEINTERFACE, &interface_number);
     return EBUSY;
   }

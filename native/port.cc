@@ -1,5 +1,7 @@
 #include "port.h"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -27,8 +29,7 @@ bool ReadIsoPackets(const Napi::CallbackInfo& info, size_t index, std::vector<un
 Port::Port(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Port>(info), LoopResource(info.Env()) {
   Napi::Function on_events;
   if (!ReadFunction(info, 0, "onEvents", &on_events)) return;
-  on_events_ = Napi::Persistent(on_events);
-  async_context_ = std::make_unique<Napi::AsyncContext>(info.Env(), "rumpusb.port");
+  on_events_.Set(on_events, "rumpusb.port");
 }
 
 Napi::Value Port::OpenDevice(const Napi::CallbackInfo& info) {
@@ -50,6 +51,7 @@ Napi::Value Port::OpenDevice(const Napi::CallbackInfo& info) {
 int Port::Wrap(int fd) {
   int rc = events_.Start();
   if (rc != LIBUSB_SUCCESS) return rc;
+  fd_ = fd;
   events_.SetDevice(fd);
   rc = libusb_wrap_sys_device(events_.context(), fd, &device_);
   if (rc != LIBUSB_SUCCESS) {
@@ -84,7 +86,7 @@ Napi::Value Port::Submit(const Napi::CallbackInfo& info) {
   Transfer* transfer = TakeSlot();
   if (transfer == nullptr) return Napi::Number::New(env, LIBUSB_ERROR_NO_MEM);
   int rc = transfer->Prepare(device_, request, OnTransferEnd);
-  if (rc == LIBUSB_SUCCESS) rc = transfer->Start();
+  if (rc == LIBUSB_SUCCESS) rc = transfer->Start(era_);
   if (rc != LIBUSB_SUCCESS) {
     free_slots_.push_back(transfer->slot());
     return Napi::Number::New(env, rc);
@@ -118,28 +120,53 @@ void Port::OnReady(int) {
   if (rc != LIBUSB_SUCCESS && rc != LIBUSB_ERROR_INTERRUPTED && rc != LIBUSB_ERROR_BUSY) events_.DropDevice();
   const bool gone = events_.DeviceDropped() && !gone_reported_;
   gone_reported_ = gone_reported_ || gone;
+  if (!ended_.empty()) Reclassify();
   if (gone || !ended_.empty()) Deliver(gone);
 }
 
-void Port::Deliver(bool gone) {
-  const Napi::Env env = Env();
-  const std::vector<TransferResult> ended = std::exchange(ended_, {});
-  auto results = Napi::Int32Array::New(env, ended.size() * 3);
-  Napi::Value iso = env.Undefined();
-  int32_t* out = results.Data();
-  for (size_t i = 0; i < ended.size(); i++) {
-    *out++ = ended[i].slot;
-    *out++ = ended[i].status;
-    *out++ = ended[i].actual_bytes;
-    if (ended[i].iso.empty()) continue;
-    if (iso.IsUndefined()) iso = Napi::Array::New(env, ended.size());
-    auto packets = Napi::Int32Array::New(env, ended[i].iso.size());
-    std::copy(ended[i].iso.begin(), ended[i].iso.end(), packets.Data());
-    iso.As<Napi::Array>().Set(static_cast<uint32_t>(i), packets);
+bool Port::DeviceHungUp() const {
+  pollfd state = {fd_, 0, 0};
+  return events_.DeviceDropped() || (poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0);
+}
+
+/**
+ * Tells apart what libusb cannot. usbfs kills the URBs of an interface that is released, reset or unplugged; libusb, which
+ * did not ask for it, takes a killed bulk URB for a short transfer that went well. And an endpoint that is disabled by
+ * another configuration or alternate setting looks to it like a device that has gone.
+ */
+void Port::Reclassify() {
+  const auto cut_short = [](const TransferResult& end) {
+    return end.status == LIBUSB_TRANSFER_COMPLETED && end.actual_bytes < end.asked_bytes;
+  };
+  const bool doubtful = std::any_of(ended_.begin(), ended_.end(), [&](const TransferResult& end) {
+    return cut_short(end) || end.status == LIBUSB_TRANSFER_NO_DEVICE;
+  });
+  if (!doubtful) return;
+  const bool hung_up = DeviceHungUp();
+  for (TransferResult& end : ended_) {
+    const bool voided = end.era != era_ && (end.status == LIBUSB_TRANSFER_NO_DEVICE ||
+                                            (cut_short(end) && end.actual_bytes == 0));
+    if (hung_up && cut_short(end)) end.status = LIBUSB_TRANSFER_NO_DEVICE;
+    if (!hung_up && voided) end.status = LIBUSB_TRANSFER_CANCELLED;
   }
-  on_events_.MakeCallback(Value(), {results, iso, Napi::Boolean::New(env, gone)}, *async_context_);
-  // Nobody is above this call who could catch: it is an uncaught exception of the process.
-  if (env.IsExceptionPending()) napi_fatal_exception(env, env.GetAndClearPendingException().Value());
+}
+
+void Port::Deliver(bool gone) {
+  const napi_env env = Env();
+  const std::vector<TransferResult> ended = std::exchange(ended_, {});
+  std::vector<int32_t> results;
+  results.reserve(ended.size() * 3);
+  napi_value iso = Env().Undefined();
+  bool has_iso = false;
+  for (size_t i = 0; i < ended.size(); i++) {
+    results.insert(results.end(), {ended[i].slot, ended[i].status, ended[i].actual_bytes});
+    if (ended[i].iso.empty()) continue;
+    if (!has_iso && napi_create_array_with_length(env, ended.size(), &iso) != napi_ok) return;
+    has_iso = true;
+    const napi_value packets = NewInt32Array(env, ended[i].iso);
+    if (packets == nullptr || napi_set_element(env, iso, static_cast<uint32_t>(i), packets) != napi_ok) return;
+  }
+  on_events_.Call(env, {NewInt32Array(env, results), iso, Napi::Boolean::New(env, gone)});
 }
 
 Napi::Value Port::Speed(const Napi::CallbackInfo& info) {
@@ -179,7 +206,7 @@ void Port::CloseHandleWhenIdle() {
 
 void Port::Released() {
   // The callback's closure holds this object: without this neither would ever be collected.
-  on_events_.Reset();
+  on_events_.Release();
   Unref();
 }
 
@@ -194,4 +221,9 @@ Napi::Value Port::Blocking(Napi::Env env, BlockingCall call) {
     jobs_--;
     CloseHandleWhenIdle();
   });
+}
+
+Napi::Value Port::Voiding(Napi::Env env, BlockingCall call) {
+  era_++;
+  return Blocking(env, std::move(call));
 }

@@ -25,6 +25,7 @@
 
 #include "events.h"
 #include "job.h"
+#include "listener.h"
 #include "loop_resource.h"
 #include "transfer.h"
 
@@ -60,6 +61,10 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
   static void LIBUSB_CALL OnTransferEnd(libusb_transfer* usb);
   int Wrap(int fd);
   Napi::Value Blocking(Napi::Env env, BlockingCall call);
+  /** As `Blocking`, for calls that take transfers in flight off the bus: begins a new era. */
+  Napi::Value Voiding(Napi::Env env, BlockingCall call);
+  bool DeviceHungUp() const;
+  void Reclassify();
   Transfer* TakeSlot();
   void CloseDevice();
   void CloseHandleWhenIdle();
@@ -67,13 +72,14 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
 
   UsbEvents events_{this};
   libusb_device_handle* device_ = nullptr;
-  Napi::FunctionReference on_events_;
-  std::unique_ptr<Napi::AsyncContext> async_context_;
+  Listener on_events_;
   std::vector<std::unique_ptr<Transfer>> transfers_;
   std::vector<int32_t> free_slots_;
   size_t in_flight_ = 0;
   std::vector<TransferResult> ended_;
   unsigned jobs_ = 0;
+  uint32_t era_ = 0;
+  int fd_ = -1;
   bool opened_ = false;
   bool closing_ = false;
   bool gone_reported_ = false;

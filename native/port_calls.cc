@@ -24,7 +24,7 @@ Napi::Value Port::Configuration(const Napi::CallbackInfo& info) {
 Napi::Value Port::SetConfiguration(const Napi::CallbackInfo& info) {
   int value = 0;
   if (!ReadInt(info, 0, "value", &value)) return {};
-  return Blocking(info.Env(), [value](libusb_device_handle* device) {
+  return Voiding(info.Env(), [value](libusb_device_handle* device) {
     return IsByte(value) ? libusb_set_configuration(device, value) : LIBUSB_ERROR_INVALID_PARAM;
   });
 }
@@ -39,15 +39,15 @@ Napi::Value Port::ClaimInterface(const Napi::CallbackInfo& info) {
 Napi::Value Port::ReleaseInterface(const Napi::CallbackInfo& info) {
   int number = 0;
   if (!ReadInt(info, 0, "interfaceNumber", &number)) return {};
-  return Blocking(info.Env(),
-                  [number](libusb_device_handle* device) { return libusb_release_interface(device, number); });
+  return Voiding(info.Env(),
+                 [number](libusb_device_handle* device) { return libusb_release_interface(device, number); });
 }
 
 Napi::Value Port::SetInterface(const Napi::CallbackInfo& info) {
   int number = 0;
   int alternate = 0;
   if (!ReadInt(info, 0, "interfaceNumber", &number) || !ReadInt(info, 1, "alternateSetting", &alternate)) return {};
-  return Blocking(info.Env(), [number, alternate](libusb_device_handle* device) {
+  return Voiding(info.Env(), [number, alternate](libusb_device_handle* device) {
     return IsByte(alternate) ? libusb_set_interface_alt_setting(device, number, alternate)
                              : LIBUSB_ERROR_INVALID_PARAM;
   });
@@ -62,7 +62,7 @@ Napi::Value Port::ClearHalt(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Port::Reset(const Napi::CallbackInfo& info) {
-  return Blocking(info.Env(), [](libusb_device_handle* device) { return libusb_reset_device(device); });
+  return Voiding(info.Env(), [](libusb_device_handle* device) { return libusb_reset_device(device); });
 }
 
 Napi::Value Port::AllocStreams(const Napi::CallbackInfo& info) {

@@ -84,7 +84,8 @@ int Transfer::PrepareIsochronous(const TransferRequest& request) {
   return LIBUSB_SUCCESS;
 }
 
-int Transfer::Start() {
+int Transfer::Start(uint32_t era) {
+  era_ = era;
   const int rc = libusb_submit_transfer(usb_);
   in_flight_ = rc == LIBUSB_SUCCESS;
   if (!in_flight_) pinned_.Reset();
@@ -94,13 +95,16 @@ int Transfer::Start() {
 int Transfer::Cancel() { return in_flight_ ? libusb_cancel_transfer(usb_) : LIBUSB_ERROR_NOT_FOUND; }
 
 TransferResult Transfer::Finish() {
-  TransferResult result{slot_, usb_->status, usb_->actual_length, {}};
-  if (usb_->type == LIBUSB_TRANSFER_TYPE_CONTROL && (staging_[0] & LIBUSB_ENDPOINT_IN) != 0) {
+  TransferResult result{slot_, usb_->status, usb_->actual_length, 0, era_, {}};
+  const bool control = usb_->type == LIBUSB_TRANSFER_TYPE_CONTROL;
+  const bool isochronous = usb_->type == LIBUSB_TRANSFER_TYPE_ISOCHRONOUS;
+  if (!control && !isochronous) result.asked_bytes = usb_->length;
+  if (control && (staging_[0] & LIBUSB_ENDPOINT_IN) != 0) {
     const size_t room = staging_.size() - LIBUSB_CONTROL_SETUP_SIZE;
     const size_t bytes = std::min(room, static_cast<size_t>(std::max(0, usb_->actual_length)));
     if (bytes > 0) std::memcpy(data_, staging_.data() + LIBUSB_CONTROL_SETUP_SIZE, bytes);
   }
-  if (usb_->type == LIBUSB_TRANSFER_TYPE_ISOCHRONOUS) {
+  if (isochronous) {
     result.iso.reserve(static_cast<size_t>(usb_->num_iso_packets) * 2);
     int32_t total = 0;
     for (int i = 0; i < usb_->num_iso_packets; i++) {

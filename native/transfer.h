@@ -31,6 +31,10 @@ struct TransferResult {
   int32_t slot;
   int32_t status;
   int32_t actual_bytes;
+  /** Bulk and interrupt; 0 for the others, where libusb tells a killed URB from a short one. */
+  int32_t asked_bytes;
+  /** The `era` in which it was submitted. */
+  uint32_t era;
   /** Isochronous: status and bytes of each packet in turn; else empty. */
   std::vector<int32_t> iso;
 };
@@ -51,8 +55,8 @@ class Transfer {
    * nothing is pinned. `done` finds this object in `libusb_transfer::user_data`.
    */
   int Prepare(libusb_device_handle* device, TransferRequest& request, libusb_transfer_cb_fn done);
-  /** Hands the prepared transfer to libusb; on an error nothing stays pinned. */
-  int Start();
+  /** Hands the prepared transfer to libusb; on an error nothing stays pinned. `era` comes back in the result. */
+  int Start(uint32_t era);
   /** Reads the result, brings IN data of a control transfer into the buffer, and unpins it. */
   TransferResult Finish();
   /** Asks for cancellation; the end still comes. NOT_FOUND when it is not in flight. */
@@ -69,6 +73,7 @@ class Transfer {
   const int32_t slot_;
   Port* const port_;
   bool in_flight_ = false;
+  uint32_t era_ = 0;
   libusb_transfer* usb_ = nullptr;
   size_t iso_capacity_ = 0;
   Napi::Reference<Napi::Uint8Array> pinned_;

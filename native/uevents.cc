@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <memory>
 
 #include "arguments.h"
+#include "listener.h"
 #include "loop_resource.h"
 #include "usbfs.h"
 
@@ -34,15 +34,14 @@ class UeventSocket : public Napi::ObjectWrap<UeventSocket>, public LoopResource 
       : Napi::ObjectWrap<UeventSocket>(info), LoopResource(info.Env()) {
     Napi::Function on_datagram;
     if (!ReadFunction(info, 0, "onDatagram", &on_datagram)) return;
-    on_datagram_ = Napi::Persistent(on_datagram);
-    async_context_ = std::make_unique<Napi::AsyncContext>(info.Env(), "rumpusb.uevents");
+    on_datagram_.Set(on_datagram, "rumpusb.uevents");
   }
 
  protected:
   void Shutdown() override { CloseSocket(); }
 
   void Released() override {
-    on_datagram_.Reset();
+    on_datagram_.Release();
     Unref();
   }
 
@@ -59,15 +58,11 @@ class UeventSocket : public Napi::ObjectWrap<UeventSocket>, public LoopResource 
       const ssize_t bytes = recvmsg(fd_, &message, MSG_DONTWAIT);
       if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) return;
       // ENOBUFS: the receive buffer overflowed. Any other error of this socket loses messages just the same.
-      if (bytes < 0) return Deliver(Env().Undefined());
+      if (bytes < 0) return on_datagram_.Call(Env(), {Env().Undefined()});
       if (message.msg_namelen != sizeof sender || sender.nl_pid != 0) continue;
-      if ((message.msg_flags & MSG_TRUNC) != 0) {
-        Deliver(Env().Undefined());
-        continue;
-      }
-      auto copy = Napi::Uint8Array::New(Env(), static_cast<size_t>(bytes));
-      std::copy(datagram_, datagram_ + bytes, copy.Data());
-      Deliver(copy);
+      const bool whole = (message.msg_flags & MSG_TRUNC) == 0;
+      on_datagram_.Call(Env(), {whole ? NewUint8Array(Env(), datagram_, static_cast<size_t>(bytes))
+                                      : static_cast<napi_value>(Env().Undefined())});
     }
   }
 
@@ -114,16 +109,10 @@ class UeventSocket : public Napi::ObjectWrap<UeventSocket>, public LoopResource 
     Unpin();
   }
 
-  void Deliver(Napi::Value datagram) {
-    on_datagram_.MakeCallback(Value(), {datagram}, *async_context_);
-    if (Env().IsExceptionPending()) napi_fatal_exception(Env(), Env().GetAndClearPendingException().Value());
-  }
-
   int fd_ = -1;
   uv_poll_t* poll_ = nullptr;
   bool opened_ = false;
-  Napi::FunctionReference on_datagram_;
-  std::unique_ptr<Napi::AsyncContext> async_context_;
+  Listener on_datagram_;
   uint8_t datagram_[kDatagramBytes];
 };
 }  // namespace

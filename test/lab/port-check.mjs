@@ -257,7 +257,9 @@ const checks = {
 
   async "a reset keeps the claim and the device answers after it"() {
     await withPort(async (port) => {
+      const waiting = bulk(port, endpointIn, Buffer.alloc(512));
       assert.equal(await port.reset(), "ok");
+      assert.deepEqual(await waiting, { status: "cancelled", actualBytes: 0 });
       await command(port, 6, 36, inquiry);
     });
   },
@@ -290,7 +292,7 @@ const checks = {
     const { port, fd, done } = await open();
     detachKernelDriver(fd, 0);
     assert.equal(dropPrivileges(fd, 0b10), 0);
-    assert.equal(await port.claimInterface(0), "access");
+    assert.equal(await port.claimInterface(0), "other");
     assert.equal(attachKernelDriver(fd, 0), -13);
     done();
   },
@@ -320,7 +322,8 @@ const checks = {
     });
     const waiting = Array.from({ length: 4 }, () => bulk(port, endpointIn, Buffer.alloc(512)));
     writeFileSync(udcFile, "\n");
-    for (const end of await Promise.all(waiting)) assert.equal(end.status, "disconnected");
+    // The controller notices first and reports a bus error; the hub tells the kernel a moment later.
+    for (const end of await Promise.all(waiting)) assert.match(end.status, /^(disconnected|error)$/);
     await gone;
     assert.match(await uevent, /usb_(device|interface)/);
     stop();

@@ -1,0 +1,154 @@
+/**
+ * The addon, typed. The only file that loads it; everything native is reached through the functions here.
+ *
+ * It is loaded on first use, so that a simulated device needs no compiler. The addon deals in numbers; what they are
+ * called is said by its callers.
+ */
+import { accessSync, constants } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { getSystemErrorName } from "node:util";
+
+/** Slot, status and bytes of each ended transfer; at the same index its packets' status and bytes. */
+export type PortEvents = (
+  results: Int32Array,
+  iso: readonly (Int32Array | undefined)[] | undefined,
+  gone: boolean,
+) => void;
+
+/** native/port.h. Methods answer with enum libusb_error where they fail (a negative number). */
+export interface NativePort {
+  open(fd: number): number;
+  submit(
+    type: number,
+    endpointAddress: number,
+    setup: Uint8Array | undefined,
+    data: Uint8Array,
+    sendZlp: boolean,
+    streamId: number,
+    isoPacketBytes: Uint32Array | undefined,
+  ): number;
+  cancel(slot: number): number;
+  speed(): number;
+  configuration(): Promise<number>;
+  setConfiguration(value: number): Promise<number>;
+  claimInterface(interfaceNumber: number): Promise<number>;
+  releaseInterface(interfaceNumber: number): Promise<number>;
+  setInterface(interfaceNumber: number, alternateSetting: number): Promise<number>;
+  clearHalt(endpointAddress: number): Promise<number>;
+  reset(): Promise<number>;
+  allocStreams(count: number, endpointAddresses: Uint8Array): Promise<number>;
+  freeStreams(endpointAddresses: Uint8Array): Promise<number>;
+  close(): void;
+}
+
+/** native/uevents.cc. */
+export interface NativeUeventSocket {
+  open(): number;
+  close(): void;
+}
+
+interface Addon {
+  readonly libusbVersion: string;
+  readonly Port: new (onEvents: PortEvents) => NativePort;
+  readonly UeventSocket: new (onDatagram: (bytes: Uint8Array | undefined) => void) => NativeUeventSocket;
+  kernelDriver(fd: number, interfaceNumber: number): string | number;
+  detachKernelDriver(fd: number, interfaceNumber: number): number;
+  attachKernelDriver(fd: number, interfaceNumber: number): number;
+  dropPrivileges(fd: number, interfaceMask: number): number;
+  socketpair(bufferBytes: number): [number, number] | number;
+}
+
+/** The addon is not built for this machine. */
+export class AddonError extends Error {
+  readonly code = "ADDON_MISSING";
+
+  constructor(packageDir: string, cause: unknown) {
+    super(`no native addon for ${process.platform}-${process.arch} under ${packageDir}: run "npm rebuild rumpusb"`, {
+      cause,
+    });
+    this.name = "AddonError";
+  }
+}
+
+/** A system call that failed. */
+export class SystemCallError extends Error {
+  /** The name of the errno: "ENODEV". */
+  readonly code: string;
+
+  constructor(call: string, negativeErrno: number) {
+    const code = getSystemErrorName(negativeErrno);
+    super(`${call}: ${code}`);
+    this.name = "SystemCallError";
+    this.code = code;
+  }
+}
+
+const require = createRequire(import.meta.url);
+const PACKAGE_DIR = dirname(require.resolve("../../../package.json"));
+
+/** Loads the addon, or gives the one that is loaded. @throws AddonError when there is none for this machine. */
+export function loadAddon(): Addon {
+  const nodeGypBuild = require("node-gyp-build") as (dir: string) => Addon;
+  try {
+    return nodeGypBuild(PACKAGE_DIR); // Node's module cache keeps it
+  } catch (cause) {
+    throw new AddonError(PACKAGE_DIR, cause);
+  }
+}
+
+/**
+ * The kernel driver bound to an interface; undefined = none. "usbfs" = a process has claimed it.
+ * @throws SystemCallError (ENODEV: the device has gone; EINVAL, ENOENT: no such interface).
+ */
+export function kernelDriver(fd: number, interfaceNumber: number): string | undefined {
+  const answer = loadAddon().kernelDriver(fd, interfaceNumber);
+  if (typeof answer === "string") return answer;
+  if (getSystemErrorName(answer) === "ENODATA") return undefined;
+  throw new SystemCallError(`USBDEVFS_GETDRIVER for interface ${interfaceNumber}`, answer);
+}
+
+/** Takes an interface from its kernel driver. @returns 0, or -errno: -ENODATA when none was bound. Blocks meanwhile. */
+export function detachKernelDriver(fd: number, interfaceNumber: number): number {
+  return loadAddon().detachKernelDriver(fd, interfaceNumber);
+}
+
+/** Offers an interface to the kernel's drivers. @returns 0 (also when none wants it), or -errno: -EBUSY when it is in use. */
+export function attachKernelDriver(fd: number, interfaceNumber: number): number {
+  return Math.min(0, loadAddon().attachKernelDriver(fd, interfaceNumber));
+}
+
+/**
+ * Confines a descriptor for ever: it may claim only the interfaces of `interfaceMask` (bit 0 = interface 0), and no
+ * longer reset, reconfigure or detach drivers. @returns 0, or -errno.
+ */
+export function dropPrivileges(fd: number, interfaceMask: number): number {
+  return loadAddon().dropPrivileges(fd, interfaceMask | 0);
+}
+
+/**
+ * A connected pair of Unix stream sockets, closed on exec; the caller closes both.
+ * @param bufferBytes  Send buffer each way; 0 = the system's default. The system may grant less.
+ * @throws SystemCallError
+ */
+export function socketpair(bufferBytes = 0): [number, number] {
+  const pair = loadAddon().socketpair(bufferBytes);
+  if (typeof pair === "number") throw new SystemCallError("socketpair", pair);
+  return pair;
+}
+
+/** The program that gives kernel drivers back (native/keeper.c). @throws AddonError when it is not built. */
+export function keeperPath(): string {
+  const built = join(PACKAGE_DIR, "build", "Release", "rumpusb-keeper");
+  const prebuilt = join(PACKAGE_DIR, "prebuilds", `${process.platform}-${process.arch}`, "rumpusb-keeper");
+  const causes: unknown[] = [];
+  for (const path of [built, prebuilt]) {
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch (cause) {
+      causes.push(cause);
+    }
+  }
+  throw new AddonError(PACKAGE_DIR, new AggregateError(causes, "rumpusb-keeper is not there"));
+}

@@ -1,0 +1,212 @@
+/**
+ * A USB device of the host behind a usbfs descriptor, by libusb (native/port.h): the real implementation of `UsbPort`.
+ *
+ * Events come from the Node loop; one wake-up delivers everything that ended in it. An open port whose device is there
+ * keeps the process alive; an idle one costs no wake-up.
+ */
+import {
+  PORT_RESULTS,
+  TRANSFER_STATUSES,
+  type PortCompletion,
+  type PortResult,
+  type PortTransfer,
+  type Speed,
+  type TransferStatus,
+  type TransferType,
+  type UsbPort,
+} from "../rumpuser.js";
+import { loadAddon, type NativePort } from "./addon.js";
+
+/** enum libusb_transfer_type. */
+const TYPES: Readonly<Record<TransferType, number>> = { control: 0, isochronous: 1, bulk: 2, interrupt: 3 };
+const TYPE_BULK_STREAM = 4;
+
+/** enum libusb_speed. The last is 20 Gbit/s (two lanes), 0 what libusb could not find out. */
+const SPEEDS: readonly Speed[] = ["full", "low", "full", "high", "super", "superPlus", "superPlus"];
+
+/** How a transfer ends that libusb refused to start; what is not here is "error". */
+const STATUS_OF_REFUSAL: Partial<Readonly<Record<PortResult, TransferStatus>>> = {
+  disconnected: "disconnected",
+  timedOut: "timedOut",
+  overflow: "overflow",
+  stalled: "stalled",
+};
+
+/** The word for enum libusb_transfer_status. */
+export function transferStatus(status: number): TransferStatus {
+  return TRANSFER_STATUSES[status] ?? "error";
+}
+
+/** The word for enum libusb_error; 0 and more are "ok". */
+export function portResult(rc: number): PortResult {
+  return rc >= 0 ? "ok" : (PORT_RESULTS[-rc] ?? "other");
+}
+
+/** A device that could not be opened, or could not be asked. `result` says why. */
+export class UsbPortError extends Error {
+  readonly code = "USB_PORT";
+  readonly result: PortResult;
+
+  constructor(what: string, result: PortResult) {
+    super(`${what}: ${result}`);
+    this.name = "UsbPortError";
+    this.result = result;
+  }
+}
+
+/** The port with what only libusb's implementation offers. */
+export interface LibusbPort extends UsbPort {
+  /** USB 3 bulk streams 1..`count` on these endpoints. @returns how many there are, or why none. */
+  allocStreams(count: number, endpointAddresses: readonly number[]): Promise<number | PortResult>;
+  freeStreams(endpointAddresses: readonly number[]): Promise<PortResult>;
+}
+
+/**
+ * Opens the device behind a usbfs descriptor (read-write). The descriptor is borrowed: close it after the port.
+ * Asks the device for its configuration, which takes up to a second when it does not answer.
+ * @throws UsbPortError  the descriptor is not a USB device's, or the device has gone.
+ * @throws AddonError    the addon is not built.
+ */
+export function openUsbPort(fd: number): LibusbPort {
+  return new NativeUsbPort(fd);
+}
+
+interface InFlight {
+  readonly done: (completion: PortCompletion) => void;
+}
+
+class NativeUsbPort implements LibusbPort {
+  readonly speed: Speed;
+  readonly #native: NativePort;
+  /** By native slot. */
+  readonly #inFlight = new Map<number, InFlight>();
+  /** The last blocking call: they run one after another, in the order in which they were made. */
+  #calls: Promise<unknown> = Promise.resolve();
+  #goneListener: (() => void) | undefined;
+  #gone = false;
+  #closed = false;
+
+  constructor(fd: number) {
+    const { Port } = loadAddon();
+    this.#native = new Port((results, iso, gone) => this.#onEvents(results, iso, gone));
+    const rc = this.#native.open(fd);
+    if (rc < 0) throw new UsbPortError(`descriptor ${fd} as a USB device`, portResult(rc));
+    this.speed = SPEEDS[this.#native.speed()] ?? "full";
+  }
+
+  submit(transfer: PortTransfer, done: (completion: PortCompletion) => void): () => void {
+    const iso = transfer.isoPacketBytes;
+    const slot = this.#closed
+      ? LIBUSB_ERROR_NO_DEVICE
+      : this.#native.submit(
+          transfer.streamId === undefined ? TYPES[transfer.type] : TYPE_BULK_STREAM,
+          transfer.endpointAddress,
+          transfer.setup,
+          transfer.data,
+          transfer.sendZlp ?? false,
+          transfer.streamId ?? 0,
+          iso === undefined ? undefined : Uint32Array.from(iso),
+        );
+    if (slot < 0) {
+      const status = STATUS_OF_REFUSAL[portResult(slot)] ?? "error";
+      setImmediate(done, { status, actualBytes: 0 });
+      return () => {};
+    }
+    const entry = { done };
+    this.#inFlight.set(slot, entry);
+    return () => {
+      // A slot is used again: only this very transfer may be cancelled. That it just ended is no error.
+      if (this.#inFlight.get(slot) === entry && !this.#closed) this.#native.cancel(slot);
+    };
+  }
+
+  async configuration(): Promise<number> {
+    const rc = await this.#call(() => this.#native.configuration());
+    if (rc < 0) throw new UsbPortError("the active configuration", portResult(rc));
+    return rc;
+  }
+
+  async setConfiguration(value: number): Promise<PortResult> {
+    return portResult(await this.#call(() => this.#native.setConfiguration(value)));
+  }
+
+  async claimInterface(interfaceNumber: number): Promise<PortResult> {
+    return portResult(await this.#call(() => this.#native.claimInterface(interfaceNumber)));
+  }
+
+  async releaseInterface(interfaceNumber: number): Promise<PortResult> {
+    return portResult(await this.#call(() => this.#native.releaseInterface(interfaceNumber)));
+  }
+
+  async setInterface(interfaceNumber: number, alternateSetting: number): Promise<PortResult> {
+    return portResult(await this.#call(() => this.#native.setInterface(interfaceNumber, alternateSetting)));
+  }
+
+  async clearHalt(endpointAddress: number): Promise<PortResult> {
+    return portResult(await this.#call(() => this.#native.clearHalt(endpointAddress)));
+  }
+
+  async reset(): Promise<PortResult> {
+    return portResult(await this.#call(() => this.#native.reset()));
+  }
+
+  async allocStreams(count: number, endpointAddresses: readonly number[]): Promise<number | PortResult> {
+    const endpoints = Uint8Array.from(endpointAddresses);
+    const rc = await this.#call(() => this.#native.allocStreams(count, endpoints));
+    return rc < 0 ? portResult(rc) : rc;
+  }
+
+  async freeStreams(endpointAddresses: readonly number[]): Promise<PortResult> {
+    const endpoints = Uint8Array.from(endpointAddresses);
+    return portResult(await this.#call(() => this.#native.freeStreams(endpoints)));
+  }
+
+  onDisconnect(gone: () => void): void {
+    this.#goneListener = gone;
+    if (this.#gone) setImmediate(gone);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#native.close(); // returns when the kernel has let go of every buffer
+    const left = [...this.#inFlight.values()];
+    this.#inFlight.clear();
+    for (const { done } of left) setImmediate(done, { status: "cancelled", actualBytes: 0 });
+  }
+
+  #call(start: () => Promise<number>): Promise<number> {
+    const answer = this.#calls.then(start);
+    this.#calls = answer.catch(() => {}); // whoever made the call sees its error; the next call runs all the same
+    return answer;
+  }
+
+  #onEvents(results: Int32Array, iso: readonly (Int32Array | undefined)[] | undefined, gone: boolean): void {
+    for (let i = 0; i * 3 < results.length; i++) {
+      const slot = results[i * 3] ?? -1;
+      const entry = this.#inFlight.get(slot);
+      if (entry === undefined) continue; // closed by a completion before this one
+      this.#inFlight.delete(slot);
+      entry.done(completionOf(results[i * 3 + 1] ?? -1, results[i * 3 + 2] ?? 0, iso?.[i]));
+    }
+    if (gone) this.#onGone();
+  }
+
+  #onGone(): void {
+    this.#gone = true;
+    const left = [...this.#inFlight.values()];
+    this.#inFlight.clear();
+    for (const { done } of left) done({ status: "disconnected", actualBytes: 0 });
+    if (!this.#closed) this.#goneListener?.();
+  }
+}
+
+const LIBUSB_ERROR_NO_DEVICE = -4;
+
+function completionOf(status: number, actualBytes: number, packets: Int32Array | undefined): PortCompletion {
+  if (packets === undefined) return { status: transferStatus(status), actualBytes };
+  const isoPackets = [];
+  for (let i = 0; i < packets.length; i += 2)
+    isoPackets.push({ status: transferStatus(packets[i] ?? -1), actualBytes: packets[i + 1] ?? 0 });
+  return { status: transferStatus(status), actualBytes, isoPackets };
+}
