@@ -186,8 +186,7 @@ const STANDARD_REQUESTS: ReadonlyMap<number, StandardHandler> = new Map<number, 
   ],
   [
     key(INTERFACE, REQUEST.SET_INTERFACE),
-    (device, setup) =>
-      setup.wLength === 0 ? device.selectAlternateSetting(setup.wIndex, setup.wValue) : "stalled",
+    (device, setup) => (setup.wLength === 0 ? device.selectAlternateSetting(setup.wIndex, setup.wValue) : "stalled"),
   ],
   [key(IN | DEVICE, REQUEST.GET_STATUS), (device) => Uint8Array.of(device.statusBits, 0)],
   [

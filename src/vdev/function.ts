@@ -106,9 +106,16 @@ export class UsbFunction implements DeviceModel {
     return "stalled";
   }
 
-  /** A chance to change what the default pipe answers; "held" = NAK until the host gives up. */
-  protected onReply(_setup: SetupPacket, reply: ControlReply): ControlReply | "held" {
-    return reply;
+  /**
+   * A chance to change what the default pipe answers; `answer` carries the request out and says what it gives. "held" =
+   * NAK for now: until `later` is called with the answer, or the host gives up (`later` does nothing then).
+   */
+  protected onControl(
+    _setup: SetupPacket,
+    answer: () => ControlReply,
+    _later: (reply: ControlReply) => void,
+  ): ControlReply | "held" {
+    return answer();
   }
 
   /** A transfer for an endpoint arrives. @returns false when the hook has completed it itself. */
@@ -168,11 +175,16 @@ export class UsbFunction implements DeviceModel {
       return;
     }
     const setup = setupPacket.decode(urb.setup);
-    const reply = this.onReply(setup, this.#answer(setup, urb.out));
-    if (reply === "held") {
-      this.#heldControl.add(urb);
-      return;
-    }
+    // Held from the start, so that a hook which unplugs or resets the device ends this transfer too.
+    this.#heldControl.add(urb);
+    const finish = (reply: ControlReply): void => {
+      if (this.#heldControl.delete(urb)) this.#completeControl(urb, setup, reply);
+    };
+    const reply = this.onControl(setup, () => this.#answer(setup, urb.out), finish);
+    if (reply !== "held") finish(reply);
+  }
+
+  #completeControl(urb: Urb, setup: SetupPacket, reply: ControlReply): void {
     this.tell({ kind: "control", setup, status: reply === "stalled" ? "stalled" : "ok" });
     if (reply === "stalled") urb.complete("stalled");
     else if ((setup.bmRequestType & REQUEST_TYPE.IN) === 0) urb.complete("ok", undefined, urb.out.length);

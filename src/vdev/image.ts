@@ -155,7 +155,9 @@ export class FileStore implements ImageStore {
     for (let done = 0; done < target.length; ) {
       const got = this.#attempt("read", () => readSync(fd, target, done, target.length - done, at + done));
       if (got === 0)
-        throw new ImageError(`image "${this.#path}": ends at byte ${at + done} of ${this.bytes}; it was cut while in use`);
+        throw new ImageError(
+          `image "${this.#path}": ends at byte ${at + done} of ${this.bytes}; it was cut while in use`,
+        );
       done += got;
     }
   }

@@ -75,7 +75,7 @@ export class VolatileCache implements ImageStore {
   }
 
   sync(): void {
-    for (const number of [...this.#pages.keys()]) this.#clean(number);
+    for (const number of this.#pages.keys()) this.#clean(number);
     this.#store.sync();
   }
 
@@ -139,7 +139,7 @@ export class VolatileCache implements ImageStore {
   }
 
   #cleanRange(at: number, count: number): void {
-    for (const [number] of [...this.#dirtyPages(at, count)]) this.#clean(number);
+    for (const [number] of this.#dirtyPages(at, count)) this.#clean(number);
   }
 
   #clean(number: number): void {

@@ -31,7 +31,7 @@ export type CommandData = DataIn | DataOut | undefined;
 export const MAX_PARAMETER_BYTES = 0xffff;
 
 /** Parameter data to the host, cut to the allocation length (SPC-4 §4.2.5.6). */
-export function parameterData(data: Uint8Array, allocationLength: number): CommandData {
+export function parameterData(data: Uint8Array, allocationLength = data.length): CommandData {
   const cut = data.subarray(0, allocationLength);
   if (cut.length === 0) return undefined;
   return { direction: "in", bytes: cut.length, read: (at, count) => cut.subarray(at, at + count) };
