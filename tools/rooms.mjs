@@ -86,7 +86,7 @@ const ROOMS = [
     typesOnly: ["rump-process.ts", "dev/usb/usbdi.ts"],
     node: true,
   },
-  { room: "cli/", may: ["bytes.ts", "host/", "pud/links/", "vdev/", "rump/devsw.ts"], node: true },
+  { room: "cli/", may: ["bytes.ts", "host/", "pud/links/", "vdev/", "rump/devsw.ts", "rumpuser/"], node: true },
   { room: "rump-process.ts", may: ["bytes.ts", "rumpuser/", "rump/", "dev/", "pud/"], node: true },
   { room: "index.ts", may: [""], node: true },
 ];

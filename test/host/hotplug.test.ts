@@ -18,7 +18,7 @@ afterEach(() => {
 
 interface Changes {
   /** Resolves at the next change that is told. */
-  next(): Promise<void>;
+  readonly next: () => Promise<void>;
   readonly unavailable: string[];
 }
 

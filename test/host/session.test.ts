@@ -41,7 +41,7 @@ interface Rig {
   readonly ended: Promise<HostError | undefined>;
   /** Resolves when it has attached or ended. */
   readonly settled: Promise<void>;
-  released(): number;
+  readonly released: () => number;
 }
 
 let folder = "";

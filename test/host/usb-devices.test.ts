@@ -38,7 +38,7 @@ interface Rig {
   readonly supervisor: FakeSupervisor;
   readonly events: HostEvent[];
   /** Reads the tree again, to its end. */
-  refresh(): Promise<void>;
+  readonly refresh: () => Promise<void>;
 }
 
 function rig(tree: SysfsTree, ...selectors: string[]): Rig {
