@@ -90,7 +90,8 @@ export interface PudHost {
   abandon(reason: string): void;
   /**
    * Ends in order: no new requests, those that are there are answered, then the rump process flushes and detaches. After
-   * `timeoutMs` or a loss the rest is given up. Nodes go before it resolves; it never rejects.
+   * `timeoutMs` or a loss the rest is given up. Nodes go before it resolves; it never rejects. A second call gets the
+   * result of the first.
    */
   shutdown(timeoutMs: number): Promise<ShutdownResult>;
 }
@@ -116,6 +117,7 @@ class Host implements PudHost, ChannelOwner {
   #ended: string | undefined;
   /** Settles the shutdown that is under way. */
   #shutdown: ((result: ShutdownResult) => void) | undefined;
+  #shutdownResult: Promise<ShutdownResult> | undefined;
 
   constructor({ clock, handlers, limits, lossPolicy }: PudHostOptions) {
     const wanted = { ...DEFAULT_LIMITS, ...limits };
@@ -149,26 +151,9 @@ class Host implements PudHost, ChannelOwner {
     this.#finish(reason, { clean: false, reason });
   }
 
-  async shutdown(timeoutMs: number): Promise<ShutdownResult> {
-    if (this.#ended !== undefined) return { clean: false, reason: this.#ended };
-    const channel = this.#channel;
-    for (const { queue } of this.#entries) queue.close("ENODEV", "the device is being shut down");
-    if (channel === undefined) {
-      this.abandon("there is no rump process to shut down");
-      return { clean: false, reason: "there is no rump process to shut down" };
-    }
-    this.#ended = "shut down";
-    const result = new Promise<ShutdownResult>((settle) => (this.#shutdown = settle));
-    const timer = this.#clock.startTimer(timeoutMs, () =>
-      this.#finish("shut down", { clean: false, reason: `the rump process did not finish within ${timeoutMs} ms` }),
-    );
-    await Promise.race([result, Promise.all(this.#entries.map(({ queue }) => queue.whenIdle()))]);
-    if (this.#channel === channel) channel.sendShutdown();
-    try {
-      return await result;
-    } finally {
-      timer.cancel();
-    }
+  shutdown(timeoutMs: number): Promise<ShutdownResult> {
+    this.#shutdownResult ??= this.#shutDown(timeoutMs);
+    return this.#shutdownResult;
   }
 
   device(device: DeviceAnnouncement): void {
@@ -229,6 +214,28 @@ class Host implements PudHost, ChannelOwner {
     if (this.#lossPolicy === "hold") for (const { queue } of this.#entries) queue.unbind();
     else this.#removeAll(`the rump process was lost: ${error.message}`);
     this.#handlers.onLost(error);
+  }
+
+  async #shutDown(timeoutMs: number): Promise<ShutdownResult> {
+    if (this.#ended !== undefined) return { clean: false, reason: this.#ended };
+    const channel = this.#channel;
+    for (const { queue } of this.#entries) queue.close("ENODEV", "the device is being shut down");
+    if (channel === undefined) {
+      this.abandon("there is no rump process to shut down");
+      return { clean: false, reason: "there is no rump process to shut down" };
+    }
+    this.#ended = "shut down";
+    const result = new Promise<ShutdownResult>((settle) => (this.#shutdown = settle));
+    const timer = this.#clock.startTimer(timeoutMs, () =>
+      this.#finish("shut down", { clean: false, reason: `the rump process did not finish within ${timeoutMs} ms` }),
+    );
+    await Promise.race([result, Promise.all(this.#entries.map(({ queue }) => queue.whenIdle()))]);
+    if (this.#channel === channel) channel.sendShutdown();
+    try {
+      return await result;
+    } finally {
+      timer.cancel();
+    }
   }
 
   #finish(reason: string, result: ShutdownResult): void {

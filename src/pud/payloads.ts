@@ -58,7 +58,9 @@ export const deviceRecord = record("DEVICE", "pud frames", {
   serial: raw(STRING_BYTES),
 });
 
+/** @throws LinkError PUD_NAME: the host would refuse it. */
 export function encodeDevice(device: DeviceAnnouncement): Uint8Array {
+  checkName("driver", device.driver, DRIVER_NAME);
   return deviceRecord.encode({
     ...device,
     driver: encodeText(device.driver, NAME_BYTES),

@@ -13,7 +13,7 @@
  * node.remove("unplugged");                  // answers what is in progress with ENODEV
  * ```
  */
-import { DeviceError, type Device, type Disk } from "../rump/devsw.js";
+import { type Device, DeviceError, type Disk } from "../rump/devsw.js";
 import type { ByteStream, Clock, LogEntry, LogSink } from "../rumpuser/rumpuser.js";
 import { type ChannelConsumer, FrameChannel, NO_BYTES } from "./channel.js";
 import { LinkError } from "./errors.js";
@@ -62,7 +62,7 @@ export interface PudServer {
    *   impossible), ENOSPC (64 nodes are published), ENODEV (the channel has ended).
    */
   publish(className: string, device: Device): ServedNode;
-  /** Tells that a driver has attached. @throws RecordError a number that does not fit its field. */
+  /** Tells that a driver has attached. @throws DeviceError EINVAL: not a driver's name. */
   announceDevice(device: DeviceAnnouncement): void;
   /** Exploring is done: nothing more will attach for now. */
   ready(): void;
@@ -128,7 +128,7 @@ class Server implements PudServer, ChannelConsumer {
     if (this.#nodes.size >= MAX_NODES)
       throw new DeviceError("ENOSPC", `${className}: ${MAX_NODES} nodes are published, which is the limit`);
     const unit = this.#freeUnit(className);
-    const payload = encodePublished(className, unit, device);
+    const payload = described(() => encodeNode(className, unit, device));
     const number = this.#freeNode();
     this.#nodes.set(number, { className, unit, disk: device });
     this.#channel.send({ kind: KINDS.node, node: number, payload });
@@ -136,7 +136,7 @@ class Server implements PudServer, ChannelConsumer {
   }
 
   announceDevice(device: DeviceAnnouncement): void {
-    this.#channel.send({ kind: KINDS.device, payload: encodeDevice(device) });
+    this.#channel.send({ kind: KINDS.device, payload: described(() => encodeDevice(device)) });
   }
 
   ready(): void {
@@ -328,9 +328,10 @@ async function attempt(step: () => Promise<void>, failures: Error[]): Promise<vo
   }
 }
 
-function encodePublished(className: string, unit: number, disk: Disk): Uint8Array {
+/** What the host would end the channel for is refused here, as an error of whoever described it. */
+function described(encode: () => Uint8Array): Uint8Array {
   try {
-    return encodeNode(className, unit, disk);
+    return encode();
   } catch (error) {
     if (!(error instanceof LinkError)) throw error;
     throw new DeviceError("EINVAL", error.message, { cause: error });

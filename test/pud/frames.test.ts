@@ -149,9 +149,10 @@ describe("payloads", () => {
       serial: "60A44C413FAE",
     };
     expect(decodeDevice(encodeDevice(device))).toEqual(device);
-    expect(() => decodeDevice(encodeDevice({ ...device, driver: "../umass" }))).toThrow(
-      expect.objectContaining({ code: "PUD_NAME" }),
-    );
+    const badName = expect.objectContaining({ code: "PUD_NAME" }) as Error;
+    expect(() => encodeDevice({ ...device, driver: "../umass" })).toThrow(badName);
+    const lie = { ...deviceRecord.decode(encodeDevice(device)), driver: encodeText("../umass", 16) };
+    expect(() => decodeDevice(deviceRecord.encode(lie))).toThrow(badName);
   });
 
   test("NODE of any possible disk", () => {

@@ -347,6 +347,7 @@ describe("ending", () => {
     const write = device.write(0, new Uint8Array(512).fill(7)).then(() => order.push("written"));
     const done = rig.host.shutdown(1000);
     expect(await outcome(device.read(0, 1))).toBe("ENODEV");
+    expect(rig.host.shutdown(1)).toBe(done);
     expect(await done).toEqual({ clean: true, reason: "" });
     await write;
     expect(order).toEqual(["written", "detached after write, flush"]);
