@@ -144,21 +144,29 @@ export class ScsiDisk implements Disk {
 
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Waits for the unit, runs `task` in one turn, and makes a DeviceError of whatever it throws. */
-  async #turn<T>(what: string, { signal }: RequestOptions, task: (context: RetryContext) => Promise<T>): Promise<T> {
+  /**
+   * Waits for the unit, runs `task` in one turn, and makes a DeviceError of whatever it throws. A disk that is lost closes
+   * before the turn ends, so that nothing which waits reaches another medium.
+   */
+  async #turn<T>(what: string, options: RequestOptions, task: (context: RetryContext) => Promise<T>): Promise<T> {
+    const context = this.#context;
+    const signal = options.signal && AbortSignal.any([context.signal, options.signal]);
     try {
       if (this.#closed !== undefined) throw this.#closedError(what);
-      const signals = signal === undefined ? this.#context.signal : AbortSignal.any([this.#context.signal, signal]);
-      return await this.#context.unit.exclusive(async () => {
+      return await context.unit.exclusive(async () => {
         if (this.#closed !== undefined) throw this.#closedError(what);
-        return await task({ ...this.#context, signal: signals });
-      }, signals);
+        try {
+          return await task(signal === undefined ? context : { ...context, signal });
+        } catch (error) {
+          throw this.#settleError(what, error);
+        }
+      }, signal);
     } catch (error) {
       throw this.#settleError(what, error);
     }
   }
 
-  /** The DeviceError of a failed request; closes the disk when it says that the medium or the unit has gone. */
+  /** The DeviceError of a failed request; closes the disk when it says that the medium or the unit has gone. Idempotent. */
   #settleError(what: string, thrown: unknown): unknown {
     const error = toDeviceError(what, thrown);
     if (!(error instanceof DeviceError)) return error;
