@@ -122,7 +122,10 @@ describe("replies are a stranger's bytes", () => {
   test("any INQUIRY data are facts with a printable name, or a RecordError", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
-        if (bytes.length < 5) return void expect(() => parseInquiry(bytes)).toThrow(RecordError);
+        if (bytes.length < 5) {
+          expect(() => parseInquiry(bytes)).toThrow(RecordError);
+          return;
+        }
         const inquiry = parseInquiry(bytes);
         expect(inquiry.model).toMatch(/^[ -~]*$/);
         expect(inquiry.model.length).toBeLessThanOrEqual(30);
@@ -138,7 +141,10 @@ describe("replies are a stranger's bytes", () => {
   test("any LUN list is at most as long as its bytes, whatever it says", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 160 }), (bytes) => {
-        if (bytes.length < 8) return void expect(() => parseLunList(bytes)).toThrow(RecordError);
+        if (bytes.length < 8) {
+          expect(() => parseLunList(bytes)).toThrow(RecordError);
+          return;
+        }
         expect(parseLunList(bytes).length).toBeLessThanOrEqual((bytes.length - 8) / 8);
       }),
     );
@@ -149,8 +155,10 @@ describe("replies are a stranger's bytes", () => {
   test("any MODE SENSE data are read to an end", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 192 }), fc.constantFrom(6 as const, 10 as const), (bytes, form) => {
-        if (bytes.length < (form === 6 ? 4 : 8))
-          return void expect(() => parseModeSense(bytes, form)).toThrow(RecordError);
+        if (bytes.length < (form === 6 ? 4 : 8)) {
+          expect(() => parseModeSense(bytes, form)).toThrow(RecordError);
+          return;
+        }
         expect(typeof parseModeSense(bytes, form).writeProtected).toBe("boolean");
       }),
     );

@@ -34,6 +34,7 @@ export const PHASE_MODES = {
 export const MAX_TRANSFER_BYTES = 1 << 20;
 /** BOT 1.0 §5.3.3: a stalled status phase is read once more. So is an empty one, a needless end to the data phase. */
 const MAX_STATUS_READS = 2;
+const AFTER_EMPTY_MS = 1_000;
 
 /** How a step of a chain ended, as the exception it stands for. */
 const STEP_ERRORS: Readonly<Record<Exclude<StepResult["status"], "ok">, TransferErrorCode>> = {
@@ -167,28 +168,37 @@ export class BulkOnly implements ScsiTransport {
 
   /** The status as the chain brought it, or read by hand where the chain stopped (BOT 1.0 Figure 2). */
   async #readStatus(exchange: Exchange, result: StepResult | undefined): Promise<StatusReading> {
-    let reading: StatusReading | undefined;
-    let reads = 0;
-    if (result !== undefined && result.status !== "notStarted") {
-      if (result.status !== "ok" && result.status !== "stalled") throw stepError("status phase", result);
-      reading = {
-        stalled: result.status === "stalled",
-        bytes: exchange.cswBytes.subarray(0, result.status === "ok" ? result.actualBytes : 0),
-      };
-      reads = 1;
-    }
-    const { bulkIn } = this.#at.pipes;
+    let reading = fromChain(exchange, result);
+    let reads = reading === undefined ? 0 : 1;
     while (reading === undefined || (reads < MAX_STATUS_READS && (reading.stalled || reading.bytes.length === 0))) {
-      if (reading?.stalled === true) await bulkIn.clearHalt(this.#options(exchange));
-      const reply = await bulkIn.transfer(csw.size, this.#options(exchange));
-      reading = { stalled: reply.status === "stalled", bytes: reply.data };
+      if (reading?.stalled === true) await this.#at.pipes.bulkIn.clearHalt(this.#options(exchange));
+      const afterEmpty = reading !== undefined && !reading.stalled;
+      reading = afterEmpty ? await this.#readAfterEmpty(exchange) : await this.#readOnce(exchange);
       reads++;
     }
     return reading;
   }
 
+  async #readOnce(exchange: Exchange, maxWaitMs = Number.POSITIVE_INFINITY): Promise<StatusReading> {
+    const options = this.#options(exchange);
+    const timeoutMs = Math.min(maxWaitMs, options.timeoutMs);
+    const reply = await this.#at.pipes.bulkIn.transfer(csw.size, { ...options, timeoutMs });
+    return { stalled: reply.status === "stalled", bytes: reply.data };
+  }
+
+  /** An empty packet before the status is followed by it at once, or was all that there is: not worth a whole deadline. */
+  async #readAfterEmpty(exchange: Exchange): Promise<StatusReading> {
+    try {
+      return await this.#readOnce(exchange, AFTER_EMPTY_MS);
+    } catch (error) {
+      if (error instanceof TransferError && error.code === "USB_TIMED_OUT")
+        return { stalled: false, bytes: new Uint8Array(0) };
+      throw error;
+    }
+  }
+
   /** What is left of the command's time, and the caller's signal. */
-  #options(exchange: Exchange): TransferOptions {
+  #options(exchange: Exchange): TransferOptions & { readonly timeoutMs: number } {
     const leftMs = exchange.deadlineMs - this.#at.clock.nowMs();
     if (leftMs <= 0) throw new TransferError("USB_TIMED_OUT", "the command's time is up");
     const { signal } = exchange.command;
@@ -236,6 +246,14 @@ function encodeCbw({ command, tag, requestedBytes }: Exchange): Uint8Array {
     bCBWCBLength: command.cdb.length,
     CBWCB: command.cdb,
   });
+}
+
+/** The status phase as the chain left it; undefined when it did not come to it. */
+function fromChain(exchange: Exchange, result: StepResult | undefined): StatusReading | undefined {
+  if (result === undefined || result.status === "notStarted") return undefined;
+  if (result.status === "ok") return { stalled: false, bytes: exchange.cswBytes.subarray(0, result.actualBytes) };
+  if (result.status === "stalled") return { stalled: true, bytes: new Uint8Array(0) };
+  throw stepError("status phase", result);
 }
 
 /** A device stalls a CBW that it does not find valid (BOT 1.0 §6.6.1); ours are, so it is out of step. */

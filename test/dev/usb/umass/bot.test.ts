@@ -167,6 +167,7 @@ const STATUS_FAULTS: readonly { readonly name: string; readonly script: readonly
   { name: "second stall", script: [stall("in"), { step: "clear in" }, stall("in")], says: /stalled again/ },
   { name: "12 bytes", script: [sends(12)], says: /12 bytes, not 13/ },
   { name: "two empty readings", script: [sends(0), sends(0)], says: /0 bytes, not 13/ },
+  { name: "one empty reading and no other", script: [sends(0), { step: "in", ends: "hang" }], says: /0 bytes, not 13/ },
   { name: "more than 13 bytes", script: [{ step: "in", ends: "overflow" }], says: /overflow/ },
   { name: "signature", script: [status({ signature: 0x11223344 })], says: /signature 11223344h/ },
   { name: "signature of another quirk", script: [status({ signature: 0x55425355 })], says: /signature 55425355h/ },
