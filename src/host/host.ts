@@ -164,7 +164,8 @@ export class RumpHost {
       const starting = startSimulator({ selector, key, index, runtimeDir, clock: this.#clock });
       this.#simulators.push(starting);
       try {
-        return [await this.#launchOneTime((await starting).source)];
+        const { source, gone } = await starting;
+        return [await this.#launchOneTime(source, gone)];
       } catch (error) {
         return [this.#told(error, key)];
       }
@@ -175,8 +176,10 @@ export class RumpHost {
     return await this.#launchOneTime(usbipSource({ key: text, address, busId, clock: this.#clock }));
   }
 
-  async #launchOneTime(source: DeviceSource): Promise<Outcome> {
+  /** @param gone  Tells that the device is not there any more, where somebody knows before the driver does. */
+  async #launchOneTime(source: DeviceSource, gone?: Promise<string>): Promise<Outcome> {
     const launched = this.#supervisor.launch(source);
+    void gone?.then((reason) => launched.stop(reason));
     this.#oneTime++;
     void launched.ended.then((error) => {
       this.#oneTime--;

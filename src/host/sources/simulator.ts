@@ -2,17 +2,19 @@
  * Simulated devices: a process of its own holds the model and its state, so that it outlives a driver's crash as real
  * hardware does, and serves it over USB/IP on a private socket.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import createDebug from "debug";
 import * as v from "valibot";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { HostError } from "../errors.js";
 import type { SimSelector } from "../selector.js";
-import { describeExit, exitOf, type ProcessExit, started } from "../spawn.js";
+import { LogLines } from "../log-lines.js";
+import { describeExit, exitOf, started } from "../spawn.js";
 import { printable } from "../text.js";
-import { waitAtMost } from "../waits.js";
+import { deferred, waitAtMost } from "../waits.js";
 import { usbipSource } from "./usbip.js";
 import type { DeviceSource } from "./source.js";
 
@@ -24,17 +26,19 @@ const END_MS = 5_000;
 /** The bus id under which `rumpusb vdev` exports its device. */
 export const SIMULATED_BUS_ID = "1-1";
 
-/** The first line that `rumpusb vdev --json` prints. */
-const Greeting = v.variant("event", [
+/** The lines of `rumpusb vdev --json` that matter here; the first is "listening" or "error". */
+const VdevEvent = v.variant("event", [
   v.object({ event: v.literal("listening") }),
+  v.object({ event: v.literal("unplugged") }),
   v.object({ event: v.literal("error"), code: v.string(), message: v.string() }),
 ]);
+type VdevEvent = v.InferOutput<typeof VdevEvent>;
 
 export interface Simulator {
   readonly pid: number;
   readonly source: DeviceSource;
-  /** Resolves when its process has ended; never rejects. */
-  readonly exited: Promise<ProcessExit>;
+  /** Resolves with the reason when the device is not there any more; never rejects. */
+  readonly gone: Promise<string>;
   /** Ends the process, which writes back what it holds. Bounded in time. */
   end(): Promise<void>;
   /** SIGKILL. */
@@ -69,45 +73,53 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
       "--end-with-stdin",
       ...selector.options,
     ],
-    { stdio: ["pipe", "pipe", "inherit"], detached: true },
+    { stdio: ["pipe", "pipe", "pipe"], detached: true },
   );
-  child.stdin?.on("error", () => {}); // it ended first: `exited` says so
+  child.stdin.on("error", () => {}); // it ended first: `exited` says so
+  const debug = createDebug(`rumpusb:${key}`);
+  const said = new LogLines(clock, (line) => debug(line));
+  child.stderr.on("data", (chunk: Buffer) => said.push(chunk));
   const exited = exitOf(child);
-  const pid = await started(child, `the simulated device ${key}`);
+  const greeting = deferred<VdevEvent | string>();
+  const gone = deferred<string>();
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    const event = parseEvent(line);
+    greeting.resolve(event ?? `answered "${printable(line)}"`);
+    if (event?.event === "unplugged") gone.resolve("unplugged");
+  });
+  void exited.then((exit) => {
+    const how = `the simulation ended with ${describeExit(exit)}`;
+    greeting.resolve([how, ...said.lastWords].join("\n  "));
+    gone.resolve(how);
+  });
   const end = async (): Promise<void> => {
-    child.stdin?.end();
+    child.stdin.end();
     if ((await waitAtMost(clock, END_MS, exited)) !== undefined) return;
     child.kill("SIGKILL");
     await waitAtMost(clock, END_MS, exited);
   };
+  const pid = await started(child, `the simulated device ${key}`);
   try {
-    const greeting = await waitAtMost(clock, START_MS, firstLine(child, exited));
-    if (greeting === undefined) throw new HostError("SIMULATION", `${key} did not start within ${START_MS / 1000} s`);
-    checkGreeting(greeting.value, key);
+    const answer = await waitAtMost(clock, START_MS, greeting.promise);
+    checkGreeting(answer?.value ?? `no answer within ${START_MS / 1000} s`, key);
   } catch (error) {
     await end();
     throw error;
   }
   const source = usbipSource({ key, address: { unix: socketPath }, busId: SIMULATED_BUS_ID, clock });
-  return { pid, source, exited, end, kill: () => child.kill("SIGKILL") };
+  return { pid, source, gone: gone.promise, end, kill: () => child.kill("SIGKILL") };
 }
 
-/** The line, or how the process ended without one. */
-async function firstLine(child: ChildProcess, exited: Promise<ProcessExit>): Promise<string | ProcessExit> {
-  const { stdout } = child;
-  if (stdout === null) return await exited;
-  const lines = createInterface({ input: stdout });
-  const line = new Promise<string>((resolve) => lines.once("line", resolve));
-  const closed = new Promise<ProcessExit>((resolve) => lines.once("close", () => resolve(exited)));
-  return await Promise.race([line, closed]);
+/** Undefined for a line that is none of those that matter. */
+function parseEvent(line: string): VdevEvent | undefined {
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), VdevEvent), line);
+  return parsed.success ? parsed.output : undefined;
 }
 
-function checkGreeting(greeting: string | ProcessExit, key: string): void {
-  if (typeof greeting !== "string")
-    throw new HostError("SIMULATION", `${key} ended at once, ${describeExit(greeting)}`);
-  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), Greeting), greeting);
-  if (!parsed.success) throw new HostError("SIMULATION", `${key} answered "${printable(greeting)}"`);
-  if (parsed.output.event === "listening") return;
-  const code = parsed.output.code === "USAGE" ? "USAGE" : "SIMULATION";
-  throw new HostError(code, `${key}: ${parsed.output.message}`);
+/** @param greeting  A text says what came instead of an event. */
+function checkGreeting(greeting: VdevEvent | string, key: string): void {
+  if (typeof greeting === "string") throw new HostError("SIMULATION", `${key}: ${greeting}`);
+  if (greeting.event === "listening") return;
+  if (greeting.event === "unplugged") throw new HostError("SIMULATION", `${key}: unplugged before it was plugged in`);
+  throw new HostError(greeting.code === "USAGE" ? "USAGE" : "SIMULATION", `${key}: ${greeting.message}`);
 }

@@ -1,0 +1,79 @@
+/** What a person (or a test) can do to a simulated device while it runs: one command a line on stdin. */
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { HostError, messageOf } from "../host/errors.js";
+import { printable } from "../host/text.js";
+import { FlashDrive } from "../vdev/flash-drive.js";
+import type { DeviceModel } from "../vdev/model.js";
+import type { ModelServer } from "../vdev/server.js";
+
+export interface ControlledDevice {
+  readonly model: DeviceModel;
+  readonly server: ModelServer;
+  readonly busId: string;
+}
+
+/** @returns what has happened. @throws what the model says against it. */
+type Control = (device: ControlledDevice, argument: string) => string;
+
+const CONTROLS: Readonly<Record<string, Control>> = {
+  eject: ({ model }) =>
+    drive(model).eject(0) ? "ejected" : "not ejected: no medium, not removable, or locked by the host",
+  insert: ({ model }) => {
+    drive(model).scsi.units[0]?.load();
+    return "inserted";
+  },
+  unplug: ({ model }) => {
+    drive(model).unplug();
+    return "unplugged";
+  },
+  replug: ({ model, server, busId }) => {
+    server.plug(busId, model);
+    return "plugged in";
+  },
+  "power-cut": ({ model }, argument) => {
+    const seed = /^[0-9]{1,9}$/.test(argument) ? Number(argument) : 0;
+    drive(model).powerCut(seed);
+    return `lost power (seed ${seed}) and is unplugged`;
+  },
+};
+
+export const CONTROL_HELP = Object.keys(CONTROLS).join(", ");
+
+/**
+ * Obeys the lines of `input`; a command that cannot be is answered, never fatal.
+ *
+ * @param answer  Told what has happened, a line each.
+ * @param ended   Called at the end of the input.
+ * @returns       stops reading.
+ */
+export function obey(
+  input: Readable,
+  device: ControlledDevice,
+  answer: (line: string) => void,
+  ended: () => void,
+): () => void {
+  const lines = createInterface({ input, terminal: false });
+  lines.on("line", (line) => answer(obeyLine(line, device)));
+  lines.on("close", ended);
+  return () => {
+    lines.off("close", ended);
+    lines.close();
+  };
+}
+
+export function obeyLine(line: string, device: ControlledDevice): string {
+  const [name = "", argument = ""] = line.trim().split(/\s+/);
+  const control = Object.hasOwn(CONTROLS, name) ? CONTROLS[name] : undefined;
+  if (control === undefined) return `"${printable(name, 32)}" is none of ${CONTROL_HELP}`;
+  try {
+    return control(device, argument);
+  } catch (error) {
+    return `${name}: ${messageOf(error)}`;
+  }
+}
+
+function drive(model: DeviceModel): FlashDrive {
+  if (model instanceof FlashDrive) return model;
+  throw new HostError("FAILED", "this kind of device has no such thing");
+}

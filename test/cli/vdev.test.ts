@@ -1,0 +1,77 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { parseListen, parseModelOptions } from "../../src/cli/vdev-command.js";
+import { RunningCommand, runToEnd } from "./command.js";
+
+let folder = "";
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "rumpusb-vd-"));
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test("options: key=value, a flag, one that comes twice", () => {
+  expect(parseModelOptions(["size=1M", "readOnly", "fault=a", "fault=b=c"])).toEqual({
+    size: "1M",
+    readOnly: "",
+    fault: ["a", "b=c"],
+  });
+  expect(() => parseModelOptions(["=x"])).toThrow('option "=x" is not key=value');
+});
+
+test.each([
+  ["unix:/run/x.sock", { unix: "/run/x.sock" }],
+  ["127.0.0.1:3240", { host: "127.0.0.1", port: 3240 }],
+  ["[::1]:0", { host: "::1", port: 0 }],
+])("--listen %s", (text, address) => {
+  expect(parseListen(text)).toEqual(address);
+});
+
+test.each(["", "unix:relative", "3240", "host:", "host:70000", "a b:1"])("--listen %j is refused", (text) => {
+  expect(() => parseListen(text)).toThrow(/allowed are unix:\/PATH and 127\.0\.0\.1:PORT/);
+});
+
+describe("rumpusb vdev", () => {
+  test("serves a device that a run elsewhere drives; unplug and replug on its stdin", async () => {
+    const socket = join(folder, "v.sock");
+    await using vdev = new RunningCommand("vdev", "flash-drive", "--json", "--listen", `unix:${socket}`, "size=1M");
+    expect(await vdev.event("listening")).toEqual({ event: "listening", listen: `unix:${socket}`, busId: "1-1" });
+    const device = `usbip:unix:${socket}/1-1`;
+    const runArgs = ["run", "--json", "--runtime-dir", join(folder, "rt"), device];
+
+    await using host = new RunningCommand(...runArgs);
+    await host.event("ready");
+    expect(await host.event("device")).toMatchObject({ device, driver: "umass0" });
+    vdev.say("unplug");
+    await vdev.event("unplugged");
+    await host.event("node-gone");
+    await host.end();
+
+    vdev.say("replug");
+    await vdev.event("answer", (event) => event["message"] === "plugged in");
+    await using again = new RunningCommand(...runArgs);
+    await again.event("ready");
+    expect(await again.end()).toBe(0);
+
+    vdev.say("explode");
+    const answer = await vdev.event("answer", (event) => String(event["message"]).startsWith('"explode"'));
+    expect(answer["message"]).toContain("eject, insert, unplug, replug, power-cut");
+    expect(await vdev.end("SIGTERM")).toBe(0);
+  });
+
+  test("a socket in use, a remote address, a bad option: refused with the right status", async () => {
+    const socket = `unix:${join(folder, "v.sock")}`;
+    await using first = new RunningCommand("vdev", "flash-drive", "--json", "--listen", socket, "size=1M");
+    await first.event("listening");
+    expect(await runToEnd("vdev", "flash-drive", "--json", "--listen", socket)).toMatchObject({
+      status: 1,
+      events: [{ event: "error", code: "SIMULATION", message: expect.stringContaining("in use") }],
+    });
+    expect((await runToEnd("vdev", "flash-drive", "--listen", "192.0.2.1:3240")).status).toBe(2);
+    expect((await runToEnd("vdev", "flash-drive", "--listen", socket, "colour=red")).status).toBe(2);
+    expect(await first.end("SIGINT")).toBe(0);
+  });
+});
