@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { FlashDrive, type FlashDriveOptions } from "../../src/vdev/flash-drive.js";
 import { MemoryStore } from "../../src/vdev/image.js";
-import { BULK_IN, BULK_OUT, done, ManualClock, pattern, TestBus } from "./bus.js";
+import { BULK_IN, done, ManualClock, pattern, TestBus } from "./bus.js";
 
 const BLOCKS = 64;
 const READ_10 = (lba: number, count: number): number[] => [0x28, 0, 0, 0, 0, lba, 0, 0, count, 0];
