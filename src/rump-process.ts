@@ -39,7 +39,9 @@ async function main(argument: string | undefined): Promise<void> {
   const sink: { server?: PudServer } = {};
   const log: LogSink = {
     write: (entry) => {
-      if (sink.server === undefined) process.stderr.write(`${entry.source}: ${entry.message}\n`);
+      // What pud itself has to say is said because its channel no longer carries it.
+      if (sink.server === undefined || entry.source === "pud")
+        process.stderr.write(`${entry.source}: ${entry.message}\n`);
       else sink.server.log(entry);
     },
   };
@@ -56,10 +58,7 @@ async function main(argument: string | undefined): Promise<void> {
     onLost: () => process.exit(0),
   });
   sink.server = server;
-  server.onShutdown(async () => {
-    await kernel.shutdown();
-    setImmediate(() => server.close());
-  });
+  server.onShutdown(() => kernel.shutdown());
   linkSwitch(kernel, server);
   try {
     const controller = await openController(config.bus, kernel);

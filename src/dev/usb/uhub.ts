@@ -86,6 +86,7 @@ class Hub {
   readonly #explore: Explore;
   readonly #children = new Map<number, ExploredDevice>();
   readonly #connectTimes = new Map<number, number[]>();
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(device: UsbDevice, node: DeviceNode, portCount: number, explore: Explore) {
     this.#device = device;
@@ -140,8 +141,15 @@ class Hub {
     }
   }
 
-  /** Brings what we know of a port up to date with the port. Errors of the device behind it stay here. */
-  async #explorePort(port: number): Promise<void> {
+  /** Brings what we know of a port up to date with the port; one port at a time, whoever asks. */
+  #explorePort(port: number): Promise<void> {
+    const turn = this.#turn.then(() => this.#updatePort(port));
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** Errors of the device behind the port stay here. */
+  async #updatePort(port: number): Promise<void> {
     const { status, change } = await this.#readPort(port);
     await this.#acknowledge(port, change);
     if ((change & PORT_CHANGE.OVER_CURRENT) !== 0) this.#log("warn", `port ${port}: over-current`);
