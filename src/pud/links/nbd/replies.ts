@@ -4,13 +4,16 @@
  * Headers and short payloads are copied into one staging buffer, long payloads go out from where they are. Everything
  * that is answered before the microtask queue runs dry leaves in one write.
  */
+import { viewOf } from "../../../bytes.js";
 import type { Peer } from "./peer.js";
 import { NBD_ERROR, REPLY_FLAG_DONE, REPLY_TYPE, SIMPLE_REPLY_MAGIC, STRUCTURED_REPLY_MAGIC } from "./protocol.js";
 import type { NbdErrorName, RequestHeader } from "./protocol.js";
 
-const STAGING_BYTES = 256 * 1024;
+/** The staging buffer of a quiet client, and of one that keeps 64 reads of 4 KiB in flight. */
+const MIN_STAGING_BYTES = 16 * 1024;
+const MAX_STAGING_BYTES = 256 * 1024;
 /** Copying this much costs less than one more vector in the write. */
-const COPY_BYTES = 16 * 1024;
+const COPY_BYTES = 8 * 1024;
 /** Longer error texts are cut: they are for people. */
 const MAX_MESSAGE_BYTES = 256;
 
@@ -38,8 +41,8 @@ export class ReplyQueue {
   constructor(peer: Peer, onSent: (releasedBytes: number) => void) {
     this.#peer = peer;
     this.#onSent = onSent;
-    this.#staging = new Uint8Array(STAGING_BYTES);
-    this.#view = new DataView(this.#staging.buffer);
+    this.#staging = new Uint8Array(MIN_STAGING_BYTES);
+    this.#view = viewOf(this.#staging);
   }
 
   /** "Simple reply message" with no data: success, or an error for a client that knows no structured replies. */
@@ -108,10 +111,10 @@ export class ReplyQueue {
 
   /** @returns where `bytes` bytes may be written; they are part of the batch from now on. */
   #reserve(bytes: number): number {
-    if (this.#filledTo + bytes > STAGING_BYTES) {
+    if (this.#filledTo + bytes > this.#staging.length) {
       this.#seal();
-      this.#staging = new Uint8Array(STAGING_BYTES);
-      this.#view = new DataView(this.#staging.buffer);
+      this.#staging = new Uint8Array(Math.min(MAX_STAGING_BYTES, 2 * this.#staging.length));
+      this.#view = viewOf(this.#staging);
       this.#sealedTo = 0;
       this.#filledTo = 0;
     }

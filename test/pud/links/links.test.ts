@@ -1,0 +1,105 @@
+import { access } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { linkForms, linkServes, openLink, parseLink } from "../../../src/pud/links/links.js";
+import type { LinkSpec } from "../../../src/pud/links/links.js";
+import type { Tty } from "../../../src/rump/devsw.js";
+import { MemoryDisk } from "../../fakes/memory-disk.js";
+import { RecordingLog, dial, temporaryFolder } from "./nbd/rig.js";
+
+describe("KIND[=WHERE]", () => {
+  test.each<[string, LinkSpec["where"]]>([
+    ["nbd", { form: "socketPerNode" }],
+    ["nbd=/dev/nbd0", { form: "kernel", device: "/dev/nbd0" }],
+    ["nbd=/dev/nbd15", { form: "kernel", device: "/dev/nbd15" }],
+    ["nbd=unix:/run/x=y.sock", { form: "server", address: { unix: "/run/x=y.sock" } }],
+    ["nbd=127.0.0.1:10809", { form: "server", address: { host: "127.0.0.1", port: 10809 } }],
+    ["nbd=localhost:0", { form: "server", address: { host: "localhost", port: 0 } }],
+    ["nbd=[::1]:10809", { form: "server", address: { host: "::1", port: 10809 } }],
+    ["nbd=tcp:10810", { form: "server", address: { host: "127.0.0.1", port: 10810 } }],
+  ])("%s", (text, where) => {
+    expect(parseLink(text)).toEqual({ kind: "nbd", where });
+  });
+
+  test.each<[string, RegExp]>([
+    ["", /no kind ""; allowed are nbd/],
+    ["floppy", /no kind "floppy"; allowed are nbd/],
+    ["constructor", /no kind "constructor"/],
+    ["NBD", /no kind "NBD"/],
+    ["nbd=", /nothing after "="/],
+    ["nbd=/dev/sda", /a kernel device is \/dev\/nbd0/],
+    ["nbd=/dev/nbd0p1", /a kernel device is \/dev\/nbd0/],
+    ["nbd=/dev/../etc/passwd", /a kernel device is \/dev\/nbd0/],
+    ["nbd=unix:relative", /absolute/],
+    ["nbd=unix:", /absolute/],
+    [`nbd=unix:/${"x".repeat(107)}`, /108 bytes, at most 107/],
+    ["nbd=here", /a port is a number, 10809 is NBD's/],
+    ["nbd=127.0.0.1", /a port is a number/],
+    ["nbd=127.0.0.1:abc", /a port is a number/],
+    ["nbd=tcp:99999", /0 to 65535/],
+    ["nbd=10.0.0.1:10809", /only loopback/],
+    ["nbd=[::2]:10809", /only loopback/],
+    ["nbd=example.org:10809", /only loopback/],
+  ])("%s is refused", (text, message) => {
+    expect(() => parseLink(text)).toThrow(
+      expect.objectContaining({ code: "LINK_USAGE", message: expect.stringMatching(message) }),
+    );
+  });
+
+  test("each kind says what it serves and how it is written", () => {
+    expect(linkServes("nbd")).toEqual(["disk"]);
+    expect(linkForms().join()).toContain("nbd=/dev/nbdN");
+  });
+});
+
+describe("nodes", () => {
+  test("by default each has a socket of its own in the runtime folder", async () => {
+    await using folder = await temporaryFolder();
+    const link = await openLink(parseLink("nbd"), { runtimeDir: folder.path, log: new RecordingLog() });
+    const first = await link.serve("sd0", new MemoryDisk());
+    const second = await link.serve("sd1", new MemoryDisk({ blockCount: 1 }));
+    const path = join(folder.path, "sd1.nbd.sock");
+    expect(first.uri).toBe(`nbd+unix:///sd0?socket=${folder.path}/sd0.nbd.sock`);
+    expect(second.uri).toBe(`nbd+unix:///sd1?socket=${path}`);
+    const client = await dial({ path });
+    expect((await client.go("sd1")).bytes).toBe(512n);
+    await second.remove("unplugged");
+    await second.remove("unplugged");
+    await expect(access(path)).rejects.toThrow(/ENOENT/);
+    await link.close();
+    await expect(access(join(folder.path, "sd0.nbd.sock"))).rejects.toThrow(/ENOENT/);
+  });
+
+  test("share a server that has a place of its own", async () => {
+    await using folder = await temporaryFolder();
+    const path = join(folder.path, "all.sock");
+    const link = await openLink(parseLink(`nbd=unix:${path}`), { runtimeDir: "/nowhere", log: new RecordingLog() });
+    const nodes = [await link.serve("sd0", new MemoryDisk()), await link.serve("sd1", new MemoryDisk())];
+    expect(nodes.map(({ uri }) => uri)).toEqual(["sd0", "sd1"].map((name) => `nbd+unix:///${name}?socket=${path}`));
+    await nodes[0]?.remove("unplugged");
+    const client = await dial({ path });
+    expect((await client.go("")).bytes).toBe(1048576n);
+    await link.close();
+    await expect(access(path)).rejects.toThrow(/ENOENT/);
+  });
+
+  test("that are no disks are not for nbd", async () => {
+    await using folder = await temporaryFolder();
+    const link = await openLink(parseLink("nbd"), { runtimeDir: folder.path, log: new RecordingLog() });
+    const tty = { kind: "tty" } as Tty;
+    await expect(link.serve("ttyU0", tty)).rejects.toThrow(
+      expect.objectContaining({ code: "LINK_USAGE", message: "ttyU0 is a tty; link nbd serves disks" }),
+    );
+    await link.close();
+  });
+
+  test("a kernel device that is not there is an error, and leaves no socket", async () => {
+    await using folder = await temporaryFolder();
+    const link = await openLink(parseLink("nbd=/dev/nbd999"), { runtimeDir: folder.path, log: new RecordingLog() });
+    await expect(link.serve("sd0", new MemoryDisk())).rejects.toThrow(
+      expect.objectContaining({ code: "LINK_UNAVAILABLE" }),
+    );
+    await expect(access(join(folder.path, "sd0.nbd.sock"))).rejects.toThrow(/ENOENT/);
+    await link.close();
+  });
+});
