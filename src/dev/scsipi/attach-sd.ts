@@ -10,6 +10,7 @@ import type { Inquiry } from "./replies.js";
 import { runCommand } from "./retry.js";
 import { type MediumLoss, ScsiDisk } from "./sd.js";
 import { ScsiError } from "./sd-errors.js";
+import type { SenseMeaning } from "./sense.js";
 import { awaitReady, CapacityError, type Medium, type ProbeContext, probeMedium } from "./sd-probe.js";
 import { type ScsiHost, type ScsiQuirks, ScsiTransportError } from "./transport.js";
 import { type LogicalUnit, sleep } from "./unit.js";
@@ -17,6 +18,8 @@ import { type LogicalUnit, sleep } from "./unit.js";
 const MEDIUM_POLL_MS = 2_000;
 /** A medium that does not stay this long is looked for at the pace of the poll. */
 const SETTLED_MS = 2_000;
+/** Looks in a row that failed for another reason than a missing medium; after these the unit is left in peace. */
+const MAX_SEARCH_FAILURES = 5;
 /** Flush and unlock at detach: the device may be slow, we may not. */
 const DETACH_MS = 10_000;
 
@@ -100,35 +103,21 @@ class SdUnit {
     });
   }
 
+  /** Ends with a medium that is published, or refused. @throws what no next look will change. */
   async #searchMedium(firstDelayMs: number): Promise<void> {
-    const { unit, clock, signal } = this.#context;
+    const { unit, clock, signal, log } = this.#context;
     if (firstDelayMs > 0) await sleep(clock, firstDelayMs, signal);
-    for (;;) {
-      const isReady = await unit.exclusive(() => this.#isReady(), signal);
-      if (isReady && (await this.#bringUpOrRefuse())) return;
+    for (let failures = 0; ; ) {
+      try {
+        await unit.exclusive(() => awaitReady(this.#context), signal);
+        if (await this.#bringUp()) return;
+        failures = 0;
+      } catch (error) {
+        if (error instanceof CapacityError) return log("error", `this medium cannot be served: ${error.message}`);
+        failures = isNotYet(error) ? 0 : failures + 1;
+        if (!mayPass(error) || failures === MAX_SEARCH_FAILURES) throw error;
+      }
       await sleep(clock, MEDIUM_POLL_MS, signal);
-    }
-  }
-
-  async #isReady(): Promise<boolean> {
-    try {
-      await awaitReady(this.#context);
-      return true;
-    } catch (error) {
-      if (error instanceof ScsiError) return false;
-      throw error;
-    }
-  }
-
-  /** @returns false to look again: the medium went while it was looked at. A medium that cannot be served ends the search. */
-  async #bringUpOrRefuse(): Promise<boolean> {
-    try {
-      return await this.#bringUp();
-    } catch (error) {
-      if (error instanceof ScsiError) return false;
-      if (!(error instanceof CapacityError)) throw error;
-      this.#context.log("error", `this medium cannot be served: ${error.message}`);
-      return true;
     }
   }
 
@@ -171,6 +160,26 @@ class SdUnit {
       timer.cancel();
     }
   }
+}
+
+/** What a unit without a medium says, or one whose medium comes or goes just now. */
+const NOT_YET: readonly SenseMeaning[] = [
+  "noMedium",
+  "mediumChanged",
+  "capacityChanged",
+  "notReady",
+  "becomingReady",
+  "needsStart",
+];
+
+function isNotYet(error: unknown): boolean {
+  return error instanceof ScsiError && NOT_YET.includes(error.sense.meaning);
+}
+
+/** Worth another look; not so when the target has gone, or on a bug. */
+function mayPass(error: unknown): boolean {
+  if (error instanceof ScsiTransportError) return error.code === "SCSI_TRANSPORT" || error.code === "SCSI_TIMED_OUT";
+  return error instanceof ScsiError;
 }
 
 function describeMedium(medium: Medium): string {

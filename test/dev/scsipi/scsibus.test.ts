@@ -139,6 +139,28 @@ describe("removable media", () => {
     expect(target.opcodes.length).toBe(asked);
   });
 
+  test("a unit that keeps failing while no medium is in is left in peace after five looks", async () => {
+    for (const answer of [{ sense: SENSE.hardware }, { fails: "SCSI_TIMED_OUT" }] as const) {
+      const { target, host } = await attachTarget({ removable: true }, (t) => {
+        t.answer(OPCODE.TEST_UNIT_READY, { sense: SENSE.noMedium });
+        t.answer(OPCODE.TEST_UNIT_READY, answer, 1000);
+      });
+      await host.clock.advance(60_000);
+      expect(target.count(OPCODE.TEST_UNIT_READY)).toBe(6);
+      expect(host.lines.at(-1)).toMatch(/^error: lun 0: no further medium is looked for/);
+      expect(host.clock.pendingTimers).toBe(0);
+    }
+  });
+
+  test("a failure in between does not end the search", async () => {
+    const { host } = await attachTarget({ removable: true }, (t) => {
+      for (const answer of [{ sense: SENSE.noMedium }, { fails: "SCSI_TIMED_OUT" }, { sense: SENSE.noMedium }] as const)
+        t.answer(OPCODE.TEST_UNIT_READY, answer);
+    });
+    await host.clock.advance(6_000);
+    expect(host.nodes).toHaveLength(1);
+  });
+
   test("a medium that cannot be served is refused, and the unit is left in peace", async () => {
     const { target, host } = await attachTarget({ removable: true, version: 2 }, (t) =>
       t.answer(OPCODE.TEST_UNIT_READY, { sense: SENSE.noMedium }),

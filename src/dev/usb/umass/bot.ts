@@ -22,12 +22,14 @@ import { type BotPipes, describe, isGone, Recovery } from "./recovery.js";
 
 /** When the later phases are submitted: after the phase before ended well, or together with it. */
 export interface PhaseMode {
-  readonly dataAfterCommand: boolean;
-  readonly statusAfterData: boolean;
+  /** The data phase waits for the CBW. */
+  readonly dataWaits: boolean;
+  /** The status phase waits for the data, or without data for the CBW. */
+  readonly statusWaits: boolean;
 }
 /** Overlapping is a row here, nothing else: what follows a surprise reads the same results. */
 export const PHASE_MODES = {
-  sequence: { dataAfterCommand: true, statusAfterData: true },
+  sequence: { dataWaits: true, statusWaits: true },
 } as const satisfies Record<string, PhaseMode>;
 
 /** One command moves at most so much, unless a quirk says less. */
@@ -142,14 +144,13 @@ export class BulkOnly implements ScsiTransport {
     const { command } = exchange;
     const steps: PipeStep[] = [{ pipe: bulkOut, data: encodeCbw(exchange) }];
     const afterCommand = { step: 0, minBytes: cbw.size };
-    const data = this.#mode.dataAfterCommand ? { after: afterCommand } : {};
+    const data = this.#mode.dataWaits ? { after: afterCommand } : {};
     if (command.direction === "in" && exchange.requestedBytes > 0)
       steps.push({ pipe: bulkIn, into: exchange.dataIn, ...data });
     if (command.direction === "out" && exchange.requestedBytes > 0)
       steps.push({ pipe: bulkOut, data: command.data, ...data });
     const afterLast: StepCondition = steps.length === 1 ? afterCommand : { step: steps.length - 1, minBytes: 0 };
-    const wait = steps.length === 1 ? this.#mode.dataAfterCommand : this.#mode.statusAfterData;
-    steps.push({ pipe: bulkIn, into: exchange.cswBytes, ...(wait ? { after: afterLast } : {}) });
+    steps.push({ pipe: bulkIn, into: exchange.cswBytes, ...(this.#mode.statusWaits ? { after: afterLast } : {}) });
     return steps;
   }
 

@@ -233,6 +233,29 @@ describe("the command phase", () => {
       expect(error?.code).toBe("SCSI_TRANSPORT");
     });
 
+  test("phases wait for one another as the mode says, and for as many bytes as they must have moved", async () => {
+    const MODES = [
+      { mode: undefined, data: { step: 0, minBytes: 31 }, status: { step: 1, minBytes: 0 } },
+      { mode: { dataWaits: false, statusWaits: true }, data: undefined, status: { step: 1, minBytes: 0 } },
+      { mode: { dataWaits: false, statusWaits: false }, data: undefined, status: undefined },
+    ] as const;
+    for (const { mode, data, status: statusAfter } of MODES) {
+      const device = scriptedDevice([CBW, sends(BYTES), GOOD]);
+      const waits: unknown[] = [];
+      const runChain = device.at.runChain.bind(device.at);
+      const at = {
+        ...device.at,
+        runChain: (...[steps, options]: Parameters<typeof runChain>) => {
+          waits.push(...steps.map((step) => step.after));
+          return runChain(steps, options);
+        },
+      };
+      const bot = new BulkOnly(at, { lunCount: 1, ...(mode === undefined ? {} : { mode }) });
+      expect((await bot.execute(READ)).data).toEqual(counting(BYTES));
+      expect(waits).toEqual([undefined, data, statusAfter]);
+    }
+  });
+
   test("the next command waits for the one before and its recovery", async () => {
     const device = scriptedDevice([CBW, PHASE_ERROR, ...RECOVERY, CBW, GOOD]);
     const bot = new BulkOnly(device.at, { lunCount: 1 });
