@@ -120,7 +120,7 @@ export class Session implements Importer {
     this.#over = true;
     this.#reader.stop();
     this.#out = [];
-    this.#options.onNote(level, message);
+    if (!this.#parting) this.#options.onNote(level, message);
     this.#stream.destroy();
     const held = this.#export;
     if (held !== undefined) {
