@@ -7,11 +7,11 @@ import { makeRig, treeNames } from "./rig.js";
 
 const anyDriver: Driver = { name: "any", match: [{ vendor: 0x1209 }], endpoints: {}, attach: async () => {} };
 
-/** Changes the nth answer to a GET_DESCRIPTOR of one type. */
+/** Changes answers to GET_DESCRIPTOR of one type. */
 interface Lie {
   readonly descriptor: number;
-  /** Which answer of that type, from 1; undefined = every one. */
-  readonly nth?: number;
+  /** Every so manieth answer of that type; undefined = every one. */
+  readonly every?: number;
   readonly change: (bytes: Uint8Array) => Uint8Array | "stalled";
 }
 
@@ -25,10 +25,11 @@ class Liar extends UsbFunction {
     this.#lie = lie;
   }
 
-  protected override onReply(setup: SetupPacket, reply: ControlReply): ControlReply {
+  protected override onControl(setup: SetupPacket, answer: () => ControlReply): ControlReply {
+    const reply = answer();
     if (setup.bRequest !== REQUEST.GET_DESCRIPTOR || setup.wValue >> 8 !== this.#lie.descriptor) return reply;
     this.#asked++;
-    if (this.#lie.nth !== undefined && this.#lie.nth !== this.#asked) return reply;
+    if (this.#asked % (this.#lie.every ?? 1) !== 0) return reply;
     return reply === "stalled" ? reply : this.#lie.change(reply.slice());
   }
 }
@@ -43,7 +44,7 @@ function put(at: number, ...values: number[]): (bytes: Uint8Array) => Uint8Array
 const LIES: readonly [name: string, lie: Lie, said: RegExp][] = [
   [
     "a device descriptor that changes between two reads",
-    { descriptor: DESCRIPTOR.DEVICE, nth: 2, change: put(4, 0xff) },
+    { descriptor: DESCRIPTOR.DEVICE, every: 2, change: put(4, 0xff) },
     /changed between two reads/,
   ],
   ["a device descriptor of another type", { descriptor: DESCRIPTOR.DEVICE, change: put(1, 2) }, /type 2, wanted 1/],
@@ -57,7 +58,7 @@ const LIES: readonly [name: string, lie: Lie, said: RegExp][] = [
   ],
   [
     "a configuration that grows between the 9-byte read and the whole",
-    { descriptor: DESCRIPTOR.CONFIGURATION, nth: 2, change: put(2, 0xff) },
+    { descriptor: DESCRIPTOR.CONFIGURATION, every: 2, change: put(2, 0xff) },
     /changed between two reads/,
   ],
   ["wTotalLength 8", { descriptor: DESCRIPTOR.CONFIGURATION, change: put(2, 8, 0) }, /wTotalLength 8, allowed/],
@@ -81,7 +82,7 @@ test.each([
   ["an endless string", { descriptor: DESCRIPTOR.STRING, change: put(0, 255) }],
   ["an empty language list", { descriptor: DESCRIPTOR.STRING, change: () => Uint8Array.of(2, 3) }],
   ["strings that stall", { descriptor: DESCRIPTOR.STRING, change: () => "stalled" as const }],
-  ["an interface descriptor of length 0", { descriptor: DESCRIPTOR.CONFIGURATION, nth: 2, change: put(9, 0) }],
+  ["an interface descriptor of length 0", { descriptor: DESCRIPTOR.CONFIGURATION, every: 2, change: put(9, 0) }],
 ] as const)("%s does not cost the device", async (_, lie) => {
   const rig = makeRig([anyDriver]);
   rig.vhc.plug(1, new Liar(lie));
