@@ -82,11 +82,16 @@ int main(int argc, char **argv) {
   if (own >= 0) close(DEVICE_FD);
   if (wait_for_host()) return 0;
 
-  int left = count;
-  for (int tries = 0; left > 0 && tries < MAX_TRIES; tries++) {
-    left = 0;
-    for (int i = 0; i < count; i++) left += give_back(fd, own < 0, interfaces[i]) != 0;
-    if (left > 0) nanosleep(&(struct timespec){.tv_sec = 0, .tv_nsec = RETRY_MS * 1000000L}, NULL);
+  int busy = count;
+  int failed = 0;
+  for (int tries = 0; busy > 0 && tries < MAX_TRIES; tries++) {
+    busy = failed = 0;
+    for (int i = 0; i < count; i++) {
+      int error = give_back(fd, own < 0, interfaces[i]);
+      if (error == EBUSY || error == EHOSTUNREACH) busy++; /* EHOSTUNREACH: between two configurations */
+      else if (error != 0) failed++;
+    }
+    if (busy > 0) nanosleep(&(struct timespec){.tv_sec = 0, .tv_nsec = RETRY_MS * 1000000L}, NULL);
   }
-  return left > 0 ? 1 : 0;
+  return busy > 0 || failed > 0 ? 1 : 0;
 }

@@ -182,13 +182,16 @@ class NativeUsbPort implements LibusbPort {
   }
 
   #onEvents(results: Int32Array, iso: readonly (Int32Array | undefined)[] | undefined, gone: boolean): void {
-    for (let i = 0; i * 3 < results.length; i++) {
-      const slot = results[i * 3] ?? -1;
-      const entry = this.#inFlight.get(slot);
-      if (entry === undefined) continue; // closed by a completion before this one
+    // All slots of the wake-up are free again already: a completion that submits may get the slot of a later one.
+    const ended: (InFlight | undefined)[] = [];
+    for (let at = 0; at < results.length; at += 3) {
+      const slot = results[at] ?? -1;
+      ended.push(this.#inFlight.get(slot));
       this.#inFlight.delete(slot);
-      entry.done(completionOf(results[i * 3 + 1] ?? -1, results[i * 3 + 2] ?? 0, iso?.[i]));
     }
+    ended.forEach((entry, i) => {
+      entry?.done(completionOf(results[i * 3 + 1] ?? -1, results[i * 3 + 2] ?? 0, iso?.[i]));
+    });
     if (gone) this.#onGone();
   }
 

@@ -1,0 +1,192 @@
+/**
+ * Host controller on a device that the host OS has enumerated: one root port with that device in it.
+ *
+ * The idea is NetBSD's ugenhc (2009), which drove a rump kernel's USB stack over ugen(4). The OS owns the bus, so the
+ * controller passes transfers on, turns the requests that the OS must see into its calls (translate.ts), and keeps the
+ * address to itself: the device answers at whatever address the stack gives it, and nobody at any other.
+ *
+ * No request ends the process or throws: each ends as a completion.
+ */
+import type { Clock, PortResult, PortTransfer, UsbPort } from "../../rumpuser/rumpuser.js";
+import { runChain } from "../usb/chain.js";
+import { TransferError, type TransferErrorCode } from "../usb/errors.js";
+import { ENDPOINT_IN, ENDPOINT_NUMBER_MASK, setupPacket } from "../usb/usb.js";
+import type { ChainResult, ChainStep, HcCompletion, HcTransfer, HostController } from "../usb/usbdivar.js";
+import { DefaultPipe } from "./default-pipe.js";
+import { RootPort } from "./root-port.js";
+
+export interface UgenhcOptions {
+  /** "ugenhc0". */
+  readonly name: string;
+  readonly clock: Clock;
+}
+
+/** Makes a controller of the port, which is the controller's from then on. */
+export function createUgenhc(port: UsbPort, options: UgenhcOptions): HostController {
+  return new Ugenhc(port, options);
+}
+
+/** A transfer that has not ended. Whoever ends it first wins: the port, or the device's going. */
+interface InFlight {
+  readonly done: (completion: HcCompletion) => void;
+  cancel?: () => void;
+}
+
+class Ugenhc implements HostController {
+  readonly name: string;
+  readonly ports: RootPort;
+  readonly #port: UsbPort;
+  readonly #clock: Clock;
+  readonly #defaultPipe: DefaultPipe;
+  readonly #inFlight = new Set<InFlight>();
+  #address = 0;
+  #closed = false;
+  #lost = false;
+
+  constructor(port: UsbPort, options: UgenhcOptions) {
+    this.name = options.name;
+    this.#port = port;
+    this.#clock = options.clock;
+    this.ports = new RootPort(port.speed, options.clock, {
+      quiesce: () => this.#cancelAll(),
+      resetDevice: () => this.#resetDevice(),
+    });
+    this.#defaultPipe = new DefaultPipe(port, options.clock, (address) => {
+      this.#address = address;
+    });
+    port.onDisconnect(() => this.#gone());
+  }
+
+  submit(transfer: HcTransfer, done: (completion: HcCompletion) => void): () => void {
+    const entry: InFlight = { done };
+    this.#inFlight.add(entry);
+    if (!this.#reachable(transfer.address)) return this.#refuse(entry, "disconnected");
+    const ended = (completion: HcCompletion): void => this.#end(entry, completion);
+    if (transfer.type === "control") {
+      const control = controlOf(transfer);
+      if (control === undefined) return this.#refuse(entry, "error");
+      entry.cancel = this.#defaultPipe.submit(control.setup, control.data, ended);
+    } else {
+      if (!isEndpoint(transfer.endpointAddress)) return this.#refuse(entry, "error");
+      entry.cancel = this.#port.submit(portTransfer(transfer), ended);
+    }
+    return () => {
+      if (this.#inFlight.has(entry)) entry.cancel?.();
+    };
+  }
+
+  submitChain(steps: readonly ChainStep[], done: (result: ChainResult) => void): () => void {
+    return runChain((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
+  }
+
+  async claimInterface(address: number, interfaceNumber: number): Promise<void> {
+    const result = this.#reachable(address) ? await this.#port.claimInterface(interfaceNumber) : "disconnected";
+    if (result !== "ok") throw this.#refusal(`claiming interface ${interfaceNumber}`, result);
+  }
+
+  /** What is not claimed, or has gone, is released as it is. */
+  async releaseInterface(_address: number, interfaceNumber: number): Promise<void> {
+    if (this.#closed) return;
+    const result = await this.#port.releaseInterface(interfaceNumber);
+    if (result !== "ok" && result !== "notFound" && result !== "disconnected")
+      throw this.#refusal(`releasing interface ${interfaceNumber}`, result);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const left = this.#takeAll(); // before the port ends them as cancelled, which nobody asked for
+    this.#port.close();
+    await new Promise<void>((resolve) => {
+      this.#clock.startTimer(0, () => {
+        this.#gone(left);
+        resolve();
+      });
+    });
+  }
+
+  #reachable(address: number): boolean {
+    return !this.#closed && !this.#lost && this.ports.enabled && address === this.#address;
+  }
+
+  #refuse(entry: InFlight, status: HcCompletion["status"]): () => void {
+    this.#clock.startTimer(0, () => this.#end(entry, { status, actualBytes: 0 }));
+    return () => undefined;
+  }
+
+  #end(entry: InFlight, completion: HcCompletion): void {
+    if (this.#inFlight.delete(entry)) entry.done(completion);
+  }
+
+  #cancelAll(): void {
+    for (const entry of this.#inFlight) entry.cancel?.();
+  }
+
+  async #resetDevice(): Promise<boolean> {
+    let result: PortResult;
+    try {
+      result = await this.#port.reset();
+    } catch {
+      result = "other"; // a port that cannot be asked: as one whose reset failed
+    }
+    this.#address = 0;
+    if (RESET_LOST.has(result)) this.#gone();
+    return result === "ok";
+  }
+
+  /** Whoever takes the transfers ends them; what the port still says of them is ignored. */
+  #takeAll(): readonly InFlight[] {
+    const all = Array.from(this.#inFlight);
+    this.#inFlight.clear();
+    this.#defaultPipe.abandon();
+    return all;
+  }
+
+  /** The device has gone. What the completions submit finds nobody any more. */
+  #gone(left = this.#takeAll()): void {
+    this.#lost = true;
+    for (const { done } of left) done({ status: "disconnected", actualBytes: 0 });
+    this.ports.disconnect();
+  }
+
+  #refusal(what: string, result: PortResult): TransferError {
+    const hint = HINTS[result];
+    const reason = hint === undefined ? result : `${result} (${hint})`;
+    return new TransferError(CODES[result] ?? "USB_IO", `${this.name}: ${what}: ${reason}`);
+  }
+}
+
+/** After a reset: the device is no more, or another one (its descriptors differ), which the OS presents anew. */
+const RESET_LOST: ReadonlySet<PortResult> = new Set(["notFound", "disconnected"]);
+
+const CODES: Partial<Readonly<Record<PortResult, TransferErrorCode>>> = { disconnected: "USB_DISCONNECTED" };
+const HINTS: Partial<Readonly<Record<PortResult, string>>> = {
+  busy: "a kernel driver or another process has it",
+  notFound: "the active configuration has no such interface",
+};
+
+/** The setup packet, and the memory of exactly the data stage; undefined for what cannot be put on a bus. */
+function controlOf(transfer: HcTransfer): { setup: Uint8Array; data: Uint8Array } | undefined {
+  const { setup, data, endpointAddress } = transfer;
+  if ((endpointAddress & ~ENDPOINT_IN) !== 0 || setup?.length !== setupPacket.size) return undefined;
+  const { wLength } = setupPacket.decode(setup);
+  return data.length < wLength ? undefined : { setup, data: data.subarray(0, wLength) };
+}
+
+/** Bits 6..4 are reserved (USB 2.0 Table 9-13), and endpoint 0 has no pipe but the default one. */
+function isEndpoint(endpointAddress: number): boolean {
+  return (
+    (endpointAddress & ~(ENDPOINT_IN | ENDPOINT_NUMBER_MASK)) === 0 && (endpointAddress & ENDPOINT_NUMBER_MASK) > 0
+  );
+}
+
+function portTransfer(transfer: HcTransfer): PortTransfer {
+  const { type, endpointAddress, data, isoPacketBytes, sendZlp } = transfer;
+  return {
+    type,
+    endpointAddress,
+    data,
+    ...(isoPacketBytes === undefined ? {} : { isoPacketBytes }),
+    ...(sendZlp === undefined ? {} : { sendZlp }),
+  };
+}
