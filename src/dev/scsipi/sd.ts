@@ -12,6 +12,7 @@ import { ScsiError, toDeviceError } from "./sd-errors.js";
 import type { Medium, ProbeContext } from "./sd-probe.js";
 import { CapacityError, readCapacity } from "./sd-probe.js";
 import { describeSense, type Sense } from "./sense.js";
+import { linkSignals } from "./unit.js";
 
 /** Bytes of one WRITE SAME: such a command has to end before its deadline. */
 const MAX_WRITE_SAME_BYTES = 32 << 20;
@@ -148,21 +149,28 @@ export class ScsiDisk implements Disk {
    * Waits for the unit, runs `task` in one turn, and makes a DeviceError of whatever it throws. A disk that is lost closes
    * before the turn ends, so that nothing which waits reaches another medium.
    */
-  async #turn<T>(what: string, options: RequestOptions, task: (context: RetryContext) => Promise<T>): Promise<T> {
-    const context = this.#context;
-    const signal = options.signal && AbortSignal.any([context.signal, options.signal]);
+  async #turn<T>(what: string, { signal }: RequestOptions, task: (context: RetryContext) => Promise<T>): Promise<T> {
     try {
-      if (this.#closed !== undefined) throw this.#closedError(what);
-      return await context.unit.exclusive(async () => {
-        if (this.#closed !== undefined) throw this.#closedError(what);
-        try {
-          return await task(signal === undefined ? context : { ...context, signal });
-        } catch (error) {
-          throw this.#settleError(what, error);
-        }
-      }, signal);
+      this.#refuseWhenClosed(what);
+      return await this.#context.unit.exclusive(() => this.#inTurn(what, signal, task), signal);
     } catch (error) {
       throw this.#settleError(what, error);
+    }
+  }
+
+  async #inTurn<T>(
+    what: string,
+    signal: AbortSignal | undefined,
+    task: (context: RetryContext) => Promise<T>,
+  ): Promise<T> {
+    this.#refuseWhenClosed(what);
+    const link = signal && linkSignals(this.#context.signal, signal);
+    try {
+      return await task(link === undefined ? this.#context : { ...this.#context, signal: link.signal });
+    } catch (error) {
+      throw this.#settleError(what, error);
+    } finally {
+      link?.release();
     }
   }
 
@@ -187,9 +195,10 @@ export class ScsiDisk implements Disk {
     this.#onLoss({ error, replaceable });
   }
 
-  #closedError(what: string): DeviceError {
+  #refuseWhenClosed(what: string): void {
     const why = this.#closed;
-    return new DeviceError(why?.code ?? "ENODEV", `${what}: the disk is closed: ${why?.message ?? ""}`, { cause: why });
+    if (why !== undefined)
+      throw new DeviceError(why.code, `${what}: the disk is closed: ${why.message}`, { cause: why });
   }
 
   async #writeBlocks(context: RetryContext, firstBlock: number, data: Uint8Array, durable: boolean): Promise<void> {
