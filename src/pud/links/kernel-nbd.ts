@@ -41,6 +41,7 @@ const PROGRAM = "nbd-client";
 const PROGRAM_MS = 15_000;
 const STATE_MS = 5_000;
 const STATE_POLL_MS = 50;
+const MAX_SAID = 300;
 
 /** `/dev/nbd7` → `nbd7`; undefined for anything else. */
 export function kernelNbdName(device: string): string | undefined {
@@ -112,7 +113,7 @@ async function runClient(
     throw new LinkSetupError("LINK_FAILED", `${PROGRAM} cannot be started`, { cause: error });
   }
   if (result.exitCode === 0) return;
-  const said = lastLine(result.stderr) ?? "nothing";
+  const said = oneLine(result.stderr) ?? "nothing";
   const rights = host.privileged ? "" : `; attaching ${device} needs root (CAP_SYS_ADMIN)`;
   throw new LinkSetupError(
     host.privileged ? "LINK_FAILED" : "LINK_PERMISSION",
@@ -138,11 +139,15 @@ async function untilAttached(host: KernelNbdHost, device: string, name: string, 
   );
 }
 
-function lastLine(text: string): string | undefined {
-  return text
-    .split("\n")
-    .map((line) => line.trim())
-    .findLast((line) => line !== "");
+/** What a program said, in one line that a terminal can show. */
+function oneLine(text: string): string | undefined {
+  const lines = text.split("\n").map((line) => line.replaceAll(/[^\x20-\x7e]/g, " ").trim());
+  return (
+    lines
+      .filter((line) => line !== "")
+      .join("; ")
+      .slice(0, MAX_SAID) || undefined
+  );
 }
 
 const realHost: KernelNbdHost = {

@@ -63,8 +63,8 @@ function diskOf(device: Device, nodeName: string): Disk {
   throw new LinkSetupError("LINK_USAGE", `${nodeName} is a ${device.kind}; link nbd serves disks`);
 }
 
-function addDisk(server: NbdServer, nodeName: string, disk: Disk): void {
-  server.addExport(nodeName, disk, { description: disk.info.model, readOnly: disk.info.readOnly });
+function addDisk(server: NbdServer, nodeName: string, disk: Disk, blockSizeKnown = false): void {
+  server.addExport(nodeName, disk, { description: disk.info.model, readOnly: disk.info.readOnly, blockSizeKnown });
 }
 
 /** A server of its own for one node, at a path that follows from its name. */
@@ -72,10 +72,11 @@ async function serveAlone(
   nodeName: string,
   disk: Disk,
   { runtimeDir, log }: LinkContext,
+  blockSizeKnown = false,
 ): Promise<{ server: NbdServer; socketPath: string }> {
   const socketPath = join(runtimeDir, `${nodeName}.nbd.sock`);
   const server = await listenNbd({ address: { unix: socketPath }, log });
-  addDisk(server, nodeName, disk);
+  addDisk(server, nodeName, disk, blockSizeKnown);
   return { server, socketPath };
 }
 
@@ -144,7 +145,8 @@ class KernelDevice implements Link {
         "LINK_IN_USE",
         `${this.#device} is ${this.#served.nodeName} already; ${nodeName} needs another`,
       );
-    const { server, socketPath } = await serveAlone(nodeName, disk, this.#context);
+    // nbd-client is told the block size on its command line and does not ask the server.
+    const { server, socketPath } = await serveAlone(nodeName, disk, this.#context, true);
     try {
       const attached = await attachKernelNbd({
         device: this.#device,

@@ -72,7 +72,7 @@ describe("what is missing is named", () => {
       "luck",
       { run: () => Promise.resolve({ exitCode: 1, stderr: "Negotiation: ..\nError: it broke\n\n" }) },
       "LINK_FAILED",
-      /exit status 1\): Error: it broke$/,
+      /exit status 1\): Negotiation: \.\.; Error: it broke$/,
     ],
     [
       "rights",

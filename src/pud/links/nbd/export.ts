@@ -10,13 +10,18 @@ const PREFERRED_BYTES = 4096;
 const MAX_IDLE_BYTES = 16 * 1024 * 1024;
 
 /** What a client that asks for no block size assumes ("Block size constraints"). */
-export const DEFAULT_MINIMUM_BYTES = 512;
+const DEFAULT_MINIMUM_BYTES = 512;
 
 export interface ExportOptions {
   /** One line for people, at most 4096 bytes. */
   readonly description: string;
   /** Refuses writes even where the disk takes them. */
   readonly readOnly: boolean;
+  /**
+   * Serves clients that ask for no block size, however large the blocks are: they were told in another way, as
+   * nbd-client(8) is, which does not ask. Default: such clients are refused on blocks of more than 512 bytes.
+   */
+  readonly blockSizeKnown?: boolean;
 }
 
 export interface NbdExport {
@@ -24,6 +29,8 @@ export interface NbdExport {
   readonly description: string;
   readonly disk: Disk;
   readonly readOnly: boolean;
+  /** A client must ask for the block size. */
+  readonly blockSizeRequired: boolean;
   readonly exportBytes: number;
   readonly minimumBytes: number;
   readonly preferredBytes: number;
@@ -58,6 +65,7 @@ export function makeExport(name: string, disk: Disk, options: ExportOptions): Nb
     description: options.description,
     disk,
     readOnly: options.readOnly || disk.info.readOnly,
+    blockSizeRequired: blockBytes > DEFAULT_MINIMUM_BYTES && options.blockSizeKnown !== true,
     exportBytes: blockBytes * blockCount,
     minimumBytes: blockBytes,
     preferredBytes: Math.max(PREFERRED_BYTES, blockBytes),

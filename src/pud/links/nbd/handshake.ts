@@ -6,7 +6,7 @@
  * haggling" allows it).
  */
 import { RecordError, viewOf } from "../../../bytes.js";
-import { DEFAULT_MINIMUM_BYTES, transmissionFlags } from "./export.js";
+import { transmissionFlags } from "./export.js";
 import type { ExportTable, NbdExport } from "./export.js";
 import { Gatherer } from "./payload.js";
 import {
@@ -155,7 +155,7 @@ export class Handshake {
     const exported = name === undefined ? undefined : this.#exports.find(name);
     if (exported === undefined) {
       this.#violation(`no export "${name ?? "(not UTF-8)"}" (NBD_OPT_EXPORT_NAME)`);
-    } else if (exported.minimumBytes > DEFAULT_MINIMUM_BYTES) {
+    } else if (exported.blockSizeRequired) {
       this.#violation(`export "${exported.name}" has blocks of ${exported.minimumBytes} bytes; NBD_OPT_GO is needed`);
     } else {
       const zeroes = this.#sendZeroes ? EXPORT_NAME_ZEROES : 0;
@@ -223,7 +223,7 @@ export class Handshake {
       maximumBytes: exported.maximumBytes,
     });
     this.#reply(option, OPTION_REPLY.INFO, blockSize);
-    if (exported.minimumBytes > DEFAULT_MINIMUM_BYTES && !wanted.infos.has(INFO.BLOCK_SIZE)) {
+    if (exported.blockSizeRequired && !wanted.infos.has(INFO.BLOCK_SIZE)) {
       // The information goes first, so that the client can decide without asking again.
       const why = `blocks of ${exported.minimumBytes} bytes; ask for NBD_INFO_BLOCK_SIZE`;
       this.#reply(option, OPTION_REPLY.ERR_BLOCK_SIZE_REQD, utf8(why));

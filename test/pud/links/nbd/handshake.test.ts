@@ -157,6 +157,15 @@ describe("options (Option types)", () => {
     expect((await direct(small()).client.go("sd0", { infos: [] })).bytes).toBe(64n * 512n);
   });
 
+  test("unless the export says that its clients know the block size anyway", async () => {
+    const rig = direct(small());
+    const disk = new MemoryDisk({ blockCount: 64, blockBytes: 4096 });
+    rig.exports.add(makeExport("sd1", disk, { description: "", readOnly: false, blockSizeKnown: true }));
+    expect((await rig.client.go("sd1", { infos: [] })).bytes).toBe(262144n);
+    expect((await rig.client.do({ type: CMD.READ, length: 512 })).error).toBe(22);
+    expect((await rig.client.do({ type: CMD.READ, length: 4096 })).error).toBe(0);
+  });
+
   test("ABORT is acknowledged, then the connection ends", async () => {
     const rig = direct(small());
     await rig.client.greet();
