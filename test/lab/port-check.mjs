@@ -297,6 +297,34 @@ const checks = {
     done();
   },
 
+  async "what a completion throws is an uncaught exception, and the port goes on"() {
+    await withPort(async (port) => {
+      const caught = new Promise((resolve) => process.once("uncaughtException", resolve));
+      const setup = Uint8Array.of(0x80, 6, 0, 1, 0, 0, 18, 0);
+      port.submit({ type: "control", endpointAddress: 0, setup, data: new Uint8Array(18) }, () => {
+        throw new Error("thrown by a completion");
+      });
+      assert.match((await caught).message, /thrown by a completion/);
+      await command(port, 8, 36, inquiry);
+    });
+  },
+
+  async "more than 1024 in flight are refused, the others end"() {
+    await withPort(async (port) => {
+      const ends = [];
+      const cancels = Array.from({ length: 1030 }, () =>
+        port.submit({ type: "bulk", endpointAddress: endpointIn, data: new Uint8Array(64) }, (end) =>
+          ends.push(end.status),
+        ),
+      );
+      await until("the refusals", () => ends.length === 6);
+      for (const cancel of cancels) cancel();
+      await until("every end", () => ends.length === 1030);
+      assert.equal(ends.filter((status) => status === "error").length, 6);
+      assert.equal(ends.filter((status) => status === "cancelled").length, 1024);
+    });
+  },
+
   async "wrong descriptors are refused"() {
     const plain = openSync(import.meta.filename ?? process.argv[1], "r");
     for (const fd of [plain, 9999, -1]) assert.throws(() => openUsbPort(fd), UsbPortError);

@@ -1,0 +1,133 @@
+/** The addon's raw surface: what no argument, environment or neighbour may do to it. */
+import { createRequire } from "node:module";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
+import { describe, expect, test } from "vitest";
+import { loadAddon } from "../../src/rumpuser/real/addon.js";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const addon = loadAddon();
+
+describe("wrong arguments", () => {
+  const nothing = (): void => {};
+  const port = new addon.Port(nothing) as unknown as Record<string, (...args: unknown[]) => unknown>;
+  const functions = addon as unknown as Record<string, (...args: unknown[]) => unknown>;
+  const data = new Uint8Array(8);
+
+  const WRONG: readonly [string, () => unknown][] = [
+    ["a port without a listener", () => Reflect.construct(addon.Port, [])],
+    ["a port with a number for a listener", () => Reflect.construct(addon.Port, [1])],
+    ["a port as a function", () => Reflect.apply(addon.Port, undefined, [nothing])],
+    ["a method on another object", () => Reflect.apply(port["submit"] as () => void, {}, [])],
+    ["open without a descriptor", () => port["open"]?.()],
+    ["open with a fraction", () => port["open"]?.(1.5)],
+    ["open with NaN", () => port["open"]?.(Number.NaN)],
+    ["open with 2^31", () => port["open"]?.(2 ** 31)],
+    ["submit without anything", () => port["submit"]?.()],
+    ["submit with a text for a type", () => port["submit"]?.("bulk", 1, undefined, data, false, 0, undefined)],
+    ["submit with an array for setup", () => port["submit"]?.(0, 0, [1, 2], data, false, 0, undefined)],
+    ["submit with no data", () => port["submit"]?.(2, 1, undefined, undefined, false, 0, undefined)],
+    ["submit with a DataView", () => port["submit"]?.(2, 1, undefined, new DataView(data.buffer), false, 0, undefined)],
+    ["submit with 16-bit data", () => port["submit"]?.(2, 1, undefined, new Uint16Array(4), false, 0, undefined)],
+    ["submit with a number for sendZlp", () => port["submit"]?.(2, 1, undefined, data, 1, 0, undefined)],
+    ["submit with packets as an array", () => port["submit"]?.(1, 1, undefined, data, false, 0, [8])],
+    ["cancel with a text", () => port["cancel"]?.("0")],
+    ["setInterface with one number", () => port["setInterface"]?.(1)],
+    ["allocStreams with an array", () => port["allocStreams"]?.(1, [0x81])],
+    ["kernelDriver without an interface", () => functions["kernelDriver"]?.(1)],
+    ["socketpair with a text", () => functions["socketpair"]?.("big")],
+    ["uevents without a listener", () => Reflect.construct(addon.UeventSocket, [])],
+  ];
+  test.each(WRONG)("%s: a TypeError", (_what, call) => {
+    expect(call).toThrow(TypeError);
+  });
+
+  test("a port that is not open refuses everything by number", async () => {
+    const closed = new addon.Port(nothing);
+    expect(closed.submit(2, 0x81, undefined, data, false, 0, undefined)).toBe(-4);
+    expect(closed.cancel(0)).toBe(-5);
+    expect(closed.speed()).toBe(0);
+    expect(await closed.reset()).toBe(-4);
+    expect(await closed.configuration()).toBe(-4);
+    closed.close();
+    closed.close();
+  });
+
+  test("a port is opened once", () => {
+    const once = new addon.Port(nothing);
+    expect(once.open(-1)).toBe(-2);
+    expect(once.open(1 << 20)).toBeLessThan(0);
+    expect(() => once.open(0)).toThrow("opened before");
+    const socket = new addon.UeventSocket(nothing);
+    expect(socket.open()).toBe(0);
+    expect(() => socket.open()).toThrow("opened before");
+    socket.close();
+  });
+});
+
+test("is libusb 1.0.30 beside npm's usb, which brings its own", () => {
+  const { usb } = createRequire(import.meta.url)("usb") as { usb: { getDeviceList(): unknown[] } };
+  expect(addon.libusbVersion).toBe("1.0.30");
+  expect(Array.isArray(usb.getDeviceList())).toBe(true);
+  expect(new addon.Port(() => {}).open(0)).toBeLessThan(0);
+});
+
+/** Runs a script that has the addon as `addon`, and gives how it ended. */
+async function run(source: string): Promise<{ code: unknown; signal: unknown; out: string }> {
+  const script = `const addon = require("node-gyp-build")(${JSON.stringify(ROOT)});\n${source}`;
+  const child = spawn(process.execPath, ["-e", script], { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] });
+  let out = "";
+  child.stdout.on("data", (bytes: Uint8Array) => {
+    out += String(bytes);
+  });
+  const [code, signal] = await once(child, "close");
+  return { code, signal, out };
+}
+
+describe("ends", () => {
+  test("a process whose ports are closed or never opened", async () => {
+    const ended = await run(`
+      new addon.Port(() => {});
+      const port = new addon.Port(() => {}); port.open(0); port.close();
+      const socket = new addon.UeventSocket(() => {}); socket.open(); socket.close();
+      console.log("end");`);
+    expect(ended).toEqual({ code: 0, signal: null, out: "end\n" });
+  });
+
+  test("a process that exits with everything open", async () => {
+    expect(await run(`new addon.UeventSocket(() => {}).open(); process.exit(5);`)).toMatchObject({
+      code: 5,
+      signal: null,
+    });
+  });
+
+  test("a worker that is told to end with everything open, five times", async () => {
+    const source = `
+      const addon = require("node-gyp-build")(${JSON.stringify(ROOT)});
+      globalThis.kept = [new addon.UeventSocket(() => {}), new addon.Port(() => {})];
+      globalThis.kept[0].open(); globalThis.kept[1].open(0);
+      require("node:worker_threads").parentPort.postMessage("open");`;
+    for (let round = 0; round < 5; round++) {
+      const worker = new Worker(source, { eval: true });
+      await once(worker, "message");
+      expect(await worker.terminate()).toBe(1);
+    }
+  });
+
+  test("objects that nobody holds any more are collected", async () => {
+    const ended = await run(`
+      const { setFlagsFromString } = require("node:v8"); setFlagsFromString("--expose-gc");
+      const gc = require("node:vm").runInNewContext("gc");
+      let collected = 0;
+      const watch = new FinalizationRegistry(() => collected++);
+      for (let i = 0; i < 20; i++) {
+        const socket = new addon.UeventSocket(() => socket);
+        socket.open(); socket.close();
+        watch.register(socket);
+      }
+      let turns = 0;
+      (function turn() { gc(); if (collected < 19 && ++turns < 200) setImmediate(turn); else console.log(collected >= 19); })();`);
+    expect(ended.out).toBe("true\n");
+  });
+});

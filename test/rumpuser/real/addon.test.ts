@@ -1,0 +1,130 @@
+import { once } from "node:events";
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { spawn } from "node:child_process";
+import { describe, expect, test } from "vitest";
+import {
+  attachKernelDriver,
+  detachKernelDriver,
+  dropPrivileges,
+  keeperPath,
+  kernelDriver,
+  socketpair,
+} from "../../../src/rumpuser/real/addon.js";
+import { openUsbPort } from "../../../src/rumpuser/real/usb-port.js";
+
+const openDescriptors = (): number => readdirSync("/proc/self/fd").length;
+
+describe("descriptors that are not a USB device's", () => {
+  test.each(["/dev/null", "/proc/self/stat"])("%s as a port: an error that says so, nothing left behind", (path) => {
+    const fd = openSync(path, "r");
+    const before = openDescriptors();
+    for (let round = 0; round < 20; round++)
+      expect(() => openUsbPort(fd)).toThrow(expect.objectContaining({ code: "USB_PORT" }));
+    expect(openDescriptors()).toBe(before);
+    closeSync(fd);
+  });
+
+  test.each([-1, 1 << 20])("number %i", (fd) => {
+    expect(() => openUsbPort(fd)).toThrow(expect.objectContaining({ code: "USB_PORT" }));
+    expect(() => kernelDriver(fd, 0)).toThrow(expect.objectContaining({ code: "EBADF" }));
+    expect(detachKernelDriver(fd, 0)).toBe(-9);
+    expect(attachKernelDriver(fd, 0)).toBe(-9);
+    expect(dropPrivileges(fd, 1)).toBe(-9);
+  });
+
+  test("usbfs calls on a file say ENOTTY", () => {
+    const fd = openSync("/dev/null", "r+");
+    expect(() => kernelDriver(fd, 0)).toThrow(/USBDEVFS_GETDRIVER for interface 0: ENOTTY/);
+    expect(detachKernelDriver(fd, 0)).toBe(-25);
+    closeSync(fd);
+  });
+});
+
+describe("socketpair", () => {
+  test("joins two streams", async () => {
+    const [one, other] = socketpair(1 << 20);
+    const left = new net.Socket({ fd: one });
+    const right = new net.Socket({ fd: other });
+    left.write("from left");
+    expect(String((await once(right, "data"))[0])).toBe("from left");
+    right.end("from right");
+    expect(String((await once(left, "data"))[0])).toBe("from right");
+    left.destroy();
+    right.destroy();
+  });
+
+  test("is closed in programs that are started", () => {
+    const pair = socketpair();
+    for (const fd of pair) {
+      const flags = /flags:\s*(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "0";
+      expect(Number.parseInt(flags, 8) & 0o2000000).toBe(0o2000000);
+      closeSync(fd);
+    }
+  });
+});
+
+describe("keeper", () => {
+  /** Starts it with a file in the place of the device. */
+  function start(...interfaces: string[]) {
+    const device = openSync("/dev/null", "r+");
+    const keeper = spawn(keeperPath(), interfaces, { stdio: ["pipe", "ignore", "pipe", device] });
+    closeSync(device);
+    const ended = once(keeper, "exit");
+    const { stdin, stderr } = keeper;
+    if (stdin === null || stderr === null) throw new Error("the keeper has no pipes");
+    return { keeper, stdin, stderr, ended };
+  }
+
+  test.each([[], ["x"], ["256"], ["-1"], ["1", ""], Array.from({ length: 33 }, String)])(
+    "wrong arguments %j: a usage error",
+    async (...interfaces) => {
+      const { stderr, ended } = start(...interfaces);
+      const [text] = await once(stderr, "data");
+      expect(String(text)).toMatch(/^usage: rumpusb-keeper|is not an interface number/);
+      expect(await ended).toEqual([2, null]);
+    },
+  );
+
+  test("a byte from the host: nothing is left to do", async () => {
+    const { stdin, ended } = start("0");
+    stdin.write("x");
+    expect(await ended).toEqual([0, null]);
+  });
+
+  test("the end of the pipe: it tries, and says that this is no device", async () => {
+    const { stdin, ended } = start("0", "1");
+    stdin.end();
+    expect(await ended).toEqual([1, null]);
+  });
+
+  test("outlives the signals that end its host's group", async () => {
+    const { keeper, stdin, ended } = start("0");
+    const ignores = () =>
+      Number.parseInt(/SigIgn:\s*(\w+)/.exec(readFileSync(`/proc/${keeper.pid}/status`, "utf8"))?.[1] ?? "0", 16);
+    const wanted = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"] as const;
+    await expect.poll(() => (ignores() & 0x4007) === 0x4007).toBe(true);
+    for (const signal of wanted) keeper.kill(signal);
+    stdin.write("x");
+    expect(await ended).toEqual([0, null]);
+  });
+});
+
+test("a missing addon names what to run", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "rumpusb-"));
+  const source = `
+    import Module from "node:module";
+    const load = Module._load;
+    Module._load = (name, ...rest) => name === "node-gyp-build" ? () => { throw new Error("none") } : load(name, ...rest);
+    const { loadAddon } = await import(${JSON.stringify(new URL("../../../dist/rumpuser/real/addon.js", import.meta.url).href)});
+    try { loadAddon(); } catch (error) { console.log(error.code, error.message); }`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", source], {
+    cwd: folder,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [text] = await once(child.stdout, "data");
+  rmSync(folder, { recursive: true });
+  expect(String(text)).toMatch(/^ADDON_MISSING no native addon for linux-\w+ under .*: run "npm rebuild rumpusb"/);
+});
