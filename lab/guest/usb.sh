@@ -11,13 +11,13 @@ GADGET_IDS=1209:0001
 #   blocks=512    block size; another than 512 puts a loop device of that size between
 #   ro=0          1: write-protected
 #   removable=1
-#   udc=0         number of the dummy controller (0 to 2 in uml, 0 in qemu)
+#   udc=0         number of the dummy controller (0 to 2 in uml, 0 in qemu); vudc: exported by USB/IP instead, see `usbipd --device`
 #   kernel=0      1: the kernel's usb-storage may take it; 0: it leaves such a device alone
 stick() {
   local name=$1 size=16M luns=1 blocks=512 ro=0 removable=1 udc=0 kernel=0 gadget=$GADGETS/$1 lun image folder key
   shift
   for key in "$@"; do
-    [[ $key =~ ^(size|luns|blocks|ro|removable|udc|kernel)=[0-9]+[KM]?$ ]] || fail "stick $name: $key is no key with a value"
+    [[ $key =~ ^(size|luns|blocks|ro|removable|udc|kernel)=([0-9]+[KM]?|vudc)$ ]] || fail "stick $name: $key is no key with a value"
     local "$key"
   done
   leave_alone_by_kernel "$kernel"
@@ -44,7 +44,10 @@ stick() {
     echo "$image" >"$folder/file"
   done
   ln -s "$gadget/functions/mass_storage.0" "$gadget/configs/c.1/"
-  echo "dummy_udc.$udc" >"$LAB_TMP/$name.udc"
+  case $udc in
+    vudc) echo usbip-vudc.0 ;;
+    *) echo "dummy_udc.$udc" ;;
+  esac >"$LAB_TMP/$name.udc"
   plug "$name"
 }
 
@@ -54,7 +57,7 @@ image() { echo "$LAB_TMP/$1.${2:-0}"; }
 # plug NAME, unplug NAME: a gadget made by `stick`; the cable, so to say.
 plug() {
   cat "$LAB_TMP/$1.udc" >"$GADGETS/$1/UDC"
-  wait_for 5 "stick $1 on the bus" device_folder "$1"
+  grep -q vudc "$LAB_TMP/$1.udc" || wait_for 5 "stick $1 on the bus" device_folder "$1"
 }
 unplug() { echo "" >"$GADGETS/$1/UDC"; }
 

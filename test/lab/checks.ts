@@ -9,6 +9,7 @@ export const CHECKS = [
   "variants.sh",
   "kernel-nbd.sh",
   "vhci.sh",
+  "usbip-client.sh",
 ] as const;
 
 /** Need devices that QEMU plugs. */

@@ -54,6 +54,12 @@ describe.skipIf(!process.env["RUMPUSB_UML"])("bad scripts, in a User Mode Linux 
   const SCRIPTS: readonly (readonly [what: string, text: string, expected: readonly RegExp[]])[] = [
     ["a command that fails", `f() { false; echo on; }; check "one" f`, [/^FAIL one: at line \d+, status 1: false/]],
     ["a reason", `f() { fail "the numbers: 7"; }; check "one" f`, [/^FAIL one: the numbers: 7/]],
+    [
+      "bytes that differ",
+      `f() { echo a >$LAB_TMP/a; echo b >$LAB_TMP/b; same_bytes $LAB_TMP/a $LAB_TMP/b; }; check "one" f`,
+      [/^FAIL one: .*differ within their first 2 bytes/],
+    ],
+    ["what should be refused", `f() { refused true; }; check "one" f`, [/^FAIL one: was allowed/]],
     ["a check that hangs", `CHECK_SECONDS=1; f() { sleep 60; }; check "one" f`, [/^FAIL one: not done after 1 s/]],
     [
       "wait_for in vain",
