@@ -36,19 +36,21 @@ interface Layout {
   readonly clusterCount: number;
 }
 
-/** Clusters that make a volume FAT12, FAT16 or FAT32 (fatgen, "FAT Type Determination"), and how large ours may be. */
-const KINDS = [
-  { bits: 12, minClusters: 1, maxClusters: 4084, maxClusterBytes: 4096, reservedSectors: 1, rootEntries: 512 },
-  { bits: 16, minClusters: 4085, maxClusters: 65524, maxClusterBytes: 8192, reservedSectors: 1, rootEntries: 512 },
-  {
-    bits: 32,
-    minClusters: 65525,
-    maxClusters: 0x0ffffff5,
-    maxClusterBytes: 65536,
-    reservedSectors: 32,
-    rootEntries: 0,
-  },
-] as const;
+interface Kind {
+  readonly bits: FatBits;
+  /** Clusters that make a volume of this kind (fatgen, "FAT Type Determination"). */
+  readonly clusters: readonly [min: number, max: number];
+  /** Bytes of a cluster that we make; the smallest that fits is taken. */
+  readonly clusterBytes: readonly [min: number, max: number];
+  readonly reservedSectors: number;
+  readonly rootEntries: number;
+}
+
+const KINDS: readonly Kind[] = [
+  { bits: 12, clusters: [1, 4084], clusterBytes: [512, 4096], reservedSectors: 1, rootEntries: 512 },
+  { bits: 16, clusters: [4085, 65524], clusterBytes: [512, 8192], reservedSectors: 1, rootEntries: 512 },
+  { bits: 32, clusters: [65525, 0x0ffffff5], clusterBytes: [4096, 65536], reservedSectors: 32, rootEntries: 0 },
+];
 const FAT_COUNT = 2;
 const MAX_SECTORS = 0xffffffff;
 const MAX_BYTES = 8 * 2 ** 40;
@@ -147,7 +149,9 @@ export function formatFat(store: ImageStore, options: FatOptions): void {
 function layOut(bytes: number, sectorBytes: number): Layout {
   const totalSectors = Math.min(Math.floor(Math.min(bytes, MAX_BYTES) / sectorBytes), MAX_SECTORS);
   for (const kind of KINDS) {
-    for (let clusterSectors = 1; clusterSectors * sectorBytes <= kind.maxClusterBytes; clusterSectors *= 2) {
+    const [minBytes, maxBytes] = kind.clusterBytes;
+    for (let clusterBytes = Math.max(minBytes, sectorBytes); clusterBytes <= maxBytes; clusterBytes *= 2) {
+      const clusterSectors = clusterBytes / sectorBytes;
       const rootSectors = Math.ceil((kind.rootEntries * ENTRY_BYTES) / sectorBytes);
       const fixed = kind.reservedSectors + rootSectors;
       // Each pass gives the FATs what the clusters of the pass before need; it grows and stops.
@@ -158,7 +162,7 @@ function layOut(bytes: number, sectorBytes: number): Layout {
         clusterCount = Math.floor((totalSectors - fixed - FAT_COUNT * fatSectors) / clusterSectors);
         wanted = Math.ceil(((clusterCount + FIRST_CLUSTER) * kind.bits) / 8 / sectorBytes);
       }
-      if (clusterCount < kind.minClusters || clusterCount > kind.maxClusters) continue;
+      if (clusterCount < kind.clusters[0] || clusterCount > kind.clusters[1]) continue;
       const { bits, reservedSectors } = kind;
       return {
         bits,
