@@ -61,7 +61,7 @@ async function main(argument: string | undefined): Promise<void> {
   server.onShutdown(() => kernel.shutdown());
   linkSwitch(kernel, server);
   try {
-    const controller = await openController(config.bus, kernel);
+    const controller = await openController(config.bus, kernel, log);
     await attachUsbBus({
       kernel,
       controller,
@@ -90,13 +90,13 @@ function linkSwitch(kernel: RumpKernel, server: PudServer): void {
   });
 }
 
-async function openController(bus: BusConfig, kernel: RumpKernel): Promise<HostController> {
+async function openController(bus: BusConfig, kernel: RumpKernel, log: LogSink): Promise<HostController> {
   const { clock } = kernel;
   switch (bus.kind) {
     case "usbfs":
       return createUgenhc(openUsbPort(DEVICE_FD), { name: "ugenhc0", clock });
     case "usbip":
-      return createUsbip(streamOfFd(DEVICE_FD), { name: "usbip0", clock, busId: bus.busId });
+      return createUsbip(streamOfFd(DEVICE_FD), { name: "usbip0", clock, busId: bus.busId, log });
   }
 }
 

@@ -82,10 +82,20 @@ export class DeviceNode {
     return child;
   }
 
-  /** Registers an undo. On a node that is gone already it runs at once. */
-  onDetach(undo: Undo): void {
-    if (this.#detaching === undefined) this.#undos.push(undo);
-    else this.#detaching = this.#detaching.then(() => this.#run(undo));
+  /**
+   * Registers an undo. On a node that is gone already it runs at once.
+   * @returns takes it back: what it would undo has been undone.
+   */
+  onDetach(undo: Undo): () => void {
+    if (this.#detaching !== undefined) {
+      this.#detaching = this.#detaching.then(() => this.#run(undo));
+      return () => {};
+    }
+    this.#undos.push(undo);
+    return () => {
+      const at = this.#undos.lastIndexOf(undo);
+      if (at >= 0) this.#undos.splice(at, 1);
+    };
   }
 
   /** Takes the node and everything below it apart. An undo that fails is logged and the rest goes on. Idempotent. */

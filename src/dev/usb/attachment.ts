@@ -68,12 +68,18 @@ function attachmentOf(
     clock: kernel.clock,
     signal: node.signal,
     runChain: (steps, options) => runPipeChain(scope, steps, options),
-    publish: (className, published) => {
-      const entry = kernel.publish(node.name, className, published);
-      node.onDetach(() => entry.remove("detached"));
-      return entry;
+    publish: (className, made) => {
+      const entry = kernel.publish(node.name, className, made);
+      const forget = node.onDetach(() => entry.remove("detached"));
+      return {
+        name: entry.name,
+        remove: (reason) => {
+          forget();
+          entry.remove(reason);
+        },
+      };
     },
-    onDetach: (undo) => node.onDetach(undo),
+    onDetach: (undo) => void node.onDetach(undo),
     log: (level, message) => kernel.log(level, node.name, message),
     resetDevice: () => device.reset(),
   };

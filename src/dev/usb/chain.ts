@@ -11,8 +11,10 @@ type Submit = (transfer: HcTransfer, done: (completion: HcCompletion) => void) =
  * Runs a chain with `submit`. A step is submitted at once, or as soon as the one it waits for ended "ok" with enough
  * bytes; `done` is called once, when nothing is in flight and nothing more can start.
  * @returns cancels what is in flight and keeps the rest from starting.
+ * @throws RangeError for a chain of which nothing starts by itself.
  */
 export function runChain(submit: Submit, steps: readonly ChainStep[], done: (result: ChainResult) => void): () => void {
+  if (!steps.some((step) => step.after === undefined)) throw new RangeError("a chain needs a step that starts at once");
   const results: (HcCompletion | undefined)[] = steps.map(() => undefined);
   const cancels = new Map<number, () => void>();
   let cancelled = false;

@@ -161,7 +161,9 @@ class Hub {
       await this.#attachChild(port);
     } catch (error) {
       if (this.#node.signal.aborted) return;
-      this.#log("error", `port ${port}: ${error instanceof Error ? error.message : String(error)}`);
+      const unplugged = error instanceof TransferError && error.code === "USB_DISCONNECTED";
+      const message = error instanceof Error ? error.message : String(error);
+      this.#log(unplugged ? "info" : "error", `port ${port}: ${unplugged ? "gone while it was explored" : message}`);
     }
   }
 
@@ -270,7 +272,7 @@ class Hub {
     return this.#device.bus.delay(ms, this.#node.signal);
   }
 
-  #log(level: "warn" | "error", message: string): void {
+  #log(level: "info" | "warn" | "error", message: string): void {
     this.#device.bus.kernel.log(level, this.#node.name, message);
   }
 }

@@ -135,7 +135,10 @@ export interface Attachment<P> {
   readonly pipes: P;
   readonly control: ControlPipe;
   readonly clock: Clock;
-  /** Aborted when the device goes or the driver is detached; already part of every transfer. */
+  /**
+   * Aborted when the device goes or the driver is detached. Transfers do not end with it: a driver that is detached in
+   * good order still flushes in its undos. When the device has gone every transfer ends as disconnected by itself.
+   */
   readonly signal: AbortSignal;
   /**
    * Submits the steps with their conditions and reports once, when none is in flight. The memory of every step is lent
