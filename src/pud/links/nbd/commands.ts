@@ -85,12 +85,6 @@ export interface Refusal {
   readonly message: string;
 }
 
-/** `NBD_CMD_READ` as the protocol spells it, or the bare number. */
-export function commandName(type: number): string {
-  const rule = RULE_OF.get(type);
-  return rule === undefined ? `command ${type}` : `NBD_CMD_${rule.name}`;
-}
-
 /** @returns undefined when the request may go to the disk. */
 export function refusalOf(
   request: RequestHeader,
