@@ -96,8 +96,11 @@ describe("what the unit says about itself", () => {
     const unit = { store: sparse(512), blockBytes: 512 };
     const { bus } = rig({}, { units: [unit, unit, unit] });
     expect([...reply(bus, [0xa0, 0, 0, 0, 0, 0, ...u32(32), 0, 0], 32)]).toEqual([
-      ...[0, 0, 0, 24, 0, 0, 0, 0],
-      ...[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0],
+      ...u32(24),
+      ...u32(0),
+      ...u64(0),
+      ...u64(2 ** 48),
+      ...u64(2 ** 49),
     ]);
     expect([...reply(bus, [0xa0, 0, 1, 0, 0, 0, ...u32(16), 0, 0], 8)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
     expect(outcome(bus, [0xa0, 0, 0, 0, 0, 0, ...u32(8), 0, 0])).toBe("5/24/00");
