@@ -8,8 +8,8 @@
  * that has given everything back itself writes one byte first, and the keeper ends without touching anything.
  *
  * Claims belong to an open file description. Descriptor 3 may share its description with the process that holds the
- * claims, and then would itself keep them alive: so the node is opened anew, and where that is not permitted, the shared
- * claims are released at the end.
+ * claims, and then would itself keep them alive: so the node is opened anew, and where that is not permitted, the
+ * shared claims are released at the end.
  *
  * Exit status: 0 every interface was offered, 1 one could not be, 2 usage.
  */
