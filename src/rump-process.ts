@@ -7,7 +7,7 @@
  * | 4          | the device: a usbfs descriptor, or a connection to a USB/IP server   |
  *
  * Its one argument is a RumpProcessConfig in JSON. Order matters: code is loaded first, the first byte of the device is
- * read last. It ends with status 0 after a shutdown or when the host has gone, with 1 when the bus cannot be attached.
+ * read last. It ends with status 0 after a shutdown, when the device or the host has gone, with 1 when the bus cannot be attached.
  */
 import { createUgenhc } from "./dev/ugenhc/ugenhc.js";
 import { createUsbip } from "./dev/usbip/usbip.js";
@@ -68,6 +68,8 @@ async function main(argument: string | undefined): Promise<void> {
       drivers,
       onAttach: ({ identity, driver, interfaceNumber }) =>
         server.announceDevice({ ...identity, driver, interfaceNumber }),
+      // The descriptor of a device that has gone never brings another one.
+      onUnplug: () => void kernel.shutdown().then(() => server.close()),
     });
     server.ready();
   } catch (error) {

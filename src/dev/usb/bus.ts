@@ -27,6 +27,8 @@ export interface UsbBusOptions {
   /** Loaded already: nothing is loaded once a device has been spoken to. */
   readonly drivers: readonly Driver[];
   readonly onAttach?: (notice: AttachNotice) => void;
+  /** What was plugged into a port of the controller has gone and is detached. */
+  readonly onUnplug?: (rootPort: number) => void;
 }
 
 export class UsbBus implements TransferTarget {
@@ -36,6 +38,7 @@ export class UsbBus implements TransferTarget {
   /** usb0 at ugenhc0. */
   readonly node: DeviceNode;
   readonly #onAttach: (notice: AttachNotice) => void;
+  readonly #onUnplug: (rootPort: number) => void;
   readonly #rootHub: RootHub;
   readonly #addresses = new Set<number>([0, ROOT_HUB_ADDRESS]);
   /** Only one device may answer at the default address: enumerations run one after another. */
@@ -47,6 +50,7 @@ export class UsbBus implements TransferTarget {
     this.controller = options.controller;
     this.drivers = options.drivers;
     this.#onAttach = options.onAttach ?? (() => {});
+    this.#onUnplug = options.onUnplug ?? (() => {});
     this.#rootHub = new RootHub(options.controller.ports, options.kernel.clock);
   }
 
@@ -83,6 +87,10 @@ export class UsbBus implements TransferTarget {
 
   announce(notice: AttachNotice): void {
     this.#onAttach(notice);
+  }
+
+  announceUnplug(rootPort: number): void {
+    this.#onUnplug(rootPort);
   }
 
   /** Resolves `ms` later; rejects at once when the signal aborts. */

@@ -156,6 +156,7 @@ class Hub {
     const connected = (status & PORT_STATUS.CONNECTION) !== 0;
     const changed = (change & PORT_CHANGE.CONNECTION) !== 0;
     if (changed || !connected) await this.#removeChild(port);
+    if (!connected && this.#isRoot && changed) this.#device.bus.announceUnplug(port);
     if (!connected || this.#children.has(port) || this.#isStorm(port)) return;
     try {
       await this.#attachChild(port);

@@ -14,6 +14,8 @@ export interface StackRig {
   readonly notices: AttachNotice[];
   /** What came into the switch and left it, `+sd0`, `-sd0 detached`. */
   readonly switched: string[];
+  /** Root ports whose device has gone, with what was left of the tree then. */
+  readonly unplugged: { rootPort: number; left: string[] }[];
   /** The log as lines, `warn uhub0: …`. */
   log(): string[];
   /** Boots the bus; resolves when everything plugged in has been explored. */
@@ -33,7 +35,9 @@ export function makeRig(drivers: readonly Driver[], options: { seed?: number; po
     added: (entry) => switched.push(`+${entry.name}`),
     removed: (entry, reason) => switched.push(`-${entry.name} ${reason}`),
   });
+  const unplugged: { rootPort: number; left: string[] }[] = [];
   return {
+    unplugged,
     sim,
     kernel,
     vhc,
@@ -41,7 +45,15 @@ export function makeRig(drivers: readonly Driver[], options: { seed?: number; po
     switched,
     log: () => sim.entries.map((entry) => `${entry.level} ${entry.source}: ${entry.message}`),
     boot: () =>
-      sim.run(() => attachUsbBus({ kernel, controller: vhc, drivers, onAttach: (notice) => notices.push(notice) })),
+      sim.run(() =>
+        attachUsbBus({
+          kernel,
+          controller: vhc,
+          drivers,
+          onAttach: (notice) => notices.push(notice),
+          onUnplug: (rootPort) => unplugged.push({ rootPort, left: namesBelow(kernel) }),
+        }),
+      ),
     settle: () => sim.clock.run(),
     device: (name) => kernel.devices.find((entry) => entry.name === name),
   };
@@ -55,6 +67,10 @@ export async function plugIn(rig: StackRig, port: number, model: DeviceModel): P
 
 /** The names of all attached nodes, depth first, `uhub0 usbdev0 echo0`. */
 export function treeNames(rig: StackRig): string[] {
+  return namesBelow(rig.kernel);
+}
+
+function namesBelow(kernel: RumpKernel): string[] {
   const names: string[] = [];
   const visit = (nodes: readonly { name: string; children: readonly never[] | readonly unknown[] }[]): void => {
     for (const node of nodes) {
@@ -62,6 +78,6 @@ export function treeNames(rig: StackRig): string[] {
       visit(node.children as Parameters<typeof visit>[0]);
     }
   };
-  visit(rig.kernel.mainbus.children);
+  visit(kernel.mainbus.children);
   return names;
 }

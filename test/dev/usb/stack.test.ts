@@ -265,3 +265,13 @@ async function countTransfers(): Promise<number> {
   await rig.boot();
   return rig.vhc.transferCount;
 }
+
+test("who carries the bus is told when what hung on the controller has gone, after it was detached", async () => {
+  const rig = makeRig([echoDriver()]);
+  rig.vhc.plug(1, new UsbFunction(ECHO));
+  await rig.boot();
+  expect(rig.unplugged).toEqual([]);
+  rig.vhc.unplug(1);
+  await rig.settle();
+  expect(rig.unplugged).toEqual([{ rootPort: 1, left: ["vhc0", "usb0", "uhub0"] }]);
+});
