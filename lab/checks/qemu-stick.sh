@@ -2,7 +2,6 @@
 # kernel than the gadget's. `--with usb-storage --with usb-bot`. The host compares: it alone has the image files.
 module xhci-pci
 wait_for 10 "QEMU's stick" device_folder stick
-CHECK_SECONDS=60
 
 as_it_should_be() { [ "$1" = "$(host digest "${@:2}")" ] || fail "digest $1 is not that of the image"; }
 digest_of() { sha256sum "$1" | cut -d ' ' -f 1; }

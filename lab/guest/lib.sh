@@ -9,7 +9,7 @@
 # Descriptor of the channel, the same in every script of a run.
 LAB_FD=9
 # Seconds a check may take, times LAB_SLOW; a script may set it.
-CHECK_SECONDS=${CHECK_SECONDS:-30}
+CHECK_SECONDS=${CHECK_SECONDS:-60}
 
 . "$LAB_ROOT/lab/guest/usb.sh"
 . "$LAB_ROOT/lab/guest/rumpusb.sh"
@@ -56,7 +56,7 @@ skip() { report "SKIP $1: ${*:2}"; }
 # that fails ends it, and reports one result. A check that outlives CHECK_SECONDS is killed with everything it started.
 # Variables it sets are lost; what a later check needs goes into files under LAB_TMP.
 check() {
-  local name=$1 log=$LAB_TMP/check.log limit=$((CHECK_SECONDS * LAB_SLOW)) pid guard status=0 reason
+  local name=$1 log=$LAB_TMP/check.log limit=$((CHECK_SECONDS * LAB_SLOW)) begin=$SECONDS pid guard status=0 reason
   shift
   rm -f "$LAB_TMP/check.late"
   set -m
@@ -68,6 +68,7 @@ check() {
   wait "$pid" 2>/dev/null || status=$?
   kill -KILL -- -"$guard" 2>/dev/null
   wait "$guard" 2>/dev/null
+  echo "lab: $((SECONDS - begin)) s, status $status: $name"
   if [ "$status" = 0 ]; then
     report "PASS $name"
     return 0
@@ -94,7 +95,7 @@ wait_for() {
   shift 2
   until "$@" >/dev/null 2>&1; do
     [ "$SECONDS" -lt "$end" ] || fail "waited in vain: $what"
-    sleep 0.05
+    sleep 0.1
   done
 }
 
