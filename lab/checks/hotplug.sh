@@ -13,7 +13,7 @@ unplug_in_io() {
   wait_event main '.event == "detach"'
   ! ended main || fail "the host process ended with status $(cat "$LAB_TMP/run.main.status")"
 }
-check "unplug in the middle of reading: an error, no hang" unplug_in_io
+check "unplug in the middle of reading, an error, no hang" unplug_in_io
 
 no_node_left() {
   only_the_host() { [ "$(user_processes)" = "$(host_pid main)" ]; }
@@ -43,7 +43,7 @@ unplug_in_writes() {
   refused cmp -s "$(image moving)" "$LAB_TMP/written"
   wait_event main '.event == "detach"' 2
 }
-check "unplug in the middle of writing: an error, no hang" unplug_in_writes
+check "unplug in the middle of writing, an error, no hang" unplug_in_writes
 
 many_times() {
   local round before

@@ -33,14 +33,14 @@ attached() {
   events main '.event == "link"' | grep -q '/dev/nbd0' || fail "link event: $(events main '.event == "link"')"
 }
 module loop
-check "the kernel attaches to it: --link nbd=/dev/nbd0" attached
+check "the kernel attaches to it, --link nbd=/dev/nbd0" attached
 
 ext4() { round_trip ext4 fsck.ext4 -f -n; }
-check "ext4: files written, fsck clean, the image holds them" ext4
+check "ext4, files written, fsck clean, the image holds them" ext4
 
 fat() { round_trip vfat fsck.vfat -n; }
-! have "FAT: files written, fsck clean, the image holds them" mkfs.vfat fsck.vfat ||
-  check "FAT: files written, fsck clean, the image holds them" fat
+! have "FAT, files written, fsck clean, the image holds them" mkfs.vfat fsck.vfat ||
+  check "FAT, files written, fsck clean, the image holds them" fat
 
 released() {
   kill -TERM "$(host_pid main)"
@@ -61,4 +61,4 @@ unplug_mounted() {
   detached() { [ ! -e /sys/block/nbd0/pid ]; }
   wait_for 10 "/dev/nbd0 free" detached
 }
-check "unplugged while mounted: errors, no hang, /dev/nbd0 free at the end" unplug_mounted
+check "unplugged while mounted, errors, no hang, /dev/nbd0 free at the end" unplug_mounted

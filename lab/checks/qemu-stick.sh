@@ -15,7 +15,7 @@ bytes() {
   as_user nbdcopy --flush - "$(uri main sd0)" <"$LAB_TMP/written"
   as_it_should_be "$(digest_of "$LAB_TMP/written")" stick
 }
-check "QEMU's stick, non-root: read and written byte for byte" bytes
+check "QEMU's stick, non-root, read and written byte for byte" bytes
 
 verify() {
   (cd /run/home && as_user fio --name=verify --ioengine=nbd --uri="$(uri main sd0)" --rw=randwrite --bs=64k --size=4M \
@@ -35,7 +35,7 @@ unplug_in_io() {
   wait_event main '.event == "detach"'
   stop main
 }
-check "device_del in the middle of reading: an error, no hang, nothing left" unplug_in_io
+check "device_del in the middle of reading, an error, no hang, nothing left" unplug_in_io
 
 plug_again() {
   start main run --json
@@ -47,7 +47,7 @@ plug_again() {
   as_it_should_be "$(digest_of "$LAB_TMP/read")" stick
   stop main
 }
-check "device_add while it runs: attached, with no udevd" plug_again
+check "device_add while it runs, attached, with no udevd" plug_again
 
 units() {
   allow bot
@@ -60,7 +60,7 @@ units() {
   done
   stop main
 }
-check "QEMU's usb-bot: two units are two nodes" units
+check "QEMU's usb-bot, two units are two nodes" units
 
 taken() {
   module usb-storage sd_mod

@@ -22,7 +22,7 @@ not_allowed() {
   nothing_left
   allow first
 }
-check "without permission: exit status 4 and the udev rule" not_allowed
+check "without permission, exit status 4 and the udev rule" not_allowed
 
 attach() {
   start_run main "$device"

@@ -34,7 +34,7 @@ unplugged() {
   wait_for 15 "end of run main" ended main
   nothing_left
 }
-check "the far device is unplugged: detach, nothing left" unplugged
+check "the far device is unplugged, detach, nothing left" unplugged
 kill_rumpusb
 
 no_such_device() {
@@ -44,6 +44,6 @@ no_such_device() {
   events wrong '.event == "error"' | grep -q '9-9' || fail "no error that names it: $(cat "$LAB_TMP"/run.wrong.*)"
   nothing_left
 }
-check "a bus id that is not exported: an error that names it" no_such_device
+check "a bus id that is not exported, an error that names it" no_such_device
 
 kill "$usbipd"

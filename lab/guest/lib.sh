@@ -50,13 +50,14 @@ fail() {
 }
 
 # skip NAME REASON…
-skip() { report "SKIP $1: ${*:2}"; }
+skip() { report "SKIP ${1//: /, }: ${*:2}"; }
 
 # check NAME COMMAND…: runs the command (usually a function of the script) in a shell of its own, where the first command
 # that fails ends it, and reports one result. A check that outlives CHECK_SECONDS is killed with everything it started.
 # Variables it sets are lost; what a later check needs goes into files under LAB_TMP.
 check() {
-  local name=$1 log=$LAB_TMP/check.log limit=$((CHECK_SECONDS * LAB_SLOW)) begin=$SECONDS pid guard status=0 reason
+  # A colon and a space end the name in a result line.
+  local name=${1//: /, } log=$LAB_TMP/check.log limit=$((CHECK_SECONDS * LAB_SLOW)) begin=$SECONDS pid guard status=0 reason
   shift
   rm -f "$LAB_TMP/check.late"
   set -m

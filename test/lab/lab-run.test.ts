@@ -53,6 +53,7 @@ test("result lines: a name may hold single colons, a reason may hold more of the
 describe.skipIf(!process.env["RUMPUSB_UML"])("bad scripts, in a User Mode Linux kernel (RUMPUSB_UML)", OPTIONS, () => {
   const SCRIPTS: readonly (readonly [what: string, text: string, expected: readonly RegExp[]])[] = [
     ["a command that fails", `f() { false; echo on; }; check "one" f`, [/^FAIL one: at line \d+, status 1: false/]],
+    ["a colon in a name", `check "one: two" false`, [/^FAIL one, two: at line/]],
     ["a reason", `f() { fail "the numbers: 7"; }; check "one" f`, [/^FAIL one: the numbers: 7/]],
     [
       "bytes that differ",
