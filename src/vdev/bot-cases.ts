@@ -42,43 +42,43 @@ export interface StagePlan {
  * @param device  What the command means to move; undefined = nothing.
  */
 export function planStage(host: DataIntent, device: DataIntent | undefined, style: StageStyle): StagePlan {
-  if (host.bytes === 0) return planNoData(device);
-  const plan = { direction: host.direction, bytes: 0, usefulBytes: 0 } as const;
   const deviceBytes = device?.bytes ?? 0;
-  if (deviceBytes > 0 && device?.direction !== host.direction)
-    return { ...plan, bulkCase: host.direction === "in" ? 8 : 10, end: "stall", phaseError: true };
-  return host.direction === "in" ? planIn(host.bytes, deviceBytes, style) : planOut(host.bytes, deviceBytes, style);
+  const agree = deviceBytes === 0 || device?.direction === host.direction;
+  if (host.bytes === 0) {
+    if (deviceBytes === 0) return plan(1, "none", 0, 0, "full", false);
+    return plan(device?.direction === "in" ? 2 : 3, "none", 0, 0, "full", true);
+  }
+  if (host.direction === "in") {
+    if (!agree) return plan(8, "in", 0, 0, "stall", true);
+    return planIn(host.bytes, deviceBytes, style);
+  }
+  if (!agree) return plan(10, "out", 0, 0, "stall", true);
+  return planOut(host.bytes, deviceBytes, style);
 }
 
-function planNoData(device: DataIntent | undefined): StagePlan {
-  const plan = { direction: "none", bytes: 0, usefulBytes: 0, end: "full" } as const;
-  if (device === undefined || device.bytes === 0) return { ...plan, bulkCase: 1, phaseError: false };
-  return { ...plan, bulkCase: device.direction === "in" ? 2 : 3, phaseError: true };
-}
-
-function planIn(hostBytes: number, deviceBytes: number, style: StageStyle): StagePlan {
-  const plan = { direction: "in", phaseError: false } as const;
-  if (deviceBytes === hostBytes) return { ...plan, bulkCase: 6, bytes: hostBytes, usefulBytes: hostBytes, end: "full" };
-  if (deviceBytes > hostBytes)
-    return { ...plan, bulkCase: 7, bytes: hostBytes, usefulBytes: hostBytes, end: "full", phaseError: true };
+function planIn(hostBytes: number, deviceBytes: number, { shortIn }: StageStyle): StagePlan {
+  if (deviceBytes === hostBytes) return plan(6, "in", hostBytes, hostBytes, "full", false);
+  if (deviceBytes > hostBytes) return plan(7, "in", hostBytes, hostBytes, "full", true);
   const bulkCase = deviceBytes === 0 ? 4 : 5;
-  if (style.shortIn === "pad") return { ...plan, bulkCase, bytes: hostBytes, usefulBytes: deviceBytes, end: "full" };
-  return { ...plan, bulkCase, bytes: deviceBytes, usefulBytes: deviceBytes, end: style.shortIn };
+  if (shortIn === "pad") return plan(bulkCase, "in", hostBytes, deviceBytes, "full", false);
+  return plan(bulkCase, "in", deviceBytes, deviceBytes, shortIn, false);
 }
 
-function planOut(hostBytes: number, deviceBytes: number, style: StageStyle): StagePlan {
-  const plan = { direction: "out", phaseError: false } as const;
-  if (deviceBytes === hostBytes)
-    return { ...plan, bulkCase: 12, bytes: hostBytes, usefulBytes: hostBytes, end: "full" };
-  if (deviceBytes > hostBytes)
-    return { ...plan, bulkCase: 13, bytes: 0, usefulBytes: 0, end: "stall", phaseError: true };
+function planOut(hostBytes: number, deviceBytes: number, { excessOut }: StageStyle): StagePlan {
+  if (deviceBytes === hostBytes) return plan(12, "out", hostBytes, hostBytes, "full", false);
+  if (deviceBytes > hostBytes) return plan(13, "out", 0, 0, "stall", true);
   const bulkCase = deviceBytes === 0 ? 9 : 11;
-  const accepts = style.excessOut === "accept";
-  return {
-    ...plan,
-    bulkCase,
-    bytes: accepts ? hostBytes : deviceBytes,
-    usefulBytes: deviceBytes,
-    end: accepts ? "full" : "stall",
-  };
+  if (excessOut === "accept") return plan(bulkCase, "out", hostBytes, deviceBytes, "full", false);
+  return plan(bulkCase, "out", deviceBytes, deviceBytes, "stall", false);
+}
+
+function plan(
+  bulkCase: number,
+  direction: StagePlan["direction"],
+  bytes: number,
+  usefulBytes: number,
+  end: StagePlan["end"],
+  phaseError: boolean,
+): StagePlan {
+  return { bulkCase, direction, bytes, usefulBytes, end, phaseError };
 }

@@ -109,6 +109,11 @@ export class FlashDrive extends UsbFunction {
     return this.#unit(lun).eject(options.force);
   }
 
+  /** Puts the medium back that was ejected last; nothing when there is none. @throws RangeError: no such unit. */
+  load(lun: number): void {
+    this.#unit(lun).load();
+  }
+
   /** Moves the write-protect tab. */
   setWriteProtected(lun: number, writeProtected: boolean): void {
     this.#unit(lun).setWriteProtected(writeProtected);

@@ -7,10 +7,13 @@ import { closeSync, fdatasyncSync, fstatSync, openSync, readSync, writeSync } fr
 /** The image cannot be used, or the host failed to read or write it. The message names the file and the rule. */
 export class ImageError extends Error {
   readonly code = "IMAGE";
+  /** What failed, of an image that was in use: a medium error of the simulated disk. */
+  readonly access: "read" | "write" | undefined;
 
-  constructor(message: string, options?: ErrorOptions) {
+  constructor(message: string, options: ErrorOptions & { readonly access?: "read" | "write" } = {}) {
     super(message, options);
     this.name = "ImageError";
+    this.access = options.access;
   }
 }
 
@@ -157,6 +160,7 @@ export class FileStore implements ImageStore {
       if (got === 0)
         throw new ImageError(
           `image "${this.#path}": ends at byte ${at + done} of ${this.bytes}; it was cut while in use`,
+          { access: "read" },
         );
       done += got;
     }
@@ -173,7 +177,8 @@ export class FileStore implements ImageStore {
     } catch (cause) {
       const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
       const rule = what === "open" ? OPEN_RULES[code] : undefined;
-      throw new ImageError(`image "${this.#path}": cannot ${what}: ${rule ?? String(cause)}`, { cause });
+      const access = what === "write" || what === "sync" ? "write" : "read";
+      throw new ImageError(`image "${this.#path}": cannot ${what}: ${rule ?? String(cause)}`, { cause, access });
     }
   }
 }

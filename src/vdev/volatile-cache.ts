@@ -99,8 +99,13 @@ export class VolatileCache implements ImageStore {
     this.#pages.clear();
   }
 
+  /** An orderly end: what is cached is written. @throws ImageError when that fails; the store is closed all the same. */
   close(): void {
-    this.#store.close();
+    try {
+      this.sync();
+    } finally {
+      this.#store.close();
+    }
   }
 
   *#dirtyPages(at: number, count: number): Generator<[number, Page]> {

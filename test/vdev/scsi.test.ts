@@ -242,6 +242,7 @@ describe("reading and writing (SBC-3 §5)", () => {
     const { bus } = rig({ store: { ...sparse(2 ** 20), ...failing } });
     expect(bus.read(at(0x28, 0, 2), 1024)).toMatchObject({ status: 1, stalled: true, residueBytes: 1024 });
     expect(bus.sense()).toBe("3/11/00");
+    expect(outcome(bus, [0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0])).toBe("3/0c/00");
     expect(outcome(bus, at(0x2a, 0, 1), new Uint8Array(512))).toBe("3/0c/00");
   });
 
@@ -297,10 +298,13 @@ describe("reading and writing (SBC-3 §5)", () => {
 
 const failing = {
   read: (): never => {
-    throw new ImageError("read failed");
+    throw new ImageError("read failed", { access: "read" });
   },
   write: (): never => {
-    throw new ImageError("write failed");
+    throw new ImageError("write failed", { access: "write" });
+  },
+  sync: (): never => {
+    throw new ImageError("sync failed", { access: "write" });
   },
 };
 
@@ -315,6 +319,8 @@ describe("media, attention and readiness", () => {
     expect(() => drive.insert(0, new MemoryStore(512))).toThrow(/inserted already/);
     expect([drive.eject(0), drive.eject(0)]).toEqual([true, false]);
     expect(outcome(bus, [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0])).toBe("2/3a/00");
+    drive.load(0);
+    expect([outcome(bus, TEST_UNIT_READY), outcome(bus, TEST_UNIT_READY)]).toEqual(["6/28/00", "ok"]);
     expect(() => drive.insert(1, new MemoryStore(512))).toThrow(/no LUN 1/);
     expect(() => rig().drive.insert(0, new MemoryStore(512))).toThrow(/not removable/);
     expect(() => rig({ store: undefined })).toThrow(/only a removable unit/);

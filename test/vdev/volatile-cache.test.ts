@@ -56,6 +56,16 @@ describe("the volatile cache", () => {
   });
 });
 
+test("closing a drive writes what is cached; only a power cut loses it", async () => {
+  const memory = new Uint8Array(16 * SECTOR);
+  const units = [{ store: new MemoryStore(memory), blockBytes: 512, writeCache: true }];
+  const drive = new FlashDrive({ clock: new ManualClock(), units });
+  new TestBus(drive).configure().write([0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0], pattern(SECTOR, 5));
+  expect(memory[0]).toBe(0);
+  await drive.close();
+  expect(memory.subarray(0, SECTOR)).toEqual(pattern(SECTOR, 5));
+});
+
 describe("a power cut", () => {
   test("each unsynchronized sector is old or new, never anything else; some are lost; the seed decides", () => {
     const run = (seed: number): Uint8Array => {

@@ -58,7 +58,7 @@ export class ScsiTask {
   /** `begin` checks the command and says what data it moves. `setSense` takes the sense data of a failure. */
   constructor(begin: () => CommandData, setSense: (sense: Sense) => void) {
     this.#setSense = setSense;
-    this.#data = this.#guard(begin, SENSE.READ_ERROR);
+    this.#data = this.#guard(begin);
   }
 
   /** Direction and bytes that the device means to move. */
@@ -75,20 +75,20 @@ export class ScsiTask {
   read(at: number, count: number): Uint8Array | undefined {
     const data = this.#data;
     if (data?.direction !== "in") return undefined;
-    return this.#guard(() => data.read(at, count), SENSE.READ_ERROR);
+    return this.#guard(() => data.read(at, count));
   }
 
   write(at: number, bytes: Uint8Array): void {
     const data = this.#data;
     if (data?.direction !== "out" || this.#failed) return;
-    this.#guard(() => data.write(at, bytes), SENSE.WRITE_ERROR);
+    this.#guard(() => data.write(at, bytes));
   }
 
   /** The data stage is complete. */
   finish(): void {
     const data = this.#data;
     if (data?.direction !== "out" || this.#failed) return;
-    this.#guard(() => data.finish(), SENSE.WRITE_ERROR);
+    this.#guard(() => data.finish());
   }
 
   /** The data stage ended before its time. */
@@ -96,12 +96,12 @@ export class ScsiTask {
     this.#fail(SENSE.DATA_PHASE_ERROR);
   }
 
-  #guard<T>(act: () => T, hostFailure: Sense): T | undefined {
+  #guard<T>(act: () => T): T | undefined {
     try {
       return act();
     } catch (error) {
       if (error instanceof CheckCondition) this.#fail(error.sense);
-      else if (error instanceof ImageError) this.#fail(hostFailure);
+      else if (error instanceof ImageError) this.#fail(error.access === "write" ? SENSE.WRITE_ERROR : SENSE.READ_ERROR);
       else throw error;
       return undefined;
     }
