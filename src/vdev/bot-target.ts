@@ -15,7 +15,7 @@ import { parseCommand } from "./bot-wire.js";
 import type { BusEvent } from "./bus-events.js";
 import type { InEndpoint, OutEndpoint } from "./endpoint.js";
 import { actionOf, type FaultAction, type FaultPhase, type FaultScript } from "./faults.js";
-import type { ScsiTarget } from "./scsi/target.js";
+import { commandName, type ScsiTarget } from "./scsi/target.js";
 
 /** Where the operation code stands in a CBW (BOT 1.0 Table 5.1). */
 const OPERATION_CODE_AT = 15;
@@ -150,7 +150,8 @@ export class BotTarget {
       bulkOut.take(packet.length);
       return true;
     }
-    tell({ kind: "command", lun: cbw.bCBWLUN, tag: cbw.dCBWTag, cdb: cbw.CBWCB.subarray(0, cbw.bCBWCBLength) });
+    const cdb = cbw.CBWCB.subarray(0, cbw.bCBWCBLength);
+    tell({ kind: "command", lun: cbw.bCBWLUN, tag: cbw.dCBWTag, cdb, name: commandName(cdb[0] ?? 0) });
     const task = scsi.start(cbw.bCBWLUN, cbw.CBWCB, cbw.bCBWCBLength);
     const exchange = new Exchange(cbw, task, style, actionOf(actions, "phaseError") !== undefined);
     if (exchange.direction === "none") this.#toStatus(exchange);

@@ -14,7 +14,14 @@ export type BusEvent =
   | { readonly kind: "halted" | "haltCleared"; readonly endpointAddress: number }
   | { readonly kind: "configured"; readonly configurationValue: number }
   | { readonly kind: "busReset" | "transportReset" | "unplugged" }
-  | { readonly kind: "command"; readonly lun: number; readonly tag: number; readonly cdb: Uint8Array }
+  | {
+      readonly kind: "command";
+      readonly lun: number;
+      readonly tag: number;
+      readonly cdb: Uint8Array;
+      /** "READ (10)". */
+      readonly name: string;
+    }
   | { readonly kind: "status"; readonly tag: number; readonly status: number; readonly residueBytes: number };
 
 export type BusListener = (event: BusEvent) => void;

@@ -96,3 +96,15 @@ describe("the three stages, however the host groups its transfers", () => {
     expect(bus.sense()).toBe("b/4b/00");
   });
 });
+
+test("an observer hears of commands and their status in order, with names for logs", () => {
+  const { bus, drive } = rig();
+  const heard: string[] = [];
+  drive.observe((event) => {
+    if (event.kind === "command") heard.push(`${event.tag} ${event.name} lun ${event.lun}`);
+    if (event.kind === "status") heard.push(`${event.tag} status ${event.status} residue ${event.residueBytes}`);
+  });
+  bus.read(READ_10(0, 1), 512);
+  bus.read([0xc5, 0, 0, 0, 0, 0], 0);
+  expect(heard).toEqual(["1 READ (10) lun 0", "1 status 0 residue 0", "2 c5h lun 0", "2 status 1 residue 0"]);
+});
