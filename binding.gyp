@@ -12,6 +12,7 @@
         "native/events.cc",
         "native/job.cc",
         "native/listener.cc",
+        "native/lock.cc",
         "native/loop_resource.cc",
         "native/port.cc",
         "native/port_calls.cc",
@@ -34,6 +35,11 @@
       "type": "executable",
       "sources": ["native/keeper.c"],
       "defines": ["_GNU_SOURCE=1"]
+    },
+    {
+      "target_name": "rumpusb-launcher",
+      "type": "executable",
+      "sources": ["native/launcher.c"]
     }
   ]
 }

@@ -2,11 +2,13 @@
  * Launcher: puts a program into a box and becomes it.
  *
  *   rumpusb-launcher [--namespaces] [--landlock] [--strict] [--data-bytes N] [--bind PATH]... -- PROGRAM ARG...
+ *   rumpusb-launcher [the same] --probe
  *
- * Always: own session, dies with its parent, resource limits, descriptors above 4 closed, no capabilities, no new privileges, a
- * first system-call filter, an environment of three fixed variables; started by root it goes on as id 65534.
+ * Always: own session, dies with its parent, resource limits, descriptors above 4 closed, /dev/null as 5, no capabilities, no new
+ * privileges, a first system-call filter, an environment of fixed variables; started by root it goes on as id 65534.
  * --namespaces: user (not for root), mount with a root that holds the bound paths and nothing else, pid, net, ipc, uts, cgroup.
  * --landlock: the bound paths may be read and executed, nothing else, at the best version that the kernel has.
+ * --probe: builds the box and ends with 0.
  *
  * Exits with 101 and one line on standard error when a layer that was asked for cannot be had. It never runs the program then.
  */
@@ -14,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/landlock.h>
@@ -37,6 +40,11 @@
 enum { EXIT_NO_BOX = 101, MAX_BINDS = 32, LAST_FD = 4, NOBODY = 65534, MAX_PATH = 4096 };
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE 65
+#endif
+#ifdef __x86_64__
+#define ARCH AUDIT_ARCH_X86_64
+#else
+#define ARCH AUDIT_ARCH_AARCH64
 #endif
 
 static const char *binds[MAX_BINDS];
@@ -180,9 +188,9 @@ static void restrict_paths(void) {
   if (set < 0) die("landlock", "create ruleset");
   for (int i = 0; i < bind_count; i++) {
     struct stat st;
+    if (lstat(binds[i], &st) || S_ISLNK(st.st_mode)) continue; /* not on this system, or bound by its own name too */
     struct landlock_path_beneath_attr rule = {0, open(binds[i], O_PATH | O_CLOEXEC)};
-    if (rule.parent_fd < 0) continue; /* a library folder that this system does not have */
-    if (fstat(rule.parent_fd, &st)) die("landlock", binds[i]);
+    if (rule.parent_fd < 0) die("landlock", binds[i]);
     rule.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE | (S_ISCHR(st.st_mode) ? LANDLOCK_ACCESS_FS_WRITE_FILE
                                                                               : LANDLOCK_ACCESS_FS_EXECUTE);
     if (S_ISDIR(st.st_mode)) rule.allowed_access |= LANDLOCK_ACCESS_FS_READ_DIR;
@@ -193,37 +201,53 @@ static void restrict_paths(void) {
   close(set);
 }
 
-/* What no start-up needs, for the time until the program locks itself. io_uring would pass by every later filter. */
+/*
+ * What no start-up needs, for the time until the program locks itself: no other process (clone(2) makes threads only), no
+ * socket, no way round a later filter (io_uring).
+ */
 static void filter_system_calls(void) {
-  static const int REFUSED[] = {SYS_io_uring_setup, SYS_ptrace, SYS_bpf, SYS_keyctl, SYS_add_key, SYS_request_key, SYS_userfaultfd,
-      SYS_mount, SYS_umount2, SYS_unshare, SYS_setns, SYS_perf_event_open, SYS_open_by_handle_at, SYS_process_vm_readv,
-      SYS_process_vm_writev, SYS_socket, SYS_connect, SYS_bind, SYS_kexec_load, SYS_init_module, SYS_pidfd_getfd};
-  enum { COUNT = sizeof REFUSED / sizeof REFUSED[0] };
-  struct sock_filter code[COUNT + 3];
-  code[0] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+  static const unsigned REFUSED[] = {SYS_io_uring_setup, SYS_ptrace, SYS_bpf, SYS_keyctl, SYS_add_key, SYS_request_key,
+      SYS_userfaultfd, SYS_mount, SYS_umount2, SYS_unshare, SYS_setns, SYS_perf_event_open, SYS_open_by_handle_at,
+      SYS_process_vm_readv, SYS_process_vm_writev, SYS_socket, SYS_connect, SYS_bind, SYS_kexec_load, SYS_init_module,
+      SYS_pidfd_getfd, SYS_clone3,
+#ifdef SYS_fork
+      SYS_fork, SYS_vfork,
+#endif
+  };
+  enum { COUNT = sizeof REFUSED / sizeof REFUSED[0], ALLOW = COUNT + 6, REFUSE = COUNT + 7 };
+  struct sock_filter code[COUNT + 8] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 0, REFUSE - 2),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      [COUNT + 3] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, ALLOW - COUNT - 4),
+      [COUNT + 4] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
+      [COUNT + 5] = BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1),
+      [ALLOW] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      [REFUSE] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+  };
   for (int i = 0; i < COUNT; i++)
-    code[1 + i] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)REFUSED[i], COUNT - i, 0);
-  code[COUNT + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-  code[COUNT + 2] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
-  struct sock_fprog program = {COUNT + 3, code};
+    code[3 + i] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, REFUSED[i], REFUSE - 4 - i, 0);
+  struct sock_fprog program = {REFUSE + 1, code};
   if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program)) die("seccomp", "first filter");
 }
 
 int main(int argc, char **argv) {
-  int namespaces = 0, landlock = 0, strict = 0, i = 1;
+  int namespaces = 0, landlock = 0, strict = 0, probe = 0, i = 1;
   unsigned long data_bytes = 512UL << 20;
   for (; i < argc && strcmp(argv[i], "--"); i++) {
     if (!strcmp(argv[i], "--namespaces")) namespaces = 1;
     else if (!strcmp(argv[i], "--landlock")) landlock = 1;
     else if (!strcmp(argv[i], "--strict")) strict = 1;
+    else if (!strcmp(argv[i], "--probe")) probe = 1;
     else if (!strcmp(argv[i], "--data-bytes") && i + 1 < argc) data_bytes = strtoul(argv[++i], NULL, 10);
     else if (!strcmp(argv[i], "--bind") && i + 1 < argc && bind_count < MAX_BINDS) binds[bind_count++] = argv[++i];
     else errno = EINVAL, die("usage", argv[i]);
   }
-  if (i + 1 >= argc) errno = EINVAL, die("usage", "no program after --");
+  if (i + 1 >= argc && !probe) errno = EINVAL, die("usage", "no program after --");
   char **program = argv + i + 1;
 
   if (syscall(SYS_close_range, LAST_FD + 1, ~0U, 0)) die("descriptors", "close_range");
+  if (!probe && open("/dev/null", O_RDONLY) != LAST_FD + 1) die("descriptors", "placeholder of the device");
   setsid(); /* fails where the starter has made it a session leader already, which is as good */
   if (prctl(PR_SET_PDEATHSIG, SIGKILL)) die("limits", "parent-death signal");
   set_limit(RLIMIT_CORE, 0);
@@ -242,6 +266,7 @@ int main(int argc, char **argv) {
   if (landlock) restrict_paths();
   if (strict && prctl(PR_SET_MDWE, 1, 0, 0, 0) && errno != EINVAL) die("strict", "memory-deny-write-execute");
   filter_system_calls();
+  if (probe) return 0;
   execve(program[0], program, (char *[]){"OPENSSL_CONF=/dev/null", "UV_USE_IO_URING=0", "NODE_NO_WARNINGS=1", NULL});
   die("exec", program[0]);
 }

@@ -1,4 +1,4 @@
-/** Calls of the host process on a usbfs descriptor and on sockets, without libusb. Each adds itself to the exports. */
+/** Calls on a usbfs descriptor, on sockets and on the process itself, without libusb. Each adds itself to the exports. */
 #pragma once
 
 #include <napi.h>
@@ -6,3 +6,4 @@
 void DefineUsbfs(Napi::Env env, Napi::Object exports);
 void DefineSockets(Napi::Env env, Napi::Object exports);
 void DefineUevents(Napi::Env env, Napi::Object exports);
+void DefineLock(Napi::Env env, Napi::Object exports);

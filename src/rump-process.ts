@@ -4,32 +4,40 @@
  * | descriptor | what                                                                 |
  * | 1, 2       | log pipes, for what goes wrong before the channel is there           |
  * | 3          | the pud channel                                                      |
- * | 4          | the device: a usbfs descriptor, or a connection to a USB/IP server   |
+ * | 4          | the way by which the device comes when the process is locked         |
+ * | 5          | the device: a usbfs descriptor, or a connection to a USB/IP server   |
  *
- * Its one argument is a RumpProcessConfig in JSON. Order matters: code is loaded first, the first byte of the device is
- * read last. It ends with status 0 after a shutdown, when the device or the host has gone, with 1 when the bus cannot be attached.
+ * Its one argument is a RumpProcessConfig in JSON. Order matters: code is loaded first, then the process locks itself and
+ * says so with one byte on descriptor 4, and what the host or the device sends is read last. It ends with status 0 after a shutdown, when the device or the host has gone, with 1 when the bus cannot be attached.
  */
+import { closeSync, writeSync } from "node:fs";
 import { createUgenhc } from "./dev/ugenhc/ugenhc.js";
 import { createUsbip } from "./dev/usbip/usbip.js";
 import { attachUsbBus, loadDrivers } from "./dev/usb/attach-bus.js";
 import type { HostController } from "./dev/usb/usbdivar.js";
 import { createPudServer, type PudServer } from "./pud/server.js";
 import { RumpKernel } from "./rump/kernel.js";
+import { receiveFd } from "./rumpuser/real/addon.js";
 import { streamOfFd } from "./rumpuser/real/byte-stream.js";
+import { lockProcess, type LockProfile } from "./rumpuser/real/lock.js";
 import { createRumpuser } from "./rumpuser/real/rumpuser.js";
 import { openUsbPort } from "./rumpuser/real/usb-port.js";
 import type { LogSink } from "./rumpuser/rumpuser.js";
 
 export const RUMP_CONFIG_VERSION = 1;
 const PUD_FD = 3;
-const DEVICE_FD = 4;
+const PASS_FD = 4;
+/** The launcher keeps the number free: the filter names it before the device comes. */
+const LOCKED_DEVICE_FD = 5;
 
-/** How the device on descriptor 4 is reached. */
+/** How the device that the host sends is reached. */
 export type BusConfig = { readonly kind: "usbfs" } | { readonly kind: "usbip"; readonly busId: string };
 
 export interface RumpProcessConfig {
   readonly version: typeof RUMP_CONFIG_VERSION;
   readonly bus: BusConfig;
+  /** How the process locks itself; left out: it does not. */
+  readonly lock?: LockProfile;
   /** Specifiers that begin with "." are relative to dev/usb. */
   readonly drivers: readonly { readonly name: string; readonly specifier: string }[];
 }
@@ -52,7 +60,9 @@ async function main(argument: string | undefined): Promise<void> {
     config.drivers.map(({ name, specifier }) => ({ name, specifier: resolveDriver(specifier), match: [] })),
   );
 
-  const server = createPudServer(streamOfFd(PUD_FD), {
+  const channel = streamOfFd(PUD_FD);
+  const deviceFd = await receiveDevice(config.lock);
+  const server = createPudServer(channel, {
     clock: kernel.clock,
     log,
     onLost: () => process.exit(0),
@@ -61,7 +71,7 @@ async function main(argument: string | undefined): Promise<void> {
   server.onShutdown(() => kernel.shutdown());
   linkSwitch(kernel, server);
   try {
-    const controller = await openController(config.bus, kernel, log);
+    const controller = await openController(config.bus, deviceFd, kernel, log);
     await attachUsbBus({
       kernel,
       controller,
@@ -80,6 +90,17 @@ async function main(argument: string | undefined): Promise<void> {
   }
 }
 
+/** Locks the process and asks for its device. @returns the device's descriptor. */
+async function receiveDevice(profile: LockProfile | undefined): Promise<number> {
+  if (profile !== undefined) await lockProcess({ profile, deviceFd: LOCKED_DEVICE_FD, passFd: PASS_FD });
+  writeSync(PASS_FD, new Uint8Array(1));
+  const fd = receiveFd(PASS_FD, profile === undefined ? -1 : LOCKED_DEVICE_FD);
+  closeSync(PASS_FD);
+  if (profile !== undefined && fd !== LOCKED_DEVICE_FD)
+    throw new Error(`the device came as descriptor ${fd}, the lock allows ${LOCKED_DEVICE_FD}`);
+  return fd;
+}
+
 /** Whatever drivers publish is served to the host. */
 function linkSwitch(kernel: RumpKernel, server: PudServer): void {
   const served = new Map<string, { remove(reason: string): void }>();
@@ -92,13 +113,18 @@ function linkSwitch(kernel: RumpKernel, server: PudServer): void {
   });
 }
 
-async function openController(bus: BusConfig, kernel: RumpKernel, log: LogSink): Promise<HostController> {
+async function openController(
+  bus: BusConfig,
+  deviceFd: number,
+  kernel: RumpKernel,
+  log: LogSink,
+): Promise<HostController> {
   const { clock } = kernel;
   switch (bus.kind) {
     case "usbfs":
-      return createUgenhc(openUsbPort(DEVICE_FD), { name: "ugenhc0", clock });
+      return createUgenhc(openUsbPort(deviceFd), { name: "ugenhc0", clock });
     case "usbip":
-      return createUsbip(streamOfFd(DEVICE_FD), { name: "usbip0", clock, busId: bus.busId, log });
+      return createUsbip(streamOfFd(deviceFd), { name: "usbip0", clock, busId: bus.busId, log });
   }
 }
 

@@ -1,5 +1,5 @@
 /** Events of a running host, for programs (one JSON object a line) and for people. */
-import type { EmitEvent, HostEvent, LinkEvent, NodeEvent } from "../host/events.js";
+import type { EmitEvent, HostEvent, LinkEvent, NodeEvent, SandboxEvent } from "../host/events.js";
 import type { Output } from "./output.js";
 
 /** One object a line on stdout. What people must know goes to stderr as well. */
@@ -23,6 +23,8 @@ export function humanPrinter(output: Output): EmitEvent {
 
 function describe(event: HostEvent): readonly string[] {
   switch (event.event) {
+    case "sandbox":
+      return sandboxLines(event);
     case "device":
       return [`${event.device}: ${event.vendor}:${event.product}, driver ${event.driver} in process ${event.pid}`];
     case "node":
@@ -40,6 +42,14 @@ function describe(event: HostEvent): readonly string[] {
     case "log":
       return [`${event.source}: ${event.message}`];
   }
+}
+
+/** The level, and a line for each layer that is not there. */
+function sandboxLines({ device, level, missing }: SandboxEvent): string[] {
+  const lines = missing.map(
+    ({ layer, reason, help }) => `  without ${layer}: ${reason}${help === undefined ? "" : `; ${help}`}`,
+  );
+  return [`${device}: sandbox ${level}`, ...lines];
 }
 
 function describeNode({ kind, size, blockBytes, readOnly }: NodeEvent): string {

@@ -4,6 +4,7 @@ import { HostError, messageOf } from "../host/errors.js";
 import type { EmitEvent } from "../host/events.js";
 import { RumpHost } from "../host/host.js";
 import { defaultRuntimeDir } from "../host/runtime-dir.js";
+import { createSandbox, noSandbox, type Sandbox } from "../host/sandbox/sandbox.js";
 import { parseSelector, SELECTOR_HELP } from "../host/selector.js";
 import { linkForms, type LinkSpec, parseLink } from "../pud/links/links.js";
 import type { CommandContext } from "./context.js";
@@ -14,6 +15,9 @@ interface RunOptions {
   readonly link: readonly string[];
   readonly readOnly?: boolean;
   readonly take?: boolean;
+  /** False with --no-sandbox. */
+  readonly sandbox?: boolean;
+  readonly strict?: boolean;
   readonly json?: boolean;
   readonly runtimeDir?: string;
 }
@@ -30,6 +34,8 @@ export function runCommand(program: Command, context: CommandContext): void {
     )
     .option("--read-only", "let nothing be written")
     .option("--take", "take devices from their kernel drivers, and give them back at the end")
+    .option("--strict", "no executable memory in the driver's process: slower, safer")
+    .option("--no-sandbox", "run drivers with your own rights (not recommended)")
     .option("--json", "events as one JSON object per line")
     .option("--runtime-dir <dir>", "where sockets go (default: $XDG_RUNTIME_DIR/rumpusb)")
     .action(async (devices: string[], options: RunOptions) => {
@@ -53,6 +59,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     readOnly: options.readOnly === true,
     runtimeDir: options.runtimeDir ?? runtimeDirOfUser(),
     emit,
+    sandbox: sandboxOf(options),
   });
   const signal = onStopSignal(() => host.kill());
   try {
@@ -69,6 +76,13 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     await host.shutdown("shut down");
     signal.dispose();
   }
+}
+
+/** @throws HostError USAGE */
+function sandboxOf({ sandbox, strict }: RunOptions): Sandbox {
+  if (sandbox !== false) return createSandbox({ profile: strict === true ? "strict" : "standard" });
+  if (strict === true) throw new HostError("USAGE", "--strict needs the sandbox that --no-sandbox leaves out");
+  return noSandbox;
 }
 
 export function runtimeDirOfUser(): string {

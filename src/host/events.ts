@@ -6,6 +6,18 @@
  * several of a kind.
  */
 import type { DeviceKind } from "../rump/devsw.js";
+import type { Layers, MissingLayer, SandboxLevel } from "./sandbox/levels.js";
+
+/** The device's rump process is locked, as the kernel says; before the first byte of the device is read. */
+export interface SandboxEvent {
+  readonly event: "sandbox";
+  readonly device: string;
+  readonly level: SandboxLevel;
+  /** By layer: it is there. */
+  readonly layers: Layers;
+  /** The layers that are not there, each with the reason and what would bring it. */
+  readonly missing: readonly MissingLayer[];
+}
 
 /** A driver has attached to a device. Composite devices have one per driver. */
 export interface DeviceEvent {
@@ -83,6 +95,7 @@ export interface LogEvent {
 }
 
 export type HostEvent =
+  | SandboxEvent
   | DeviceEvent
   | NodeEvent
   | NodeGoneEvent

@@ -20,6 +20,7 @@ import type { EmitEvent } from "./events.js";
 import { HotplugWatch } from "./hotplug.js";
 import { ensureRuntimeDir } from "./runtime-dir.js";
 import type { Selector, SimSelector, UsbipSelector, UsbSelector } from "./selector.js";
+import type { Sandbox } from "./sandbox/sandbox.js";
 import { type Simulator, startSimulator } from "./sources/simulator.js";
 import type { DeviceSource } from "./sources/source.js";
 import { usbipSource } from "./sources/usbip.js";
@@ -37,6 +38,7 @@ export interface HostOptions {
   readonly readOnly: boolean;
   readonly runtimeDir: string;
   readonly emit: EmitEvent;
+  readonly sandbox: Sandbox;
   /** Where to look for USB devices. */
   readonly roots?: DiscoveryRoots;
   readonly clock?: Clock;
@@ -63,7 +65,7 @@ export class RumpHost {
   #stopping: Promise<void> | undefined;
 
   private constructor(options: HostOptions, clock: Clock, links: readonly Link[], takeUnit: TakeUnit) {
-    const { readOnly, rumpScript } = options;
+    const { readOnly, sandbox, rumpScript } = options;
     const nodes = new Set<string>();
     this.#options = options;
     this.#clock = clock;
@@ -81,6 +83,7 @@ export class RumpHost {
       links,
       readOnly,
       emit: this.#emit,
+      sandbox,
       ...(rumpScript === undefined ? {} : { rumpScript }),
     });
   }

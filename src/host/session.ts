@@ -12,6 +12,7 @@ import type { DeviceAnnouncement } from "../pud/payloads.js";
 import type { Clock, LogEntry } from "../rumpuser/rumpuser.js";
 import { HostError, messageOf } from "./errors.js";
 import type { EmitEvent } from "./events.js";
+import type { Sandbox } from "./sandbox/sandbox.js";
 import { ServedNode } from "./served-node.js";
 import type { DeviceSource, OpenedDevice } from "./sources/source.js";
 import { describeExit, type RumpProcess, spawnRump } from "./spawn.js";
@@ -33,6 +34,7 @@ export interface SessionContext {
   readonly links: readonly Link[];
   readonly readOnly: boolean;
   readonly emit: EmitEvent;
+  readonly sandbox: Sandbox;
   /** Script to run in place of the rump process; for tests. */
   readonly rumpScript?: string;
 }
@@ -106,16 +108,15 @@ export class DeviceSession {
   }
 
   async #start(opened: OpenedDevice): Promise<void> {
-    const { clock, rumpScript } = this.#context;
+    const { clock, sandbox, rumpScript } = this.#context;
     const { bus, drivers } = opened;
     const rump = await spawnRump({
       config: { version: 1, bus, drivers },
-      device: opened.descriptor,
+      sandbox,
       clock,
       onLine: (line) => this.#debug(line),
       ...(rumpScript === undefined ? {} : { script: rumpScript }),
     });
-    opened.closeDescriptor();
     this.#process = rump;
     this.#pud = createPudHost({
       clock,
@@ -131,6 +132,21 @@ export class DeviceSession {
       },
     });
     this.#pud.connect(rump.pud);
+    void this.#handOver(opened, rump);
+  }
+
+  /** Gives the process its device as soon as it is seen to be locked. */
+  async #handOver(opened: OpenedDevice, rump: RumpProcess): Promise<void> {
+    try {
+      const report = await rump.locked;
+      this.#context.emit({ event: "sandbox", device: this.key, ...report });
+      rump.sendDevice(opened.descriptor);
+      opened.closeDescriptor();
+    } catch (error) {
+      // A process that ended is told of by its channel, with its last words.
+      if (error instanceof HostError && error.code === "RUMP_LOST") return;
+      this.#ending.resolve({ reason: messageOf(error), error: asHostError(error) });
+    }
   }
 
   /** Undefined when at least one driver has attached and its links are up. @throws HostError */
@@ -212,6 +228,7 @@ export class DeviceSession {
     await Promise.all([...this.#nodes.values()].map(async (node) => await (await node)?.remove(ending.reason)));
     this.#nodes.clear();
     if (this.#process !== undefined) await this.#endProcess(this.#process, ending);
+    opened.closeDescriptor();
     try {
       await opened.release();
     } catch (error) {

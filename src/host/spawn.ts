@@ -1,11 +1,14 @@
 /**
- * Starts a rump process: one device, one channel, two log pipes, nothing else.
+ * Starts a rump process in its sandbox: one device, one channel, two log pipes, nothing else.
  *
  * | descriptor | what                                                                    |
  * | 0          | nothing                                                                 |
  * | 1, 2       | log pipes                                                               |
  * | 3          | the pud channel                                                         |
- * | 4          | the device: a usbfs descriptor, or the connection to a USB/IP server    |
+ * | 4          | the way by which the device comes, once the process has locked itself   |
+ *
+ * The device is a usbfs descriptor or the connection to a USB/IP server. The process asks for it with one byte; it gets it
+ * when the kernel says that the process is kept as it must be (sandbox/verify.ts).
  *
  * The environment is empty. The process has a session of its own, so that a Ctrl-C at the terminal reaches the host
  * alone, which then ends the others in the right order.
@@ -15,11 +18,14 @@ import { existsSync } from "node:fs";
 import net from "node:net";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { streamOfSocket } from "../rumpuser/real/byte-stream.js";
+import { sendFd } from "../rumpuser/real/addon.js";
+import { fdOfSocket, streamOfSocket } from "../rumpuser/real/byte-stream.js";
 import type { ByteStream, Clock } from "../rumpuser/rumpuser.js";
 import type { RumpProcessConfig } from "../rump-process.js";
 import { HostError, messageOf } from "./errors.js";
 import { LogLines } from "./log-lines.js";
+import type { Sandbox } from "./sandbox/sandbox.js";
+import { innerPid, type SandboxReport, verifySandbox } from "./sandbox/verify.js";
 import { waitAtMost } from "./waits.js";
 
 const RUMP_PROCESS = fileURLToPath(new URL("../rump-process.js", import.meta.url));
@@ -28,9 +34,9 @@ const RUMP_PROCESS = fileURLToPath(new URL("../rump-process.js", import.meta.url
 const LAST_WORDS_MS = 200;
 
 export interface RumpSpawn {
-  readonly config: RumpProcessConfig;
-  /** Lent: the caller closes its copy when the process has started. A socket must be paused and never read from. */
-  readonly device: number | net.Socket;
+  /** How it locks itself is the sandbox's to say. */
+  readonly config: Omit<RumpProcessConfig, "lock">;
+  readonly sandbox: Sandbox;
   readonly clock: Clock;
   /** A line that the process printed, made printable. */
   readonly onLine: (line: string) => void;
@@ -44,8 +50,19 @@ export interface ProcessExit {
 }
 
 export interface RumpProcess {
+  /** The launcher's at first; from `locked` on that of the process itself. */
   readonly pid: number;
   readonly pud: ByteStream;
+  /**
+   * Resolves when the process has locked itself and that was read back: it waits for its device now.
+   * Rejects with HostError SANDBOX_UNAVAILABLE: it is not as it must be; RUMP_LOST: it ended first.
+   */
+  readonly locked: Promise<SandboxReport>;
+  /**
+   * Gives it the device. Lent: the process gets a copy. A socket must be paused and never read from.
+   * @throws SystemCallError
+   */
+  sendDevice(device: number | net.Socket): void;
   /** Resolves when the process has ended and its last words are read; never rejects. */
   readonly exited: Promise<ProcessExit>;
   /** The last lines it printed. */
@@ -54,24 +71,43 @@ export interface RumpProcess {
   kill(): void;
 }
 
-/** @throws HostError INSTALLATION: not built; FAILED: the process cannot be started. */
+/** @throws HostError INSTALLATION: not built; SANDBOX_UNAVAILABLE; FAILED: the process cannot be started. */
 export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
   const script = options.script ?? RUMP_PROCESS;
   if (!existsSync(script)) throw new HostError("INSTALLATION", `${script} is missing; run: npm run build`);
-  const child = spawn(process.execPath, [script, JSON.stringify(options.config)], {
-    stdio: ["ignore", "pipe", "pipe", "pipe", options.device],
-    env: {},
-    detached: true,
-  });
+  const plan = await options.sandbox.plan();
+  const config = { ...options.config, ...(plan.lock === undefined ? {} : { lock: plan.lock }) };
+  const { file, args } = plan.command(script, [JSON.stringify(config satisfies RumpProcessConfig)]);
+  const child = spawn(file, args, { stdio: ["ignore", "pipe", "pipe", "pipe", "pipe"], env: {}, detached: true });
   const exit = exitOf(child);
-  const pid = await started(child, "the rump process");
+  let pid = await started(child, "the rump process");
   const lines = new LogLines(options.clock, options.onLine);
   const pipesEnded = Promise.all([child.stdout, child.stderr].map(async (pipe) => await readLines(pipe, lines)));
-  const [, , , channel] = child.stdio;
-  if (!(channel instanceof net.Socket)) throw new Error("spawn made no socket for the pud channel");
+  const [, , , channel, way] = child.stdio;
+  if (!(channel instanceof net.Socket) || !(way instanceof net.Socket)) throw new Error("spawn made no sockets");
+  const verified = async (): Promise<SandboxReport> => {
+    pid = await innerPid(plan, pid);
+    return await verifySandbox(plan, pid);
+  };
+  const locked = asked(way, exit).then(async () => {
+    try {
+      return await verified();
+    } catch (error) {
+      const ended = await waitAtMost(options.clock, LAST_WORDS_MS, exit); // then there was nothing to read
+      throw ended === undefined ? error : lostUnlocked(describeExit(ended.value));
+    }
+  });
+  locked.catch(() => {}); // whoever waits for it is told; a session that ends first does not
   return {
-    pid,
+    get pid() {
+      return pid;
+    },
     pud: streamOfSocket(channel),
+    locked,
+    sendDevice: (device) => {
+      sendFd(fdOfSocket(way), typeof device === "number" ? device : fdOfSocket(device));
+      way.destroy();
+    },
     exited: exit.then(async (how) => {
       await waitAtMost(options.clock, LAST_WORDS_MS, pipesEnded);
       return how;
@@ -81,6 +117,21 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
       child.kill("SIGKILL");
     },
   };
+}
+
+/** Resolves when the process asks for its device. @throws HostError RUMP_LOST */
+async function asked(way: net.Socket, exit: Promise<ProcessExit>): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    way.once("data", () => resolve());
+    way.once("error", (error) => reject(lostUnlocked(error.message)));
+    way.once("close", () => void exit.then((how) => reject(lostUnlocked(describeExit(how)))));
+  });
+  way.pause();
+  way.on("error", () => {}); // it ended meanwhile: its exit says so
+}
+
+function lostUnlocked(how: string): HostError {
+  return new HostError("RUMP_LOST", `the rump process ended before it was locked: ${how}`);
 }
 
 /** Resolves at the end of the pipe. */

@@ -39,6 +39,7 @@ describe("a simulated flash drive, end to end", () => {
     expect(await host.event("ready")).toEqual({ event: "ready", nodes: ["sd0"] });
     const device = await host.event("device");
     expect(host.events).toEqual([
+      { event: "sandbox", device: "sim:flash-drive", level: "full", layers: expect.anything(), missing: [] },
       {
         event: "device",
         device: "sim:flash-drive",
@@ -71,7 +72,7 @@ describe("a simulated flash drive, end to end", () => {
     expect(readFileSync(image.path).equals(other)).toBe(true);
 
     expect(await host.end("SIGINT")).toBe(0);
-    expect(host.events.slice(4)).toEqual([
+    expect(host.events.slice(5)).toEqual([
       { event: "node-gone", node: "sd0", device: "sim:flash-drive", reason: "shut down" },
       { event: "detach", device: "sim:flash-drive" },
     ]);

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { HostError } from "../../src/host/errors.js";
 import type { HostEvent } from "../../src/host/events.js";
 import { DeviceSession } from "../../src/host/session.js";
+import { noSandbox } from "../../src/host/sandbox/sandbox.js";
 import type { DeviceSource } from "../../src/host/sources/source.js";
 import { LocalUnits, sharedUnits } from "../../src/host/units.js";
 import type { Link } from "../../src/pud/links/links.js";
@@ -78,6 +79,7 @@ async function start(behaviour: string, readOnly = false): Promise<Rig> {
     links: [link],
     readOnly,
     emit: (event) => events.push(event),
+    sandbox: noSandbox,
     rumpScript: FAKE_RUMP,
   });
   let attached = (): void => {};

@@ -57,6 +57,9 @@ interface Addon {
   attachKernelDriver(fd: number, interfaceNumber: number): number;
   dropPrivileges(fd: number, interfaceMask: number): number;
   socketpair(bufferBytes: number): [number, number] | number;
+  sendFd(socket: number, fd: number): number;
+  recvFd(socket: number, placeholder: number): number;
+  lock(strict: boolean, deviceFd: number, passFd: number): number;
 }
 
 /** The addon is not built for this machine. */
@@ -88,13 +91,19 @@ const require = createRequire(import.meta.url);
 const PACKAGE_DIR = dirname(require.resolve("../../../package.json"));
 
 /** Loads the addon, or gives the one that is loaded. @throws AddonError when there is none for this machine. */
-export function loadAddon(): Addon {
+export const loadAddon: () => Addon = loadedOnce(() => {
   const nodeGypBuild = require("node-gyp-build") as (dir: string) => Addon;
   try {
-    return nodeGypBuild(PACKAGE_DIR); // Node's module cache keeps it
+    return nodeGypBuild(PACKAGE_DIR);
   } catch (cause) {
     throw new AddonError(PACKAGE_DIR, cause);
   }
+});
+
+/** node-gyp-build looks through folders each time, which a locked process cannot. A failure is not kept. */
+function loadedOnce<T>(load: () => T): () => T {
+  let loaded: { readonly value: T } | undefined;
+  return () => (loaded ??= { value: load() }).value;
 }
 
 /**
@@ -137,10 +146,64 @@ export function socketpair(bufferBytes = 0): [number, number] {
   return pair;
 }
 
+/** Sends a copy of `fd` over a Unix socket; `fd` stays open here. @throws SystemCallError */
+export function sendFd(socketFd: number, fd: number): void {
+  const rc = loadAddon().sendFd(socketFd, fd);
+  if (rc < 0) throw new SystemCallError(`sendmsg of descriptor ${fd}`, rc);
+}
+
+/**
+ * Waits for a descriptor on a Unix socket. `placeholder` (-1: none) is closed first, so that the descriptor which comes has
+ * its number.
+ * @returns the descriptor, the caller's.
+ * @throws SystemCallError  EPIPE: the peer has gone; EBADMSG: something else came.
+ */
+export function receiveFd(socketFd: number, placeholder: number): number {
+  const fd = loadAddon().recvFd(socketFd, placeholder);
+  if (fd < 0) throw new SystemCallError(`recvmsg of a descriptor on ${socketFd}`, fd);
+  return fd;
+}
+
+/**
+ * Filters the system calls of every thread of this process, for ever (native/lock.cc). A call that is not on the list
+ * kills the process.
+ * @param strict    No executable memory either; needs --jitless.
+ * @param deviceFd  The one descriptor that takes usbfs requests.
+ * @param passFd    The one socket from which a descriptor may be received.
+ * @throws SystemCallError  ESRCH: a thread has a filter of its own; ENOSYS: no table for this architecture.
+ */
+export function lockSystemCalls(strict: boolean, deviceFd: number, passFd: number): void {
+  const rc = loadAddon().lock(strict, deviceFd, passFd);
+  if (rc < 0) throw new SystemCallError("seccomp", rc);
+}
+
 /** The program that gives kernel drivers back (native/keeper.c). @throws AddonError when it is not built. */
 export function keeperPath(): string {
-  const built = join(PACKAGE_DIR, "build", "Release", "rumpusb-keeper");
-  const prebuilt = join(PACKAGE_DIR, "prebuilds", `${process.platform}-${process.arch}`, "rumpusb-keeper");
+  return programPath("rumpusb-keeper");
+}
+
+/** The program that puts a rump process into its sandbox (native/launcher.c). @throws AddonError when it is not built. */
+export function launcherPath(): string {
+  return programPath("rumpusb-launcher");
+}
+
+/** What the rump process loads besides its own modules: the folders of the addon and of its loader, package.json. @throws AddonError */
+export function addonFiles(): readonly string[] {
+  const loader = require("node-gyp-build") as { path(dir: string): string };
+  try {
+    return [
+      dirname(loader.path(PACKAGE_DIR)),
+      dirname(require.resolve("node-gyp-build")),
+      join(PACKAGE_DIR, "package.json"),
+    ];
+  } catch (cause) {
+    throw new AddonError(PACKAGE_DIR, cause);
+  }
+}
+
+function programPath(name: string): string {
+  const built = join(PACKAGE_DIR, "build", "Release", name);
+  const prebuilt = join(PACKAGE_DIR, "prebuilds", `${process.platform}-${process.arch}`, name);
   const causes: unknown[] = [];
   for (const path of [built, prebuilt]) {
     try {
@@ -150,5 +213,5 @@ export function keeperPath(): string {
       causes.push(cause);
     }
   }
-  throw new AddonError(PACKAGE_DIR, new AggregateError(causes, "rumpusb-keeper is not there"));
+  throw new AddonError(PACKAGE_DIR, new AggregateError(causes, `${name} is not there`));
 }

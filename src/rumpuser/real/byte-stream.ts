@@ -26,6 +26,13 @@ export function streamOfFd(fd: number): ByteStream {
   return new SocketStream((reader) => openSocket({ fd }, reader));
 }
 
+/** The descriptor of a connected socket, which stays the socket's. @throws Error when it has none (destroyed). */
+export function fdOfSocket(socket: net.Socket): number {
+  const { _handle: handle } = socket as unknown as { readonly _handle: { readonly fd?: unknown } | null };
+  if (typeof handle?.fd !== "number" || handle.fd < 0) throw new Error("the socket has no descriptor (any more)");
+  return handle.fd;
+}
+
 /** `onread` of `net.Socket`: where bytes go, and who is told. */
 interface Reader {
   readonly buffer: Uint8Array;

@@ -1,0 +1,161 @@
+/**
+ * The sandbox that rump processes of this host get: tried once, as much of it as this machine allows, and remembered.
+ *
+ * ```ts
+ * const sandbox = createSandbox({ profile: "standard" });
+ * const plan = await sandbox.plan();                       // level, layers, what is missing and why
+ * const { file, args } = plan.command(script, [config]);   // how the process is started
+ * ```
+ */
+import { execFile } from "node:child_process";
+import { AddonError, launcherPath } from "../../rumpuser/real/addon.js";
+import type { LockProfile } from "../../rumpuser/real/lock.js";
+import { HostError, messageOf } from "../errors.js";
+import { printable } from "../text.js";
+import { boundPaths } from "./binds.js";
+import { namespaceHelp } from "./help.js";
+import { type Layer, type Layers, levelOf, type MissingLayer, NO_LAYERS, type SandboxLevel } from "./levels.js";
+
+export interface SandboxOptions {
+  readonly profile: LockProfile;
+  /** Further files that the process loads: the user's driver. */
+  readonly extraPaths?: readonly string[];
+  /** Layers to leave out although this machine has them; for tests that must see an escape. */
+  readonly without?: readonly Layer[];
+}
+
+export interface CommandLine {
+  readonly file: string;
+  readonly args: readonly string[];
+}
+
+export interface SandboxPlan {
+  readonly level: SandboxLevel;
+  readonly layers: Layers;
+  readonly missing: readonly MissingLayer[];
+  /** How the process locks itself; undefined: it does not. */
+  readonly lock: LockProfile | undefined;
+  /** The process that is started stays the parent of the one that counts. */
+  readonly viaLauncher: boolean;
+  /** Node's command line for `script`. */
+  command(script: string, args: readonly string[]): CommandLine;
+}
+
+export interface Sandbox {
+  /**
+   * The same answer every time.
+   * @throws HostError SANDBOX_UNAVAILABLE: not even system calls can be filtered; INSTALLATION: the launcher is not built.
+   */
+  plan(): Promise<SandboxPlan>;
+}
+
+/** The launcher's exit status when a layer cannot be had. */
+const EXIT_NO_BOX = 101;
+const PROBE_MS = 10_000;
+
+/**
+ * Node's own switches. None of them is a boundary; each takes away a tool that an attacker likes.
+ * `--max-old-space-size` is in MiB; everything outside the heap is bounded by RLIMIT_DATA.
+ */
+const NODE_FLAGS = [
+  "--disallow-code-generation-from-strings",
+  "--disable-proto=delete",
+  "--no-deprecation",
+  "--max-old-space-size=256",
+];
+/** The interpreter only: no memory that is executable. */
+const STRICT_FLAGS = ["--jitless"];
+
+/** What the launcher can go without, best kept first. Its other layers are there wherever Linux is. */
+const OPTIONAL: Partial<Readonly<Record<string, Layer>>> = { namespaces: "namespaces", landlock: "landlock" };
+
+export function createSandbox(options: SandboxOptions): Sandbox {
+  let planned: Promise<SandboxPlan> | undefined;
+  return { plan: () => (planned ??= makePlan(options)) };
+}
+
+/** What `--no-sandbox` asks for: a process of its own, and nothing that keeps it. */
+export const noSandbox: Sandbox = {
+  plan: async () => ({
+    level: "none",
+    layers: NO_LAYERS,
+    missing: [],
+    lock: undefined,
+    viaLauncher: false,
+    command: (script, args) => ({ file: process.execPath, args: [script, ...args] }),
+  }),
+};
+
+async function makePlan({ profile, extraPaths = [], without = [] }: SandboxOptions): Promise<SandboxPlan> {
+  const { launcher, binds } = parts(extraPaths);
+  const layers: Record<Layer, boolean> = {
+    namespaces: !without.includes("namespaces"),
+    landlock: !without.includes("landlock"),
+    seccomp: !without.includes("seccomp"),
+    capabilities: true,
+    limits: true,
+  };
+  const missing: MissingLayer[] = without.map((layer) => ({ layer, reason: "left out on request" }));
+  const flags = (): string[] => [
+    ...(layers.namespaces ? ["--namespaces"] : []),
+    ...(layers.landlock ? ["--landlock"] : []),
+    ...(profile === "strict" ? ["--strict"] : []),
+    ...binds.flatMap((path) => ["--bind", path]),
+  ];
+  for (;;) {
+    const failure = await probe(launcher, flags());
+    if (failure === undefined) break;
+    const layer = OPTIONAL[failure.layer];
+    if (layer === undefined || !layers[layer]) throw new HostError("SANDBOX_UNAVAILABLE", cannot(failure));
+    layers[layer] = false;
+    const help = layer === "namespaces" ? namespaceHelp(launcher) : undefined;
+    missing.push({ layer, reason: failure.reason, ...(help === undefined ? {} : { help }) });
+  }
+  const node = [process.execPath, ...NODE_FLAGS, ...(profile === "strict" ? STRICT_FLAGS : [])];
+  return {
+    level: levelOf(layers),
+    layers,
+    missing,
+    lock: layers.seccomp ? profile : undefined,
+    viaLauncher: true,
+    command: (script, args) => ({ file: launcher, args: [...flags(), "--", ...node, script, ...args] }),
+  };
+}
+
+function parts(extraPaths: readonly string[]): { launcher: string; binds: readonly string[] } {
+  try {
+    return { launcher: launcherPath(), binds: boundPaths(extraPaths) };
+  } catch (error) {
+    if (!(error instanceof AddonError)) throw error;
+    const message = `the sandbox is not built: ${error.message}; without a sandbox: --no-sandbox`;
+    throw new HostError("INSTALLATION", message, { cause: error });
+  }
+}
+
+interface Failure {
+  /** The launcher's word: "namespaces", "landlock", "seccomp" … */
+  readonly layer: string;
+  readonly reason: string;
+}
+
+function cannot({ layer, reason }: Failure): string {
+  return `no sandbox on this machine: ${layer}: ${reason}; to go without one: --no-sandbox`;
+}
+
+/** Builds the box without a program in it. @returns undefined: this machine can. */
+async function probe(launcher: string, flags: readonly string[]): Promise<Failure | undefined> {
+  return await new Promise((resolve, reject) => {
+    execFile(launcher, [...flags, "--probe"], { env: {}, timeout: PROBE_MS }, (error, _stdout, stderr) => {
+      if (error === null) return resolve(undefined);
+      if (error.code === EXIT_NO_BOX) return resolve(parseFailure(stderr));
+      reject(new HostError("SANDBOX_UNAVAILABLE", `${launcher}: ${messageOf(error)}`, { cause: error }));
+    });
+  });
+}
+
+/** Reads `rumpusb-launcher: LAYER: WHAT: WHY`. */
+export function parseFailure(stderr: string): Failure {
+  const [, layer, reason] = /^rumpusb-launcher: ([a-z]+): (.+)$/m.exec(stderr) ?? [];
+  if (layer === undefined || reason === undefined) return { layer: "unknown", reason: printable(stderr.trim()) };
+  return { layer, reason: printable(reason) };
+}

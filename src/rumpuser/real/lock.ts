@@ -1,0 +1,50 @@
+/**
+ * Locks this process: afterwards it can compute, use the descriptors that it has, and receive one more.
+ *
+ * The code and every thread must be there before. What Node, V8 and libc do lazily is done once here, because a file cannot
+ * be opened nor a thread started later.
+ */
+import { randomBytes } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { loadAddon, lockSystemCalls } from "./addon.js";
+
+/** "strict": no executable memory from now on; needs --jitless. */
+export type LockProfile = "standard" | "strict";
+
+export interface LockOptions {
+  readonly profile: LockProfile;
+  /** The number that the device's descriptor will have. */
+  readonly deviceFd: number;
+  /** The Unix socket over which it comes. */
+  readonly passFd: number;
+}
+
+/** @throws SystemCallError, AddonError; the process is not locked then. */
+export async function lockProcess({ profile, deviceFd, passFd }: LockOptions): Promise<void> {
+  loadAddon();
+  // Node would start its inspector, which needs a thread: the attempt would end the process.
+  process.on("SIGUSR1", () => {});
+  await startPoolThreads();
+  touchLazyParts();
+  lockSystemCalls(profile === "strict", deviceFd, passFd);
+}
+
+/** libuv starts all of its pool threads with the first piece of work. */
+async function startPoolThreads(): Promise<void> {
+  await stat("/");
+}
+
+/** ICU opens its data, libc the time zone, OpenSSL its source of randomness, Node the log streams. */
+function touchLazyParts(): void {
+  const now = new Date();
+  now.toString();
+  new Intl.DateTimeFormat("en").format(now);
+  (1.5).toLocaleString("en");
+  "a".localeCompare("b", "en");
+  new TextDecoder("utf-8").decode(new TextEncoder().encode("a"));
+  randomBytes(1);
+  process.stdout.cork();
+  process.stdout.uncork();
+  process.stderr.cork();
+  process.stderr.uncork();
+}
