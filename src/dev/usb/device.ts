@@ -41,6 +41,12 @@ export interface UpstreamPort {
   reset(): Promise<Speed>;
 }
 
+/** The device on a port as uhub holds it. */
+export interface ExploredDevice {
+  /** The device has gone without asking: everything on it ends at once. */
+  disconnected(): Promise<void>;
+}
+
 export class UsbDevice {
   readonly bus: UsbBus;
   readonly node: DeviceNode;

@@ -9,19 +9,13 @@ import type { DeviceNode } from "../../rump/autoconf.js";
 import { attachDriver } from "./attachment.js";
 import type { UsbBus } from "./bus.js";
 import type { AlternateSetting, Configuration, Interface } from "./configuration.js";
-import { UsbDevice, type UpstreamPort } from "./device.js";
+import { type ExploredDevice, UsbDevice, type UpstreamPort } from "./device.js";
 import { ProtocolError, TransferError, UnsupportedError } from "./errors.js";
 import { describeRule, findMatches, type Match, type MatchIds } from "./match.js";
 import { findQuirks } from "./quirks.js";
 import { attachHub } from "./uhub.js";
 import { CLASS } from "./usb.js";
 import type { DeviceIdentity, Driver } from "./usbdi.js";
-
-/** The device on a port as uhub holds it. */
-export interface ExploredDevice {
-  /** The device has gone without asking: everything on it ends at once. */
-  disconnected(): Promise<void>;
-}
 
 interface Candidate extends Match<Driver> {
   readonly alternate: AlternateSetting;

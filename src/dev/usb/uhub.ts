@@ -8,9 +8,9 @@ import { viewOf } from "../../bytes.js";
 import type { DeviceNode } from "../../rump/autoconf.js";
 import type { Interface } from "./configuration.js";
 import { hubDescriptor } from "./descriptors.js";
-import type { UpstreamPort, UsbDevice } from "./device.js";
+import type { UsbBus } from "./bus.js";
+import type { ExploredDevice, UpstreamPort, UsbDevice } from "./device.js";
 import { ProtocolError, TransferError, UnsupportedError } from "./errors.js";
-import type { ExploredDevice, exploreDevice } from "./explore.js";
 import { EndpointInPipe } from "./pipes.js";
 import { ROOT_HUB_ADDRESS, statusBytes } from "./roothub.js";
 import { DESCRIPTOR, ENDPOINT_IN, HUB_FEATURE, PORT_CHANGE, PORT_STATUS, REQUEST } from "./usb.js";
@@ -35,7 +35,8 @@ const STORM_WINDOW_MS = 10_000;
 /** The status-change endpoint may fail so often in a row before the hub is given up. */
 const MAX_STATUS_ERRORS = 5;
 
-type Explore = typeof exploreDevice;
+/** Takes what is plugged into a port into use: explore.ts, which hands itself over. */
+type Explore = (bus: UsbBus, parent: DeviceNode, port: UpstreamPort) => Promise<ExploredDevice>;
 
 interface PortState {
   readonly status: number;
