@@ -20,7 +20,7 @@ const CONTROLS: Readonly<Record<string, Control>> = {
   eject: ({ model }) =>
     drive(model).eject(0) ? "ejected" : "not ejected: no medium, not removable, or locked by the host",
   insert: ({ model }) => {
-    drive(model).scsi.units[0]?.load();
+    drive(model).load(0);
     return "inserted";
   },
   unplug: ({ model }) => {
