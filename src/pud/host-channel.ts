@@ -30,8 +30,9 @@ export interface ChannelLimits {
   /** Unanswered ids at most, also of nodes that have gone: a rump process may not pile them up. */
   readonly maxUnanswered: number;
   /**
-   * A rump process that has requests and sends no frame for this long is asked with PING, and lost after as long again.
-   * 0 = never. Nothing runs while nothing is asked.
+   * Every so often a rump process that has requests is asked with PING. One from which no frame comes over three beats in a
+   * row hangs: it is found within four. So is one that attaches its device, from HELLO to READY. 0 = never. Otherwise
+   * nothing runs: an idle one costs no wake-ups, and if it hangs, that is found at the next request.
    */
   readonly heartbeatMs: number;
 }
@@ -39,8 +40,8 @@ export interface ChannelLimits {
 /** What the channel tells its owner. The owner may throw a LinkError from `node`: the announcement cannot be right. */
 export interface ChannelOwner {
   device(device: DeviceAnnouncement): void;
-  /** @returns the queue that serves the node from now on; it is bound by the channel. */
-  node(node: NodeAnnouncement): NodeQueue;
+  /** @returns the queue that serves the node from now on, bound to this channel and number. */
+  node(node: NodeAnnouncement, channel: HostChannel, number: number): NodeQueue;
   nodeGone(queue: NodeQueue, reason: string): void;
   log(entry: LogEntry): void;
   error(code: string, message: string): void;
@@ -48,6 +49,8 @@ export interface ChannelOwner {
   shutdownDone(failure: DeviceErrorCode | undefined, message: string): void;
   lost(error: LinkError): void;
 }
+
+const MAX_SILENT_BEATS = 3;
 
 interface InFlight {
   readonly request: DiskRequest;
@@ -71,11 +74,13 @@ export class HostChannel implements ChannelConsumer {
   readonly #inFlight = new Map<number, InFlight>();
   #lastRequestId = 0;
   #greeted = false;
+  #attaching = true;
   #shutdownAsked = false;
   #heartbeat: Timer | undefined;
   /** A frame has come since the last beat; and how many beats in a row had none. */
   #heard = false;
   #silentBeats = 0;
+  #beatDueMs = 0;
   #pingId: number | undefined;
 
   constructor(stream: ByteStream, clock: Clock, limits: ChannelLimits, owner: ChannelOwner) {
@@ -93,7 +98,7 @@ export class HostChannel implements ChannelConsumer {
       [KINDS.nodeGone.number, { announcement: true, take: (h, p) => this.#nodeGone(h, p) }],
       [KINDS.log.number, { announcement: true, take: (_, p) => this.#owner.log(decodeLog(p)) }],
       [KINDS.error.number, { announcement: true, take: (_, p) => this.#error(p) }],
-      [KINDS.ready.number, { announcement: true, take: () => this.#owner.ready() }],
+      [KINDS.ready.number, { announcement: true, take: () => this.#ready() }],
       [KINDS.shutdownDone.number, { announcement: true, take: (h, p) => this.#shutdownDone(h, p) }],
     ]);
   }
@@ -130,6 +135,11 @@ export class HostChannel implements ChannelConsumer {
     this.#channel.send({ kind: KINDS.cancel, node: request.nodeNumber, requestId: request.requestId });
   }
 
+  /** The node is served by another queue from now on; does nothing when it has gone. */
+  replaceQueue(nodeNumber: number, queue: NodeQueue): void {
+    if (this.#nodes.has(nodeNumber)) this.#nodes.set(nodeNumber, queue);
+  }
+
   /** Asks the rump process to flush, detach and end; `shutdownDone` follows. */
   sendShutdown(): void {
     this.#shutdownAsked = true;
@@ -147,6 +157,7 @@ export class HostChannel implements ChannelConsumer {
     this.#heard = true;
     if (this.#greeted === (header.kind === KINDS.hello.number))
       throw new LinkError("PUD_ORDER", this.#greeted ? "a second HELLO" : `${nameOf(header)} before HELLO`);
+    if (!this.#greeted) this.#watch();
     this.#greeted = true;
     if (header.kind === KINDS.reply.number) this.#checkReply(header);
     else if (this.#rules.get(header.kind)?.announcement === true && !this.#announcements.take())
@@ -206,9 +217,7 @@ export class HostChannel implements ChannelConsumer {
   #node({ node }: FrameHeader, payload: Uint8Array): void {
     if (node === 0 || this.#nodes.has(node))
       throw new LinkError("PUD_NODE", `NODE with number ${node}, which is ${node === 0 ? "none" : "in use"}`);
-    const queue = this.#owner.node(decodeNode(payload));
-    this.#nodes.set(node, queue);
-    queue.bind(this, node);
+    this.#nodes.set(node, this.#owner.node(decodeNode(payload), this, node));
   }
 
   #nodeGone({ node }: FrameHeader, payload: Uint8Array): void {
@@ -218,6 +227,11 @@ export class HostChannel implements ChannelConsumer {
     this.#owner.nodeGone(queue, decodeText(payload));
     if (this.#inFlight.size > this.#limits.maxUnanswered)
       throw new LinkError("PUD_LIMIT", `${this.#inFlight.size} requests of nodes that have gone are not answered`);
+  }
+
+  #ready(): void {
+    this.#attaching = false;
+    this.#owner.ready();
   }
 
   #error(payload: Uint8Array): void {
@@ -243,28 +257,31 @@ export class HostChannel implements ChannelConsumer {
   #watch(): void {
     if (this.#heartbeat !== undefined || this.#limits.heartbeatMs === 0 || this.#channel.ended) return;
     this.#heard = false;
+    this.#beatDueMs = this.#clock.nowMs() + this.#limits.heartbeatMs;
     this.#heartbeat = this.#clock.startTimer(this.#limits.heartbeatMs, () => this.#beat());
   }
 
   #beat(): void {
     this.#heartbeat = undefined;
-    if (this.#inFlight.size === 0) {
+    if (this.#inFlight.size === 0 && !this.#attaching) {
       this.#silentBeats = 0;
       return;
     }
-    this.#silentBeats = this.#heard ? 0 : this.#silentBeats + 1;
-    if (this.#silentBeats > 1) {
+    // A beat that comes late says that this process did not run either, so it has not heard what there was to hear.
+    const isLate = this.#clock.nowMs() - this.#beatDueMs > this.#limits.heartbeatMs / 2;
+    this.#silentBeats = this.#heard ? 0 : this.#silentBeats + (isLate ? 0 : 1);
+    if (this.#silentBeats >= MAX_SILENT_BEATS) {
       const silentMs = this.#silentBeats * this.#limits.heartbeatMs;
       const unanswered = this.#inFlight.size;
       this.#channel.fail(
         new LinkError(
           "PUD_SILENT",
-          `no frame in ${silentMs} ms, not even PONG, with ${unanswered} requests unanswered`,
+          `no frame in ${silentMs} ms, not even PONG, ${this.#attaching ? "while it attached" : `with ${unanswered} requests unanswered`}`,
         ),
       );
       return;
     }
-    if (this.#silentBeats === 1 && this.#pingId === undefined) {
+    if (this.#pingId === undefined) {
       this.#pingId = this.#freeId();
       this.#channel.send({ kind: KINDS.ping, requestId: this.#pingId });
     }

@@ -2,9 +2,11 @@
  * The requests of one node: what waits, what is in flight, and what is asked again after a rump process was lost.
  */
 import { DeviceError, type DeviceErrorCode } from "../rump/devsw.js";
+import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { KINDS } from "./frames.js";
 import type { HostChannel } from "./host-channel.js";
 import { DiskRequest, type RequestFields } from "./host-request.js";
+import type { MediumMemory } from "./medium-memory.js";
 
 export interface QueueLimits {
   /** Requests of one node in flight at most. Not above MAX_NODE_REQUESTS. */
@@ -20,8 +22,26 @@ export interface QueueLimits {
   readonly maxLosses: number;
 }
 
+/** What a queue has besides its limits. */
+export interface QueueContext {
+  readonly clock: Clock;
+  /** Counts requests that a driver has answered, one way or the other. */
+  readonly onAnswered: () => void;
+  /** What is known of the medium; without it a device that has gone never comes back. */
+  readonly memory?: MediumMemory | undefined;
+}
+
+/**
+ * A driver's ENODEV may be followed by the end of its process: then the device has gone, may come back, and the request is
+ * held. If it is not within this time, ENODEV was the answer.
+ */
+export const DEPARTURE_MS = 1_000;
+
 export class NodeQueue {
   readonly #limits: QueueLimits;
+  readonly #context: QueueContext;
+  /** The host's own, which go before all that waits. */
+  #own: DiskRequest[] = [];
   /** Not sent yet, in the order in which they go. */
   #waiting: DiskRequest[] = [];
   /** Sent and not answered, in the order in which they went. */
@@ -32,9 +52,19 @@ export class NodeQueue {
   /** Set once, when nothing is accepted any more. */
   #closed: { readonly code: DeviceErrorCode; readonly reason: string } | undefined;
   #idle: (() => void)[] = [];
+  /** What waits is not sent: the medium is being looked at first. */
+  #gated = false;
+  #makingRoom = false;
+  #departure: Timer | undefined;
 
-  constructor(limits: QueueLimits) {
+  constructor(limits: QueueLimits, context: QueueContext) {
     this.#limits = limits;
+    this.#context = context;
+  }
+
+  /** What is not answered, sent or not, in its order. */
+  get unanswered(): readonly DiskRequest[] {
+    return [...this.#inFlight, ...this.#waiting];
   }
 
   /** A channel serves the node. */
@@ -60,42 +90,74 @@ export class NodeQueue {
     return request.result;
   }
 
+  /**
+   * A request of the host itself, before all that waits and also through the gate.
+   * @throws DeviceError as `issue`; ECANCELED when the channel is lost first.
+   */
+  issueOwn(fields: RequestFields): Promise<Uint8Array> {
+    if (this.#channel === undefined) return Promise.reject(new DeviceError("ECANCELED", "no channel serves the node"));
+    const request = new DiskRequest({ ...fields, isOwn: true });
+    this.#own.push(request);
+    this.pump();
+    return request.result;
+  }
+
   /** Sends what may be sent. */
   pump(): void {
     const channel = this.#channel;
     if (channel === undefined) return;
-    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+    for (let next = this.#next(); next !== undefined; next = this.#next()) {
       if (this.#channel !== channel || channel.choked) return;
       if (this.#inFlight.size >= this.#limits.maxNodeRequests) return;
       if (this.#inFlight.size > 0 && this.#inFlightBytes + next.bytes > this.#limits.maxNodeBytes) return;
-      this.#waiting.shift();
+      if (!next.isOwn && this.#context.memory?.admit(next) === false) return this.#makeRoom(next);
+      (next.isOwn ? this.#own : this.#waiting).shift();
       this.#inFlight.add(next);
       this.#inFlightBytes += next.bytes;
       channel.sendRequest(this.#nodeNumber, next, this);
     }
   }
 
-  /** The node has been announced on this channel: what waits is sent, what was in flight before goes first. */
-  bind(channel: HostChannel, nodeNumber: number): void {
+  /**
+   * The node has been announced on this channel: what waits is sent, what was in flight before goes first.
+   * @param gated  Only the host's own requests are sent until `open`.
+   */
+  bind(channel: HostChannel, nodeNumber: number, gated = false): void {
     this.#channel = channel;
     this.#nodeNumber = nodeNumber;
+    this.#gated = gated;
+    this.pump();
+  }
+
+  /** The medium is the right one: what waits is sent. */
+  open(): void {
+    this.#gated = false;
     this.pump();
   }
 
   /**
-   * The channel was lost and the node stays: everything unanswered waits to be sent again. Whatever names blocks goes in
-   * its original order, so that the last of overlapping writes wins again; flushes go after, so that what they confirm
-   * includes those. WRITE is idempotent and the device was not told to forget: repeating one that was done is harmless.
+   * Nobody serves the node and it stays: everything unanswered waits to be sent again. Whatever names blocks goes in its
+   * original order, so that the last of overlapping writes wins again; flushes go after, so that what they confirm
+   * includes those. WRITE is idempotent: repeating one that was done is harmless.
+   *
+   * @param isLoss  The rump process died of something, perhaps of one of these; otherwise the device has gone.
    */
-  unbind(): void {
+  unbind(isLoss: boolean): void {
     this.#channel = undefined;
+    this.#departure?.cancel();
+    this.#departure = undefined;
     const blocks: DiskRequest[] = [];
     const flushes: DiskRequest[] = [];
+    for (const own of this.#own.splice(0)) own.fail("ECANCELED", "the channel was lost");
     for (const request of this.#takeInFlight()) {
-      request.losses++;
-      if (request.cancelled) request.fail("ECANCELED", "cancelled; the driver process ended before it answered");
+      if (!request.isOwn) this.#context.memory?.returned(request);
+      if (isLoss) request.losses++;
+      request.isOrphan = false;
+      if (request.isOwn) request.fail("ECANCELED", "the channel was lost");
+      else if (request.cancelled)
+        this.#giveUp(request, "ECANCELED", "cancelled; the driver process ended before it answered");
       else if (request.losses >= this.#limits.maxLosses)
-        request.fail("EIO", `the driver process ended ${request.losses} times while it had this request`);
+        this.#giveUp(request, "EIO", `the driver process ended ${request.losses} times while it had this request`);
       else (request.kind === KINDS.flush ? flushes : blocks).push(request);
     }
     this.#waiting = [...blocks, ...flushes, ...this.#waiting];
@@ -111,15 +173,24 @@ export class NodeQueue {
   end(code: DeviceErrorCode, reason: string): void {
     this.#closed = { code, reason };
     this.#channel = undefined;
-    const unanswered = [...this.#takeInFlight(), ...this.#waiting.splice(0)];
+    this.#departure?.cancel();
+    const unanswered = [...this.#own.splice(0), ...this.#takeInFlight(), ...this.#waiting.splice(0)];
     for (const request of unanswered) request.fail(request.cancelled ? "ECANCELED" : code, reason);
     this.#tellIdle();
   }
 
   /** The channel has the reply to a request that this queue sent: its data, or why it failed. */
   answered(request: DiskRequest, data: Uint8Array, failure: DeviceErrorCode | undefined, message: string): void {
-    if (!this.#inFlight.delete(request)) return; // ended meanwhile; the caller has its answer
+    if (!this.#inFlight.has(request)) return; // ended meanwhile; the caller has its answer
+    const { memory } = this.#context;
+    if (failure === "ENODEV" && memory !== undefined) return this.#orphan(request);
+    this.#inFlight.delete(request);
     this.#inFlightBytes -= request.bytes;
+    if (!request.isOwn) {
+      if (failure === undefined) memory?.done(request, data);
+      else memory?.failed(request);
+      this.#context.onAnswered();
+    }
     if (failure === undefined) request.succeed(data);
     else request.fail(failure, message);
     this.pump();
@@ -143,6 +214,60 @@ export class NodeQueue {
     this.#tellIdle();
   }
 
+  #next(): DiskRequest | undefined {
+    return this.#own[0] ?? (this.#gated ? undefined : this.#waiting[0]);
+  }
+
+  /** The answer was ENODEV: it stays in flight until the channel ends, or until it has not for a while. */
+  #orphan(request: DiskRequest): void {
+    request.isOrphan = true;
+    this.#departure ??= this.#context.clock.startTimer(DEPARTURE_MS, () => {
+      this.#departure = undefined;
+      for (const orphan of this.#inFlight) {
+        if (!orphan.isOrphan) continue;
+        this.#inFlight.delete(orphan);
+        this.#inFlightBytes -= orphan.bytes;
+        if (!orphan.isOwn) this.#context.memory?.failed(orphan);
+        orphan.fail("ENODEV", "the driver says that the device has gone");
+      }
+      this.pump();
+      this.#tellIdle();
+    });
+  }
+
+  /** What it was to change may be changed or not, and it is not tried again. */
+  #giveUp(request: DiskRequest, code: DeviceErrorCode, reason: string): void {
+    this.#context.memory?.edges.forget(request.firstBlock, request.blockCount);
+    request.fail(code, reason);
+  }
+
+  /** The journal is full: one flush, and then the write goes on, or fails with what the flush said. */
+  #makeRoom(write: DiskRequest): void {
+    // With nothing recorded yet, the writes in flight make room as they are answered.
+    if (this.#makingRoom || this.#context.memory?.journal?.canShrink !== true) return;
+    this.#makingRoom = true;
+    void this.#flushForRoom(write);
+  }
+
+  async #flushForRoom(write: DiskRequest): Promise<void> {
+    const { journal } = this.#context.memory ?? {};
+    const mark = journal?.mark() ?? 0;
+    try {
+      await this.issueOwn({ kind: KINDS.flush });
+      journal?.dropUntil(mark);
+    } catch (error) {
+      const lost = error instanceof DeviceError && error.code === "ECANCELED";
+      if (!lost && !this.#inFlight.has(write)) {
+        this.#waiting = this.#waiting.filter((other) => other !== write);
+        write.fail("EIO", `nothing more can be held back, and the flush failed: ${String(error)}`);
+      }
+    } finally {
+      this.#makingRoom = false;
+    }
+    this.pump();
+    this.#tellIdle();
+  }
+
   #takeInFlight(): DiskRequest[] {
     const requests = [...this.#inFlight];
     this.#inFlight.clear();
@@ -151,7 +276,7 @@ export class NodeQueue {
   }
 
   #isIdle(): boolean {
-    return this.#inFlight.size === 0 && this.#waiting.length === 0;
+    return this.#inFlight.size === 0 && this.#waiting.length === 0 && this.#own.length === 0;
   }
 
   #tellIdle(): void {

@@ -13,6 +13,8 @@ export interface RequestFields {
   readonly payload?: Uint8Array;
   /** The payload that a successful reply must have. */
   readonly replyBytes?: number;
+  /** Asked by the host itself: not sent again to another rump process. */
+  readonly isOwn?: boolean;
 }
 
 export class DiskRequest {
@@ -21,6 +23,7 @@ export class DiskRequest {
   readonly blockCount: number;
   readonly flags: number;
   readonly replyBytes: number;
+  readonly isOwn: boolean;
   /** Payload either way: what it counts against the limits of its node. */
   readonly bytes: number;
   /** Resolves with the reply's payload. Rejects with a DeviceError. */
@@ -32,6 +35,10 @@ export class DiskRequest {
   losses = 0;
   /** The caller has given up. */
   cancelled = false;
+  /** Answered with ENODEV: it waits until it is known whether the device comes back. */
+  isOrphan = false;
+  /** FLUSH: up to where the journal is on the medium when it is answered. */
+  journalMark = 0;
   #payload: Uint8Array;
   #settled = false;
   #resolve: (data: Uint8Array) => void = () => {};
@@ -45,6 +52,7 @@ export class DiskRequest {
     this.blockCount = fields.blockCount ?? 0;
     this.flags = fields.flags ?? 0;
     this.replyBytes = fields.replyBytes ?? 0;
+    this.isOwn = fields.isOwn ?? false;
     this.#payload = fields.payload ?? NO_BYTES;
     this.bytes = this.#payload.length + this.replyBytes;
     this.result = new Promise((resolve, reject) => {

@@ -4,17 +4,22 @@
  * A host outlives its rump processes. `connect` gives it the channel to one; when that is lost, the policy says what
  * happens. Under "fail" every request rejects at once and the nodes go. Under "hold" the nodes stay and their requests
  * wait; whoever started the process starts another and calls `connect` again, and nodes that come back as they were are
- * asked again. "hold" is right only while the device itself kept its state: after it lost power, writes that were
- * answered but not flushed may be gone, so call `abandon` then.
+ * asked again.
+ *
+ * A device that may have lost power in between (it was unplugged) may have lost writes that were answered and not flushed,
+ * or be another one. With `replug` the host keeps what it takes to tell, and to write them again (readmission.ts); without
+ * it, call `abandon` then.
  */
 import type { DeviceErrorCode, Disk, DiskInfo } from "../rump/devsw.js";
-import type { ByteStream, Clock, LogEntry } from "../rumpuser/rumpuser.js";
+import type { ByteStream, Clock, LogEntry, Timer } from "../rumpuser/rumpuser.js";
 import { LinkError } from "./errors.js";
 import { MAX_NODE_BYTES, MAX_NODE_REQUESTS, MAX_NODES } from "./frames.js";
 import { type ChannelLimits, type ChannelOwner, HostChannel } from "./host-channel.js";
 import { HostDisk } from "./host-disk.js";
-import { NodeQueue, type QueueLimits } from "./host-queue.js";
+import { DEPARTURE_MS, NodeQueue, type QueueLimits } from "./host-queue.js";
+import { MediumMemory } from "./medium-memory.js";
 import type { DeviceAnnouncement, NodeAnnouncement } from "./payloads.js";
+import { identityChange, learnEdges, readmit } from "./readmission.js";
 
 export interface PudLimits extends QueueLimits, ChannelLimits {
   /** Nodes of one rump process. Not above MAX_NODES. */
@@ -30,7 +35,7 @@ export const DEFAULT_LIMITS: PudLimits = {
   announcementBurst: 1000,
   announcementsPerSecond: 200,
   maxUnanswered: MAX_NODES * MAX_NODE_REQUESTS,
-  heartbeatMs: 15_000,
+  heartbeatMs: 10_000,
 };
 
 /** A device node, the same object from `onNode` to `onNodeGone`. */
@@ -66,6 +71,19 @@ export interface PudHostOptions {
   readonly handlers: PudHostHandlers;
   readonly limits?: Partial<PudLimits>;
   readonly lossPolicy: "fail" | "hold";
+  /** With "hold": nodes also outlive an unplug. */
+  readonly replug?: {
+    /** For each node: acknowledged writes that are not flushed are kept up to so many bytes; then a flush is forced. */
+    readonly journalBytes: number;
+  };
+}
+
+/** What is known of the device behind a new channel. */
+export interface ConnectOptions {
+  /** It kept its power and its place since the last channel. Otherwise media are checked before they are served again. */
+  readonly deviceKept?: boolean;
+  /** In place of the limit of this name, for this channel. */
+  readonly heartbeatMs?: number;
 }
 
 /** How an orderly end went. */
@@ -82,12 +100,16 @@ export interface PudHost {
   /** A channel is in use. */
   readonly connected: boolean;
   /**
-   * Takes the channel to a (new) rump process; the stream is the host's from now on.
+   * Takes the channel to a (new) rump process; the stream is the host's from now on. `deviceKept` is true by default.
    * @throws Error while another channel is in use, or after `abandon` or `shutdown`.
    */
-  connect(stream: ByteStream): void;
-  /** Gives up: ends the channel, answers everything with ENODEV, and all nodes go. `onLost` is not called. */
-  abandon(reason: string): void;
+  connect(stream: ByteStream, options?: ConnectOptions): void;
+  /** Requests of links that drivers have answered, in all. */
+  readonly answeredRequests: number;
+  /** Requests of links that wait for an answer. */
+  readonly unansweredRequests: number;
+  /** Gives up: ends the channel, answers everything with `code`, and all nodes go. `onLost` is not called. */
+  abandon(reason: string, code?: DeviceErrorCode): void;
   /**
    * Ends in order: no new requests, those that are there are answered, then the rump process flushes and detaches. After
    * `timeoutMs` or a loss the rest is given up. Nodes go before it resolves; it never rejects. A second call gets the
@@ -104,6 +126,13 @@ export function createPudHost(options: PudHostOptions): PudHost {
 interface Entry {
   readonly node: HostNode;
   readonly queue: NodeQueue;
+  /** What the driver said it drives when the node was new. */
+  readonly identity: DeviceAnnouncement | undefined;
+  readonly memory: MediumMemory | undefined;
+  /** The device may have lost power since the node was served last, or be another. */
+  isDoubtful: boolean;
+  /** NODE_GONE has come on the channel in use: runs until the end of the channel says that the device has gone. */
+  departure: Timer | undefined;
 }
 
 class Host implements PudHost, ChannelOwner {
@@ -111,19 +140,24 @@ class Host implements PudHost, ChannelOwner {
   readonly #handlers: PudHostHandlers;
   readonly #limits: PudLimits;
   readonly #lossPolicy: "fail" | "hold";
+  readonly #replug: PudHostOptions["replug"];
   #entries: Entry[] = [];
   #channel: HostChannel | undefined;
+  /** The last driver that was announced on it. */
+  #identity: DeviceAnnouncement | undefined;
+  #answered = 0;
   /** Why nothing can be connected any more. */
   #ended: string | undefined;
   /** Settles the shutdown that is under way. */
   #shutdown: ((result: ShutdownResult) => void) | undefined;
   #shutdownResult: Promise<ShutdownResult> | undefined;
 
-  constructor({ clock, handlers, limits, lossPolicy }: PudHostOptions) {
+  constructor({ clock, handlers, limits, lossPolicy, replug }: PudHostOptions) {
     const wanted = { ...DEFAULT_LIMITS, ...limits };
     this.#clock = clock;
     this.#handlers = handlers;
     this.#lossPolicy = lossPolicy;
+    this.#replug = lossPolicy === "hold" ? replug : undefined;
     this.#limits = {
       ...wanted,
       maxNodes: Math.min(wanted.maxNodes, MAX_NODES),
@@ -140,15 +174,26 @@ class Host implements PudHost, ChannelOwner {
     return this.#channel !== undefined;
   }
 
-  connect(stream: ByteStream): void {
+  get answeredRequests(): number {
+    return this.#answered;
+  }
+
+  get unansweredRequests(): number {
+    return this.#entries.reduce((sum, { queue }) => sum + queue.unanswered.length, 0);
+  }
+
+  connect(stream: ByteStream, { deviceKept = true, heartbeatMs }: ConnectOptions = {}): void {
     if (this.#ended !== undefined) throw new Error(`connect: this pud host has ended (${this.#ended})`);
     if (this.#channel !== undefined) throw new Error("connect: this pud host has a channel");
-    this.#channel = new HostChannel(stream, this.#clock, this.#limits, this);
+    const limits = heartbeatMs === undefined ? this.#limits : { ...this.#limits, heartbeatMs };
+    if (!deviceKept) for (const entry of this.#entries) entry.isDoubtful = true;
+    this.#identity = undefined;
+    this.#channel = new HostChannel(stream, this.#clock, limits, this);
     this.#channel.start();
   }
 
-  abandon(reason: string): void {
-    this.#finish(reason, { clean: false, reason });
+  abandon(reason: string, code: DeviceErrorCode = "ENODEV"): void {
+    this.#finish(reason, { clean: false, reason }, code);
   }
 
   shutdown(timeoutMs: number): Promise<ShutdownResult> {
@@ -157,33 +202,78 @@ class Host implements PudHost, ChannelOwner {
   }
 
   device(device: DeviceAnnouncement): void {
+    this.#identity = device;
     this.#handlers.onDevice(device);
   }
 
-  node(announcement: NodeAnnouncement): NodeQueue {
+  node(announcement: NodeAnnouncement, channel: HostChannel, number: number): NodeQueue {
     const { className, unit, info } = announcement;
     const known = this.#entries.find(({ node }) => node.className === className && node.unit === unit);
+    if (known?.queue.bound === true) throw new LinkError("PUD_NODE", `NODE ${className}${unit} is announced twice`);
     if (known !== undefined) {
-      if (known.queue.bound) throw new LinkError("PUD_NODE", `NODE ${className}${unit} is announced twice`);
-      if (sameInfo(known.node.device.info, info)) {
-        this.#handlers.onNodeBack?.(known.node);
+      const change = this.#change(known, info);
+      if (change === undefined) {
+        this.#takeBack(known, channel, number);
         return known.queue;
       }
-      this.#remove(known, "ESTALE", `${className}${unit} came back as another medium`);
+      this.#remove(known, known.isDoubtful ? "EIO" : "ESTALE", `${className}${unit} came back as ${change}`);
     }
-    if (this.#entries.length >= this.#limits.maxNodes)
-      throw new LinkError("PUD_LIMIT", `NODE ${className}${unit}: more than ${this.#limits.maxNodes} nodes`);
-    const queue = new NodeQueue(this.#limits);
-    const node: HostNode = { className, unit, device: new HostDisk(info, queue) };
-    this.#entries.push({ node, queue });
-    if (this.#ended !== undefined) queue.close("ENODEV", "the device is being shut down");
-    this.#handlers.onNode(node);
-    return queue;
+    return this.#welcome(announcement, channel, number);
   }
 
   nodeGone(queue: NodeQueue, reason: string): void {
     const entry = this.#entries.find((other) => other.queue === queue);
-    if (entry !== undefined) this.#remove(entry, "ENODEV", reason);
+    if (entry === undefined) return;
+    if (this.#replug === undefined || this.#shutdown !== undefined) return this.#remove(entry, "ENODEV", reason);
+    queue.unbind(false);
+    entry.departure = this.#clock.startTimer(DEPARTURE_MS, () => this.#remove(entry, "ENODEV", reason));
+  }
+
+  /** Why this cannot be the medium that went, as far as is known without a look at it. */
+  #change({ node, identity, departure, isDoubtful }: Entry, info: DiskInfo): string | undefined {
+    if (departure !== undefined) return "another medium"; // gone and come on one channel: the device was there all the time
+    if (!sameInfo(node.device.info, info)) return "another medium";
+    if (!isDoubtful) return undefined;
+    if (identity === undefined || this.#identity === undefined) return "a device that did not say what it is";
+    return identityChange(identity, this.#identity);
+  }
+
+  #takeBack(entry: Entry, channel: HostChannel, number: number): void {
+    const { node, queue, memory } = entry;
+    if (!entry.isDoubtful || memory === undefined) {
+      queue.bind(channel, number);
+      this.#handlers.onNodeBack?.(node);
+      return;
+    }
+    queue.bind(channel, number, true);
+    void readmit(queue, node.device.info, memory).then((result) => {
+      if (result === "lost" || this.#channel !== channel || !this.#entries.includes(entry)) return;
+      if (result.refusal === "") {
+        entry.isDoubtful = false;
+        queue.open();
+        this.#handlers.onNodeBack?.(node);
+        return;
+      }
+      this.#remove(entry, "EIO", result.refusal);
+      const { className, unit } = node;
+      const next = this.#welcome({ className, unit, kind: "disk", info: node.device.info }, channel, number);
+      channel.replaceQueue(number, next);
+    });
+  }
+
+  #welcome({ className, unit, info }: NodeAnnouncement, channel: HostChannel, number: number): NodeQueue {
+    if (this.#entries.length >= this.#limits.maxNodes)
+      throw new LinkError("PUD_LIMIT", `NODE ${className}${unit}: more than ${this.#limits.maxNodes} nodes`);
+    const memory = this.#replug === undefined ? undefined : new MediumMemory(info, this.#replug.journalBytes);
+    const queue = new NodeQueue(this.#limits, { clock: this.#clock, onAnswered: () => this.#answered++, memory });
+    const node: HostNode = { className, unit, device: new HostDisk(info, queue) };
+    const identity = this.#identity;
+    this.#entries.push({ node, queue, identity, memory, isDoubtful: false, departure: undefined });
+    if (this.#ended !== undefined) queue.close("ENODEV", "the device is being shut down");
+    this.#handlers.onNode(node);
+    queue.bind(channel, number);
+    if (memory !== undefined) void learnEdges(queue, info, memory);
+    return queue;
   }
 
   log(entry: LogEntry): void {
@@ -211,7 +301,7 @@ class Host implements PudHost, ChannelOwner {
       this.#finish("shut down", { clean: false, reason: `${error.code}: ${error.message}` });
       return;
     }
-    if (this.#lossPolicy === "hold") for (const { queue } of this.#entries) queue.unbind();
+    if (this.#lossPolicy === "hold") for (const entry of this.#entries) this.#hold(entry);
     else this.#removeAll(`the rump process was lost: ${error.message}`);
     this.#handlers.onLost(error);
   }
@@ -238,21 +328,30 @@ class Host implements PudHost, ChannelOwner {
     }
   }
 
-  #finish(reason: string, result: ShutdownResult): void {
+  #hold(entry: Entry): void {
+    if (entry.departure === undefined) return entry.queue.unbind(true);
+    // It has gone before its process: the device has.
+    entry.departure.cancel();
+    entry.departure = undefined;
+    entry.isDoubtful = true;
+  }
+
+  #finish(reason: string, result: ShutdownResult, code: DeviceErrorCode = "ENODEV"): void {
     this.#ended ??= reason;
     this.#channel?.destroy();
     this.#channel = undefined;
-    this.#removeAll(reason);
+    this.#removeAll(reason, code);
     this.#shutdown?.(result);
     this.#shutdown = undefined;
   }
 
-  #removeAll(reason: string): void {
-    for (const entry of this.#entries) this.#remove(entry, "ENODEV", reason);
+  #removeAll(reason: string, code: DeviceErrorCode = "ENODEV"): void {
+    for (const entry of this.#entries) this.#remove(entry, code, reason);
   }
 
   #remove(entry: Entry, code: DeviceErrorCode, reason: string): void {
     this.#entries = this.#entries.filter((other) => other !== entry);
+    entry.departure?.cancel();
     entry.queue.end(code, reason);
     this.#handlers.onNodeGone(entry.node, reason);
   }

@@ -1,7 +1,14 @@
 /**
  * Both halves of pud joined in memory, with everything that they report kept as lists.
  */
-import { createPudHost, type HostNode, type PudHost, type PudLimits } from "../../src/pud/host.js";
+import {
+  type ConnectOptions,
+  createPudHost,
+  type HostNode,
+  type PudHost,
+  type PudHostOptions,
+  type PudLimits,
+} from "../../src/pud/host.js";
 import type { LinkError } from "../../src/pud/errors.js";
 import { createPudServer, type PudServer } from "../../src/pud/server.js";
 import type { DeviceAnnouncement } from "../../src/pud/payloads.js";
@@ -30,6 +37,15 @@ export class ManualClock implements Clock {
         this.#timers = this.#timers.filter((other) => other !== timer);
       },
     };
+  }
+
+  /** As `advance`, but whatever is due fires `lateMs` after its time: the process was stopped meanwhile. */
+  oversleep(ms: number, lateMs: number): void {
+    const endMs = this.#nowMs + ms;
+    const due = this.#timers.filter((timer) => timer.atMs <= endMs);
+    this.#timers = this.#timers.filter((timer) => timer.atMs > endMs);
+    this.#nowMs = endMs + lateMs;
+    for (const timer of due) timer.fire();
   }
 
   advance(ms: number): void {
@@ -61,7 +77,11 @@ export interface HostRig {
   node(): HostNode;
 }
 
-export function hostRig(lossPolicy: "fail" | "hold", limits: Partial<PudLimits> = {}): HostRig {
+export function hostRig(
+  lossPolicy: "fail" | "hold",
+  limits: Partial<PudLimits> = {},
+  replug?: PudHostOptions["replug"],
+): HostRig {
   const clock = new ManualClock();
   const rig: Omit<HostRig, "host"> = {
     clock,
@@ -83,6 +103,7 @@ export function hostRig(lossPolicy: "fail" | "hold", limits: Partial<PudLimits> 
     clock,
     lossPolicy,
     limits,
+    ...(replug === undefined ? {} : { replug }),
     handlers: {
       onDevice: (device) => rig.devices.push(device),
       onNode: (node) => rig.nodes.push(node),
@@ -107,11 +128,11 @@ export interface RumpRig {
 }
 
 /** A fresh rump process: its server, on a stream that the host is connected to. */
-export function connectRump(rig: HostRig, options: StreamPairOptions = {}): RumpRig {
+export function connectRump(rig: HostRig, options: StreamPairOptions & ConnectOptions = {}): RumpRig {
   const [hostEnd, rumpEnd] = streamPair(options);
   const logs: LogEntry[] = [];
   const lost: LinkError[] = [];
-  rig.host.connect(hostEnd);
+  rig.host.connect(hostEnd, options);
   const server = createPudServer(rumpEnd, {
     clock: rig.clock,
     log: { write: (entry) => logs.push(entry) },

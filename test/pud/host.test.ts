@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { DeviceError } from "../../src/rump/devsw.js";
 import { KINDS, MAX_NODES, STATUS_NUMBERS } from "../../src/pud/frames.js";
-import type { PudLimits } from "../../src/pud/host.js";
+import { DEFAULT_LIMITS, type PudLimits } from "../../src/pud/host.js";
 import { encodeLog } from "../../src/pud/payloads.js";
 import { encodeText } from "../../src/pud/text.js";
 import { MemoryDisk } from "../fakes/memory-disk.js";
@@ -296,8 +296,27 @@ describe("a node that goes", () => {
 
 describe("heartbeat", () => {
   test("an idle channel has no timer", async () => {
-    const { rig } = await rawRig();
+    const { rig, rump } = await rawRig();
+    expect(rig.clock.pending).toBe(1); // it attaches
+    rump.send(frame(KINDS.ready));
+    await until("READY", () => rig.readyCount === 1);
+    rig.clock.advance(DEFAULT_LIMITS.heartbeatMs);
     expect(rig.clock.pending).toBe(0);
+  });
+
+  test("one that hangs while it attaches is lost", async () => {
+    const { rig } = await rawRig({ heartbeatMs: 1000 });
+    for (let beat = 1; beat <= 4; beat++) rig.clock.advance(1000);
+    expect(rig.lost.map((error) => error.message)).toEqual(["no frame in 3000 ms, not even PONG, while it attached"]);
+  });
+
+  test("a beat that comes late proves nothing: this process did not run either", async () => {
+    const { rig, rump, disk } = await rawRig({ heartbeatMs: 1000 });
+    rump.send(frame(KINDS.ready));
+    await until("READY", () => rig.readyCount === 1);
+    void outcome(disk.read(0, 1));
+    for (let beat = 1; beat <= 10; beat++) rig.clock.oversleep(1000, 600);
+    expect(rig.lost).toEqual([]);
   });
 
   test("a rump process that answers PING may take its time", async () => {
@@ -315,6 +334,8 @@ describe("heartbeat", () => {
     expect(rump.requests(KINDS.ping).length).toBeGreaterThan(5);
     rump.send(frame(KINDS.reply, { node: 1, requestId: 1 }, new Uint8Array(512)));
     await read;
+    rump.send(frame(KINDS.ready));
+    await until("READY", () => rig.readyCount === 1);
     rig.clock.advance(1000);
     expect(rig.clock.pending).toBe(0);
   });
@@ -322,7 +343,8 @@ describe("heartbeat", () => {
   test("one that loops is lost", async () => {
     const { rig, disk } = await rawRig({ heartbeatMs: 1000 });
     const read = outcome(disk.read(0, 1));
-    rig.clock.advance(1000);
+    rig.clock.advance(1000); // NODE came in this one
+    rig.clock.advance(2000);
     await turn();
     expect(rig.lost).toEqual([]);
     rig.clock.advance(1000);

@@ -1,0 +1,79 @@
+/**
+ * Takes a medium back that was away: is it the one that went, and what of it may be lost?
+ *
+ * Its first and last blocks are read and held against what the host knows; then everything acknowledged and not flushed is
+ * written again, in its order. All of it is asked before anything that waits (NodeQueue.issueOwn).
+ */
+import { DeviceError, type DiskInfo } from "../rump/devsw.js";
+import { KINDS } from "./frames.js";
+import type { NodeQueue } from "./host-queue.js";
+import type { JournalEntry } from "./journal.js";
+import type { EdgeRange } from "./medium-edges.js";
+import type { MediumMemory } from "./medium-memory.js";
+import type { DeviceAnnouncement } from "./payloads.js";
+
+/**
+ * How it went. "lost": the channel ended meanwhile; nothing is known. Otherwise why the node cannot be served again; ""
+ * when it can.
+ */
+export type Readmission = "lost" | { readonly refusal: string };
+
+/** Checks the medium and writes again what may be missing. Never rejects. */
+export async function readmit(queue: NodeQueue, info: DiskInfo, memory: MediumMemory): Promise<Readmission> {
+  try {
+    for (const range of memory.edges.ranges) {
+      const data = await readEdge(queue, info, range);
+      const block = memory.difference(range, data, queue.unanswered);
+      if (block !== undefined) return { refusal: `another medium: block ${block} holds something else than before` };
+    }
+    // All at once: they are sent in this order, and so is what they overlap.
+    await Promise.all((memory.journal?.entries ?? []).map((entry) => writeAgain(queue, entry)));
+    return { refusal: "" };
+  } catch (error) {
+    if (!(error instanceof DeviceError)) throw error;
+    return error.code === "ECANCELED" ? "lost" : { refusal: `the medium cannot be checked: ${error.message}` };
+  }
+}
+
+/** Reads the edges of a medium that is new here. What cannot be read is not known: that is no error. */
+export async function learnEdges(queue: NodeQueue, info: DiskInfo, memory: MediumMemory): Promise<void> {
+  for (const range of memory.edges.ranges) {
+    try {
+      memory.learn(range, await readEdge(queue, info, range), queue.unanswered);
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error;
+    }
+  }
+}
+
+/** What a device says of itself stays the same over an unplug; undefined: it does. */
+export function identityChange(before: DeviceAnnouncement, now: DeviceAnnouncement): string | undefined {
+  for (const key of ["vendor", "product", "revision", "serial", "interfaceNumber"] as const)
+    if (before[key] !== now[key])
+      return `another device: ${key} was ${JSON.stringify(before[key])}, is ${JSON.stringify(now[key])}`;
+  return undefined;
+}
+
+/** Within what one request may carry. */
+async function readEdge(queue: NodeQueue, info: DiskInfo, { firstBlock, blockCount }: EdgeRange): Promise<Uint8Array> {
+  const { blockBytes, maxTransferBytes } = info;
+  const data = new Uint8Array(blockCount * blockBytes);
+  const step = Math.floor(maxTransferBytes / blockBytes);
+  for (let done = 0; done < blockCount; done += step) {
+    const count = Math.min(step, blockCount - done);
+    const replyBytes = count * blockBytes;
+    const part = await queue.issueOwn({
+      kind: KINDS.read,
+      firstBlock: firstBlock + done,
+      blockCount: count,
+      replyBytes,
+    });
+    data.set(part, done * blockBytes);
+  }
+  return data;
+}
+
+async function writeAgain(queue: NodeQueue, { firstBlock, blockCount, data }: JournalEntry): Promise<void> {
+  if (data === undefined) await queue.issueOwn({ kind: KINDS.writeZeroes, firstBlock, blockCount });
+  else await queue.issueOwn({ kind: KINDS.write, firstBlock, blockCount, payload: data });
+}

@@ -1,0 +1,123 @@
+import { describe, expect, test } from "vitest";
+import { WriteJournal } from "../../src/pud/journal.js";
+import { MediumEdges } from "../../src/pud/medium-edges.js";
+
+const filled = (byte: number, blocks = 1): Uint8Array => new Uint8Array(512 * blocks).fill(byte);
+
+describe("journal", () => {
+  test("keeps copies in the order of their acknowledgement", () => {
+    const journal = new WriteJournal(1 << 20);
+    const data = filled(1);
+    journal.reserve(512);
+    journal.reserve(0);
+    journal.record(7, 1, data);
+    data.fill(9); // the caller's again
+    journal.record(3, 2, undefined);
+    expect(journal.entries).toEqual([
+      { firstBlock: 7, blockCount: 1, data: filled(1) },
+      { firstBlock: 3, blockCount: 2, data: undefined },
+    ]);
+    expect([2, 3, 4, 5, 7, 8].map((block) => journal.touches(block, 1))).toEqual([
+      false,
+      true,
+      true,
+      false,
+      true,
+      false,
+    ]);
+  });
+
+  test("a flush drops what was acknowledged before it was sent, and nothing else", () => {
+    const journal = new WriteJournal(1 << 20);
+    const write = (block: number): void => {
+      journal.reserve(512);
+      journal.record(block, 1, filled(block));
+    };
+    write(1);
+    const first = journal.mark();
+    write(2);
+    const second = journal.mark();
+    write(3);
+    journal.dropUntil(first);
+    expect(journal.entries.map((entry) => entry.firstBlock)).toEqual([2, 3]);
+    journal.dropUntil(first); // answered twice, or later than a later one
+    expect(journal.entries.map((entry) => entry.firstBlock)).toEqual([2, 3]);
+    journal.dropUntil(second);
+    expect(journal.entries.map((entry) => entry.firstBlock)).toEqual([3]);
+    journal.dropUntil(journal.mark());
+    expect(journal.bytes).toBe(0);
+  });
+
+  test("is bounded, counts small entries too, and takes any size when it is empty", () => {
+    const journal = new WriteJournal(4096);
+    expect(journal.reserve(1 << 20)).toBe(true);
+    expect(journal.reserve(0)).toBe(false);
+    journal.release(1 << 20);
+    expect(journal.bytes).toBe(0);
+    let zeroed = 0;
+    while (journal.reserve(0)) zeroed++;
+    expect(zeroed).toBe(32);
+  });
+});
+
+describe("edges of a medium", () => {
+  const sure = (): boolean => false;
+
+  test.each([
+    [
+      512,
+      2048,
+      [
+        { firstBlock: 0, blockCount: 8 },
+        { firstBlock: 2040, blockCount: 8 },
+      ],
+    ], // prettier-ignore
+    [
+      4096,
+      2048,
+      [
+        { firstBlock: 0, blockCount: 1 },
+        { firstBlock: 2047, blockCount: 1 },
+      ],
+    ],
+    [
+      512,
+      10,
+      [
+        { firstBlock: 0, blockCount: 8 },
+        { firstBlock: 8, blockCount: 2 },
+      ],
+    ],
+    [512, 3, [{ firstBlock: 0, blockCount: 3 }]],
+  ] as const)("%i bytes by %i: 4 KiB at each end", (blockBytes, blockCount, ranges) => {
+    expect(new MediumEdges({ blockBytes, blockCount }).ranges).toEqual(ranges);
+  });
+
+  test("tells the block that differs; what is not known or not sure differs from nothing", () => {
+    const edges = new MediumEdges({ blockBytes: 512, blockCount: 100 });
+    const [first] = edges.ranges;
+    if (first === undefined) throw new Error("no range");
+    edges.note(0, 3, filled(1, 3));
+    edges.note(6, 90, undefined);
+    edges.forget(1, 1);
+    const now = filled(0, 8);
+    now.set(filled(1));
+    now.set(filled(5), 512);
+    expect(edges.difference(first, now, sure)).toBe(2);
+    expect(edges.difference(first, now, (block) => block === 2)).toBe(undefined);
+    now[7 * 512 + 511] = 1;
+    expect(edges.difference(first, now, (block) => block === 2)).toBe(7);
+  });
+
+  test("what was written is not unlearned by a read that was older", () => {
+    const edges = new MediumEdges({ blockBytes: 512, blockCount: 8 });
+    const [only] = edges.ranges;
+    if (only === undefined) throw new Error("no range");
+    edges.note(0, 1, filled(2));
+    edges.learn(only, filled(1, 8), (block) => block === 5);
+    const now = filled(1, 8);
+    now.set(filled(2));
+    now.set(filled(9), 5 * 512);
+    expect(edges.difference(only, now, sure)).toBe(undefined);
+  });
+});
