@@ -65,7 +65,7 @@ const ROOMS = [
     ],
     node: false,
   },
-  { room: "pud/links/", may: ["bytes.ts", "rump/devsw.ts", "pud/"], node: true },
+  { room: "pud/links/", may: ["bytes.ts", "rump/devsw.ts", "pud/", "rumpuser/real/socket-reader.ts"], node: true },
   { room: "pud/", may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
   {
     room: "vdev/",

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -89,12 +89,16 @@ test("a server can close while a stream that it accepted lives on", async () => 
 });
 
 test("streamOfFd speaks over an inherited descriptor", async () => {
-  const module = new URL("../../../src/rumpuser/real/byte-stream.ts", import.meta.url);
-  // The child echoes through descriptor 3; it runs the compiled text of the module, so that nothing has to be built.
-  const { transform } = await import("vite").then((vite) => ({ transform: vite.transformWithOxc }));
-  const { readFile } = await import("node:fs/promises");
-  const { code } = await transform(await readFile(module, "utf8"), "byte-stream.ts");
-  const script = `${code}
+  // The child echoes through descriptor 3; it runs the compiled text of the modules, so that nothing has to be built.
+  const folder = mkdtempSync(join(tmpdir(), "rumpusb-"));
+  const { transformWithOxc } = await import("vite");
+  for (const name of ["byte-stream", "socket-reader"]) {
+    const source = new URL(`../../../src/rumpuser/real/${name}.ts`, import.meta.url);
+    const { code } = await transformWithOxc(readFileSync(source, "utf8"), `${name}.ts`);
+    writeFileSync(join(folder, `${name}.js`), code);
+  }
+  writeFileSync(join(folder, "package.json"), '{"type":"module"}');
+  const script = `import { streamOfFd } from ${JSON.stringify(join(folder, "byte-stream.js"))};
 const s = streamOfFd(3); s.onData((c) => { s.write([c.slice()]); }); s.onClose(() => process.exit(0));`;
   const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
     stdio: ["ignore", "inherit", "inherit", "pipe"],
@@ -107,4 +111,5 @@ const s = streamOfFd(3); s.onData((c) => { s.write([c.slice()]); }); s.onClose((
   expect(echoed.every((byte) => byte === 5)).toBe(true);
   stream.close();
   expect((await exited)[0]).toBe(0);
+  rmSync(folder, { recursive: true });
 });

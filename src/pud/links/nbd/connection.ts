@@ -73,7 +73,7 @@ export class Connection {
     return this.#export;
   }
 
-  /** Bytes of the client; none may come while the peer is paused. The chunk is the connection's from now on. */
+  /** Bytes of the client; none may come while the peer is paused. The chunk is lent for the call, and until `resume`. */
   receive(chunk: Uint8Array): void {
     if (this.#state !== "open") return;
     this.#rest = chunk;

@@ -70,7 +70,7 @@ class SocketServer implements NbdServer {
     this.#address = address;
     this.#log = log;
     this.#clock = clock;
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+    this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => this.#accept(socket));
   }
 
   async listen(): Promise<void> {

@@ -1,5 +1,6 @@
 /** A Peer made of an accepted socket. */
 import type { Socket } from "node:net";
+import { readSocket } from "../../../rumpuser/real/socket-reader.js";
 import { Connection } from "./connection.js";
 import type { ConnectionContext } from "./connection.js";
 import type { Peer } from "./peer.js";
@@ -8,7 +9,12 @@ import type { Peer } from "./peer.js";
  * Serves one accepted socket, which must be half-open capable and paused.
  * @returns the connection; it owns the socket.
  */
-export function serveSocket(socket: Socket, context: ConnectionContext): Connection {
+export function serveSocket(accepted: Socket, context: ConnectionContext): Connection {
+  const state = { paused: false };
+  const socket = readSocket(accepted, (chunk) => {
+    connection.receive(chunk);
+    return !state.paused;
+  });
   const peer: Peer = {
     send(parts, sent) {
       if (socket.destroyed || !socket.writable) return;
@@ -20,18 +26,24 @@ export function serveSocket(socket: Socket, context: ConnectionContext): Connect
       }
       if (last > 0) socket.uncork();
     },
-    pause: () => void socket.pause(),
-    resume: () => void socket.resume(),
+    pause: () => {
+      state.paused = true;
+      socket.pause();
+    },
+    resume: () => {
+      state.paused = false;
+      socket.resume();
+    },
     end: () => void socket.end(),
     destroy: () => void socket.destroy(),
   };
   const connection = new Connection(peer, context);
   socket.setNoDelay(true);
-  socket.on("data", (chunk: Uint8Array) => connection.receive(chunk));
   socket.on("end", () => connection.peerEnded());
   socket.on("close", () => connection.peerClosed());
   // A client that resets its connection is its own business; "close" follows.
   socket.on("error", (error) => context.log.write({ level: "debug", source: context.source, message: error.message }));
   connection.start();
+  socket.resume();
   return connection;
 }
