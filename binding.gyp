@@ -9,6 +9,7 @@
       "sources": [
         "native/addon.cc",
         "native/arguments.cc",
+        "native/chain.cc",
         "native/events.cc",
         "native/job.cc",
         "native/listener.cc",
@@ -16,6 +17,7 @@
         "native/loop_resource.cc",
         "native/port.cc",
         "native/port_calls.cc",
+        "native/port_chains.cc",
         "native/sockets.cc",
         "native/transfer.cc",
         "native/uevents.cc",

@@ -24,6 +24,13 @@ bool ReadIsoPackets(const Napi::CallbackInfo& info, size_t index, std::vector<un
   packets->assign(array.Data(), array.Data() + count);
   return true;
 }
+
+/** Bulk and interrupt: `asked_bytes` of the others is 0. */
+bool IsCutShort(const TransferResult& end) {
+  return end.status == LIBUSB_TRANSFER_COMPLETED && end.actual_bytes < end.asked_bytes;
+}
+
+bool IsDoubtful(const TransferResult& end) { return IsCutShort(end) || end.status == LIBUSB_TRANSFER_NO_DEVICE; }
 }  // namespace
 
 Port::Port(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Port>(info), LoopResource(info.Env()) {
@@ -91,7 +98,6 @@ Napi::Value Port::Submit(const Napi::CallbackInfo& info) {
     free_slots_.push_back(transfer->slot());
     return Napi::Number::New(env, rc);
   }
-  in_flight_++;
   return Napi::Number::New(env, transfer->slot());
 }
 
@@ -103,13 +109,21 @@ Napi::Value Port::Cancel(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), transfers_[slot]->Cancel());
 }
 
-/** Runs inside UsbEvents::Handle, on the JavaScript thread: only notes what ended. */
+/** Runs inside UsbEvents::Handle, on the JavaScript thread: notes what ended, and lets its chain go on. */
 void LIBUSB_CALL Port::OnTransferEnd(libusb_transfer* usb) {
   auto* transfer = static_cast<Transfer*>(usb->user_data);
   Port* port = transfer->port();
-  port->ended_.push_back(transfer->Finish());
-  port->free_slots_.push_back(transfer->slot());
-  port->in_flight_--;
+  TransferResult end = transfer->Finish();
+  Chain* chain = transfer->chain();
+  if (chain == nullptr) {
+    port->ended_.push_back(std::move(end));
+    port->free_slots_.push_back(transfer->slot());
+    return;
+  }
+  // A step decides about the next one now, not at the end of the wake-up.
+  if (IsDoubtful(end)) port->Classify(&end, port->DeviceHungUp());
+  chain->Ended(transfer, end, port->era_);
+  if (chain->Over()) port->EndChain(chain, &port->ended_);
 }
 
 void Port::OnReady(int) {
@@ -124,6 +138,10 @@ void Port::OnReady(int) {
   if (gone || !ended_.empty()) Deliver(gone);
 }
 
+bool Port::Busy() const {
+  return std::any_of(transfers_.begin(), transfers_.end(), [](const auto& transfer) { return transfer->in_flight(); });
+}
+
 bool Port::DeviceHungUp() const {
   pollfd state = {fd_, 0, 0};
   return events_.DeviceDropped() || (poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0);
@@ -134,21 +152,19 @@ bool Port::DeviceHungUp() const {
  * did not ask for it, takes a killed bulk URB for a short transfer that went well. And an endpoint that is disabled by
  * another configuration or alternate setting looks to it like a device that has gone.
  */
+void Port::Classify(TransferResult* end, bool hung_up) const {
+  const bool cut_short = IsCutShort(*end);
+  const bool voided = end->era != era_ && (end->status == LIBUSB_TRANSFER_NO_DEVICE ||
+                                           (cut_short && end->actual_bytes == 0));
+  if (hung_up && cut_short) end->status = LIBUSB_TRANSFER_NO_DEVICE;
+  if (!hung_up && voided) end->status = LIBUSB_TRANSFER_CANCELLED;
+}
+
+/** Steps of chains were looked at when they ended. */
 void Port::Reclassify() {
-  const auto cut_short = [](const TransferResult& end) {
-    return end.status == LIBUSB_TRANSFER_COMPLETED && end.actual_bytes < end.asked_bytes;
-  };
-  const bool doubtful = std::any_of(ended_.begin(), ended_.end(), [&](const TransferResult& end) {
-    return cut_short(end) || end.status == LIBUSB_TRANSFER_NO_DEVICE;
-  });
-  if (!doubtful) return;
+  if (std::none_of(ended_.begin(), ended_.end(), IsDoubtful)) return;
   const bool hung_up = DeviceHungUp();
-  for (TransferResult& end : ended_) {
-    const bool voided = end.era != era_ && (end.status == LIBUSB_TRANSFER_NO_DEVICE ||
-                                            (cut_short(end) && end.actual_bytes == 0));
-    if (hung_up && cut_short(end)) end.status = LIBUSB_TRANSFER_NO_DEVICE;
-    if (!hung_up && voided) end.status = LIBUSB_TRANSFER_CANCELLED;
-  }
+  for (TransferResult& end : ended_) Classify(&end, hung_up);
 }
 
 void Port::Deliver(bool gone) {
@@ -185,8 +201,9 @@ void Port::CloseDevice() {
   closing_ = true;
   if (device_ != nullptr) {
     const Napi::HandleScope scope(Env());
+    for (const auto& chain : chains_) chain->Cancel();
     for (const auto& transfer : transfers_) transfer->Cancel();
-    for (int round = 0; in_flight_ > 0 && round < kMaxDrainRounds; round++) events_.Handle(kDrainRoundMs);
+    for (int round = 0; Busy() && round < kMaxDrainRounds; round++) events_.Handle(kDrainRoundMs);
   }
   ended_.clear();
   CloseHandleWhenIdle();
@@ -197,9 +214,10 @@ void Port::CloseHandleWhenIdle() {
   if (!closing_ || jobs_ > 0) return;
   if (device_ != nullptr) libusb_close(device_);
   device_ = nullptr;
+  chains_.clear();
+  free_chains_.clear();
   transfers_.clear();
   free_slots_.clear();
-  in_flight_ = 0;
   events_.Stop();
   Unpin();
 }

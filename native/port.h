@@ -8,12 +8,16 @@
  *   open(fd) → error                          wraps the descriptor; a port is opened once
  *   submit(type, endpoint, setup, data, sendZlp, streamId, isoPacketBytes) → slot, or a negative error
  *   cancel(slot) → error
+ *   submitChain(plan, buffers) → chain, or its results (status, bytes of each step) when it ended at once, or a negative error
+ *   cancelChain(chain) → error
  *   configuration() setConfiguration(n) claimInterface(n) releaseInterface(n) setInterface(n, alt) clearHalt(endpoint)
  *   reset() allocStreams(count, endpoints) freeStreams(endpoints)   → Promise of a number
  *   speed() → enum libusb_speed               close()
  *
  * `results` holds slot, status and bytes of each transfer that ended in this wake-up of the loop, in the order in which
  * they ended: one call into JavaScript for all of them. `iso` has, at the same index, status and bytes of each packet.
+ * A chain that ended has one entry for each step, with slot -1 - chain (chain.h). `plan` has for each step: type,
+ * endpoint, sendZlp, streamId, then `after` and `with` as step (-1: none), least and most bytes.
  */
 #pragma once
 
@@ -23,6 +27,7 @@
 #include <memory>
 #include <vector>
 
+#include "chain.h"
 #include "events.h"
 #include "job.h"
 #include "listener.h"
@@ -46,6 +51,8 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
   Napi::Value OpenDevice(const Napi::CallbackInfo& info);
   Napi::Value Submit(const Napi::CallbackInfo& info);
   Napi::Value Cancel(const Napi::CallbackInfo& info);
+  Napi::Value SubmitChain(const Napi::CallbackInfo& info);
+  Napi::Value CancelChain(const Napi::CallbackInfo& info);
   Napi::Value Speed(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
   Napi::Value Configuration(const Napi::CallbackInfo& info);
@@ -66,6 +73,11 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
   bool DeviceHungUp() const;
   void Reclassify();
   Transfer* TakeSlot();
+  Chain* TakeChain();
+  int PrepareChain(Chain* chain, std::vector<ChainRequest>& requests);
+  void EndChain(Chain* chain, std::vector<TransferResult>* results);
+  void Classify(TransferResult* end, bool hung_up) const;
+  bool Busy() const;
   void CloseDevice();
   void CloseHandleWhenIdle();
   void Deliver(bool gone);
@@ -75,7 +87,8 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
   Listener on_events_;
   std::vector<std::unique_ptr<Transfer>> transfers_;
   std::vector<int32_t> free_slots_;
-  size_t in_flight_ = 0;
+  std::vector<std::unique_ptr<Chain>> chains_;
+  std::vector<int32_t> free_chains_;
   std::vector<TransferResult> ended_;
   unsigned jobs_ = 0;
   uint32_t era_ = 0;

@@ -94,6 +94,8 @@ Napi::Value Port::FreeStreams(const Napi::CallbackInfo& info) {
 Napi::Function Port::Define(Napi::Env env) {
   return DefineClass(env, "Port",
                      {InstanceMethod<&Port::OpenDevice>("open"), InstanceMethod<&Port::Submit>("submit"),
+                      InstanceMethod<&Port::SubmitChain>("submitChain"),
+                      InstanceMethod<&Port::CancelChain>("cancelChain"),
                       InstanceMethod<&Port::Cancel>("cancel"), InstanceMethod<&Port::Speed>("speed"),
                       InstanceMethod<&Port::Close>("close"), InstanceMethod<&Port::Configuration>("configuration"),
                       InstanceMethod<&Port::SetConfiguration>("setConfiguration"),

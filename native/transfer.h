@@ -39,6 +39,8 @@ struct TransferResult {
   std::vector<int32_t> iso;
 };
 
+class Chain;
+
 class Transfer {
  public:
   Transfer(int32_t slot, class Port* port) : slot_(slot), port_(port) {}
@@ -62,7 +64,18 @@ class Transfer {
   /** Asks for cancellation; the end still comes. NOT_FOUND when it is not in flight. */
   int Cancel();
 
-  Port* port() const { return port_; }
+  /** What is prepared and will not be handed to libusb: unpins the buffer. */
+  void Drop() { pinned_.Reset(); }
+  /** The chain that this transfer is a step of; null = it is on its own. Leaving also drops what was never started. */
+  void JoinChain(Chain* chain) { chain_ = chain; }
+  void LeaveChain() {
+    chain_ = nullptr;
+    Drop();
+  }
+  Chain* chain() const { return chain_; }
+
+  class Port* port() const { return port_; }
+  bool in_flight() const { return in_flight_; }
   int32_t slot() const { return slot_; }
 
  private:
@@ -71,7 +84,8 @@ class Transfer {
   int PrepareIsochronous(const TransferRequest& request);
 
   const int32_t slot_;
-  Port* const port_;
+  class Port* const port_;
+  Chain* chain_ = nullptr;
   bool in_flight_ = false;
   uint32_t era_ = 0;
   libusb_transfer* usb_ = nullptr;

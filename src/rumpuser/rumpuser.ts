@@ -68,7 +68,15 @@ export interface ByteStream {
   destroy(): void;
 }
 
-export const TRANSFER_STATUSES = ["ok", "error", "timedOut", "cancelled", "stalled", "disconnected", "overflow"] as const;
+export const TRANSFER_STATUSES = [
+  "ok",
+  "error",
+  "timedOut",
+  "cancelled",
+  "stalled",
+  "disconnected",
+  "overflow",
+] as const;
 /** How a transfer ended, as the controller saw it. Each libusb status keeps its own word. */
 export type TransferStatus = (typeof TRANSFER_STATUSES)[number];
 
@@ -97,6 +105,34 @@ export interface PortCompletion {
   readonly isoPackets?: readonly { readonly status: TransferStatus; readonly actualBytes: number }[];
 }
 
+/** How an earlier step of a chain has to end: "ok", having moved from `minBytes` to `maxBytes` bytes. */
+export interface StepCondition {
+  /** Index of the earlier step. */
+  readonly step: number;
+  readonly minBytes: number;
+  /** Left out: no limit. */
+  readonly maxBytes?: number;
+}
+
+/** When a step of a chain runs. A step without `after` is submitted at once. */
+export interface StepConditions {
+  /** Submitted as soon as the other has ended so; never, when it ended otherwise. */
+  readonly after?: StepCondition;
+  /** Cancelled, or not submitted, as soon as the other has ended otherwise. That one must have no `after`. */
+  readonly with?: StepCondition;
+}
+
+/** A bulk or interrupt transfer with its conditions. */
+export interface PortChainStep extends StepConditions {
+  readonly transfer: PortTransfer;
+}
+
+/** The completion of each step in order; undefined for one that was never submitted. */
+export type PortChainResult = readonly (PortCompletion | undefined)[];
+
+/** A longer chain is refused. */
+export const MAX_CHAIN_STEPS = 8;
+
 /** One USB device of the host, reached through a descriptor that was opened elsewhere. */
 export interface UsbPort {
   readonly speed: Speed;
@@ -106,6 +142,14 @@ export interface UsbPort {
    * Errors at submission also arrive as a completion, never synchronously.
    */
   submit(transfer: PortTransfer, done: (completion: PortCompletion) => void): () => void;
+  /**
+   * Runs at most `MAX_CHAIN_STEPS` transfers to their end and reports once, when none is in flight: a step that waits is
+   * submitted by the completion of the one it waits for, with no turn of JavaScript between. What is refused at submission
+   * has its status in the result.
+   * @returns cancels what is in flight, the last first, and keeps the rest from being submitted; `done` still comes, once.
+   * @throws RangeError for a chain that cannot be: no step or too many, a condition on a later step, nothing that starts.
+   */
+  submitChain(steps: readonly PortChainStep[], done: (result: PortChainResult) => void): () => void;
   /** The configuration the OS has selected; 0 = not configured. */
   configuration(): Promise<number>;
   setConfiguration(value: number): Promise<PortResult>;

@@ -7,8 +7,8 @@
  *
  * No request ends the process or throws: each ends as a completion.
  */
-import type { Clock, PortResult, PortTransfer, UsbPort } from "../../rumpuser/rumpuser.js";
-import { runChain } from "../usb/chain.js";
+import type { Clock, PortChainStep, PortResult, PortTransfer, UsbPort } from "../../rumpuser/rumpuser.js";
+import { checkChain, runChain } from "../usb/chain.js";
 import { TransferError, type TransferErrorCode } from "../usb/errors.js";
 import { ENDPOINT_IN, ENDPOINT_NUMBER_MASK, setupPacket } from "../usb/usb.js";
 import type { ChainResult, ChainStep, HcCompletion, HcTransfer, HostController } from "../usb/usbdivar.js";
@@ -26,11 +26,14 @@ export function createUgenhc(port: UsbPort, options: UgenhcOptions): HostControl
   return new Ugenhc(port, options);
 }
 
-/** A transfer that has not ended. Whoever ends it first wins: the port, or the device's going. */
+/** A transfer or a chain that has not ended. Whoever ends it first wins: the port, or the device's going. */
 interface InFlight {
-  readonly done: (completion: HcCompletion) => void;
+  /** The device has gone. */
+  readonly lost: () => void;
   cancel?: () => void;
 }
+
+const LOST: HcCompletion = { status: "disconnected", actualBytes: 0 };
 
 class Ugenhc implements HostController {
   readonly name: string;
@@ -58,25 +61,40 @@ class Ugenhc implements HostController {
   }
 
   submit(transfer: HcTransfer, done: (completion: HcCompletion) => void): () => void {
-    const entry: InFlight = { done };
+    const entry: InFlight = { lost: () => done(LOST) };
     this.#inFlight.add(entry);
-    if (!this.#reachable(transfer.address)) return this.#refuse(entry, "disconnected");
-    const ended = (completion: HcCompletion): void => this.#end(entry, completion);
+    const ended = (completion: HcCompletion): void => {
+      if (this.#inFlight.delete(entry)) done(completion);
+    };
+    const refuse = (status: HcCompletion["status"]): (() => void) => {
+      this.#clock.startTimer(0, () => ended({ status, actualBytes: 0 }));
+      return () => undefined;
+    };
+    if (!this.#reachable(transfer.address)) return refuse("disconnected");
     if (transfer.type === "control") {
       const control = controlOf(transfer);
-      if (control === undefined) return this.#refuse(entry, "error");
+      if (control === undefined) return refuse("error");
       entry.cancel = this.#defaultPipe.submit(control.setup, control.data, ended);
     } else {
-      if (!isEndpoint(transfer.endpointAddress)) return this.#refuse(entry, "error");
+      if (!isEndpoint(transfer.endpointAddress)) return refuse("error");
       entry.cancel = this.#port.submit(portTransfer(transfer), ended);
     }
-    return () => {
-      if (this.#inFlight.has(entry)) entry.cancel?.();
-    };
+    return () => this.#cancel(entry);
   }
 
+  /** The port runs chains of transfers that it takes as they are; one with another step is run from here. */
   submitChain(steps: readonly ChainStep[], done: (result: ChainResult) => void): () => void {
-    return runChain((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
+    checkChain(steps);
+    if (!steps.every(({ transfer }) => this.#portTakes(transfer)))
+      return runChain<HcTransfer>((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
+    const entry: InFlight = {
+      lost: () => done(steps.map((step) => (step.after === undefined ? LOST : undefined))),
+    };
+    this.#inFlight.add(entry);
+    entry.cancel = this.#port.submitChain(steps.map(portStep), (result) => {
+      if (this.#inFlight.delete(entry)) done(result);
+    });
+    return () => this.#cancel(entry);
   }
 
   async claimInterface(address: number, interfaceNumber: number): Promise<void> {
@@ -109,13 +127,12 @@ class Ugenhc implements HostController {
     return !this.#closed && !this.#lost && this.ports.enabled && address === this.#address;
   }
 
-  #refuse(entry: InFlight, status: HcCompletion["status"]): () => void {
-    this.#clock.startTimer(0, () => this.#end(entry, { status, actualBytes: 0 }));
-    return () => undefined;
+  #portTakes({ type, address, endpointAddress }: HcTransfer): boolean {
+    return (type === "bulk" || type === "interrupt") && this.#reachable(address) && isEndpoint(endpointAddress);
   }
 
-  #end(entry: InFlight, completion: HcCompletion): void {
-    if (this.#inFlight.delete(entry)) entry.done(completion);
+  #cancel(entry: InFlight): void {
+    if (this.#inFlight.has(entry)) entry.cancel?.();
   }
 
   #cancelAll(): void {
@@ -145,7 +162,7 @@ class Ugenhc implements HostController {
   /** The device has gone. What the completions submit finds nobody any more. */
   #gone(left = this.#takeAll()): void {
     this.#lost = true;
-    for (const { done } of left) done({ status: "disconnected", actualBytes: 0 });
+    for (const { lost } of left) lost();
     this.ports.disconnect();
   }
 
@@ -189,4 +206,8 @@ function portTransfer(transfer: HcTransfer): PortTransfer {
     ...(isoPacketBytes === undefined ? {} : { isoPacketBytes }),
     ...(sendZlp === undefined ? {} : { sendZlp }),
   };
+}
+
+function portStep(step: ChainStep): PortChainStep {
+  return { ...step, transfer: portTransfer(step.transfer) };
 }

@@ -117,7 +117,11 @@ export async function runPipeChain(
   const chain = steps.map((step): ChainStep => {
     if (!(step.pipe instanceof EndpointPipe)) throw new TypeError("a chain takes the pipes of its own attachment");
     const transfer = step.pipe.transferOf("into" in step ? step.into : step.data);
-    return step.after === undefined ? { transfer } : { transfer, after: step.after };
+    return {
+      transfer,
+      ...(step.after === undefined ? {} : { after: step.after }),
+      ...(step.with === undefined ? {} : { with: step.with }),
+    };
   });
   const result = await scope.runChain(chain, options);
   return steps.map((_, index) => result[index] ?? { status: "notStarted", actualBytes: 0 });

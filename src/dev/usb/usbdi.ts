@@ -6,7 +6,9 @@
  */
 import type { Device } from "../../rump/devsw.js";
 import type { Clock, LogLevel } from "../../rumpuser/rumpuser.js";
-import type { Speed } from "./usbdivar.js";
+import type { Speed, StepConditions } from "./usbdivar.js";
+
+export type { StepCondition, StepConditions } from "./usbdivar.js";
 
 export const DEFAULT_TIMEOUT_MS = 5000;
 
@@ -60,16 +62,9 @@ export interface ControlPipe {
 }
 
 /** One step of a chain on the driver's own pipes. */
-export type PipeStep =
-  | { readonly pipe: OutPipe; readonly data: Uint8Array; readonly after?: StepCondition }
-  | { readonly pipe: InPipe; readonly into: Uint8Array; readonly after?: StepCondition };
-export interface StepCondition {
-  /** Index of the earlier step that must end "ok"… */
-  readonly step: number;
-  /** …having moved at least so many bytes. */
-  readonly minBytes: number;
-}
-/** How one step ended. "notStarted": the step it waits for did not end as it had to. */
+export type PipeStep = StepConditions &
+  ({ readonly pipe: OutPipe; readonly data: Uint8Array } | { readonly pipe: InPipe; readonly into: Uint8Array });
+/** How one step ended. "notStarted": a step of its conditions did not end as it had to. */
 export interface StepResult {
   readonly status: "ok" | "stalled" | "notStarted" | "timedOut" | "cancelled" | "disconnected" | "overflow" | "error";
   readonly actualBytes: number;
@@ -130,6 +125,11 @@ export interface Attachment<P> {
   readonly name: string;
   readonly identity: DeviceIdentity;
   readonly interfaceNumber: number;
+  /**
+   * A process that drove the device before was ended in the middle of it, and the device was not reset since: it may wait
+   * for data, have some to send, or be halted.
+   */
+  readonly interrupted: boolean;
   /** Class-specific descriptors of this interface, in wire order. */
   readonly extraDescriptors: readonly Uint8Array[];
   readonly pipes: P;

@@ -5,9 +5,9 @@
  * addressed to a device, or a short chain of them, and offer root-hub ports; everything else is the stack's. Timeouts
  * are the stack's too: it cancels.
  */
-import type { Speed, TransferStatus, TransferType } from "../../rumpuser/rumpuser.js";
+import type { Speed, StepConditions, TransferStatus, TransferType } from "../../rumpuser/rumpuser.js";
 
-export type { Speed, TransferStatus, TransferType } from "../../rumpuser/rumpuser.js";
+export type { Speed, StepCondition, StepConditions, TransferStatus, TransferType } from "../../rumpuser/rumpuser.js";
 
 export interface HcTransfer {
   /** Bus address; 0 = the device that was just reset (USB 2.0 §9.1.1.4). */
@@ -32,14 +32,9 @@ export interface HcCompletion {
   readonly isoPackets?: readonly { readonly status: TransferStatus; readonly actualBytes: number }[];
 }
 
-/** A transfer with the condition under which it starts. */
-export interface ChainStep {
+/** A transfer with the conditions under which it runs. */
+export interface ChainStep extends StepConditions {
   readonly transfer: HcTransfer;
-  /**
-   * Index of an earlier step that must have ended "ok" with at least `minBytes` before this one is submitted;
-   * without it the step is submitted at once.
-   */
-  readonly after?: { readonly step: number; readonly minBytes: number };
 }
 
 /** The completion of each step in order; undefined for one that was never started. */
@@ -77,9 +72,12 @@ export interface HostController {
    */
   submit(transfer: HcTransfer, done: (completion: HcCompletion) => void): () => void;
   /**
-   * Runs the steps to their end and reports once. A step that does not end "ok" keeps the steps that wait for it from
-   * starting; steps already in flight run on. `done` is called when nothing is in flight any more.
-   * @returns asks for cancellation of whatever is in flight.
+   * Runs at most 8 steps to their end and reports once. A step that does not end as `after` says keeps the one that waits
+   * for it from starting; one in flight `with` it is cancelled; others run on. `done` is called once and never
+   * synchronously, when nothing is in flight any more.
+   * @returns asks for cancellation of whatever is in flight, the last first: what was queued behind a transfer must not
+   * take its place.
+   * @throws RangeError for a chain that cannot be (chain.ts, `checkChain`).
    */
   submitChain(steps: readonly ChainStep[], done: (result: ChainResult) => void): () => void;
   /** Takes an interface from the host OS before its endpoints are used. Rejects with TransferError USB_IO. */

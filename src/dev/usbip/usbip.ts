@@ -109,7 +109,7 @@ class Usbip implements HostController {
   submitChain(steps: readonly ChainStep[], done: (result: ChainResult) => void): () => void {
     let cancel = (): void => undefined;
     this.#connection.batch(() => {
-      cancel = runChain((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
+      cancel = runChain<HcTransfer>((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
     });
     return () => this.#connection.batch(() => cancel());
   }

@@ -163,7 +163,7 @@ class Vhc implements VirtualHostController {
   }
 
   submitChain(steps: readonly ChainStep[], done: (result: ChainResult) => void): () => void {
-    return runChain((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
+    return runChain<HcTransfer>((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
   }
 
   async claimInterface(): Promise<void> {}

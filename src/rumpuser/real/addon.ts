@@ -9,7 +9,10 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { getSystemErrorName } from "node:util";
 
-/** Slot, status and bytes of each ended transfer; at the same index its packets' status and bytes. */
+/**
+ * Slot, status and bytes of each ended transfer; at the same index its packets' status and bytes. A chain has one entry for
+ * each of its steps, with slot -1 - chain.
+ */
 export type PortEvents = (
   results: Int32Array,
   iso: readonly (Int32Array | undefined)[] | undefined,
@@ -29,6 +32,9 @@ export interface NativePort {
     isoPacketBytes: Uint32Array | undefined,
   ): number;
   cancel(slot: number): number;
+  /** @returns the chain; status and bytes of each step when it ended at once; or a negative error. */
+  submitChain(plan: Int32Array, buffers: readonly Uint8Array[]): number | Int32Array;
+  cancelChain(chain: number): number;
   speed(): number;
   configuration(): Promise<number>;
   setConfiguration(value: number): Promise<number>;

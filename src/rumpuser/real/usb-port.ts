@@ -5,42 +5,23 @@
  * keeps the process alive; an idle one costs no wake-up.
  */
 import {
-  PORT_RESULTS,
-  TRANSFER_STATUSES,
+  type PortChainResult,
+  type PortChainStep,
   type PortCompletion,
   type PortResult,
   type PortTransfer,
   type Speed,
   type TransferStatus,
-  type TransferType,
   type UsbPort,
 } from "../rumpuser.js";
 import { loadAddon, type NativePort } from "./addon.js";
+import { abandonedResult, immediateResult, newPlan, stepCompletion, writePlan } from "./chain-plan.js";
+import { LIBUSB_ERROR_NO_DEVICE, portResult, statusOfRefusal, transferStatus, transferType } from "./libusb-words.js";
 
-/** enum libusb_transfer_type. */
-const TYPES: Readonly<Record<TransferType, number>> = { control: 0, isochronous: 1, bulk: 2, interrupt: 3 };
-const TYPE_BULK_STREAM = 4;
+export { portResult, transferStatus } from "./libusb-words.js";
 
 /** enum libusb_speed. The last is 20 Gbit/s (two lanes), 0 what libusb could not find out. */
 const SPEEDS: readonly Speed[] = ["full", "low", "full", "high", "super", "superPlus", "superPlus"];
-
-/** How a transfer ends that libusb refused to start; what is not here is "error". */
-const STATUS_OF_REFUSAL: Partial<Readonly<Record<PortResult, TransferStatus>>> = {
-  disconnected: "disconnected",
-  timedOut: "timedOut",
-  overflow: "overflow",
-  stalled: "stalled",
-};
-
-/** The word for enum libusb_transfer_status. */
-export function transferStatus(status: number): TransferStatus {
-  return TRANSFER_STATUSES[status] ?? "error";
-}
-
-/** The word for enum libusb_error; 0 and more are "ok". */
-export function portResult(rc: number): PortResult {
-  return rc >= 0 ? "ok" : (PORT_RESULTS[-rc] ?? "other");
-}
 
 /** A device that could not be opened, or could not be asked. `result` says why. */
 export class UsbPortError extends Error {
@@ -71,15 +52,24 @@ export function openUsbPort(fd: number): LibusbPort {
   return new NativeUsbPort(fd);
 }
 
+/** A transfer or a chain that has not ended. */
 interface InFlight {
-  readonly done: (completion: PortCompletion) => void;
+  /** Entries of a wake-up's results that belong to it. */
+  readonly entries: number;
+  /** `at`: its first entry. */
+  ended(results: Int32Array, at: number, iso: Int32Array | undefined): void;
+  /** Nothing more is known of it. */
+  abandon(status: TransferStatus): void;
 }
+
+const FIELDS_PER_ENTRY = 3;
 
 class NativeUsbPort implements LibusbPort {
   readonly speed: Speed;
   readonly #native: NativePort;
-  /** By native slot. */
+  /** By native slot; a chain's is negative (native/port.h). */
   readonly #inFlight = new Map<number, InFlight>();
+  readonly #plan = newPlan();
   /** The last blocking call: they run one after another, in the order in which they were made. */
   #calls: Promise<unknown> = Promise.resolve();
   #goneListener: (() => void) | undefined;
@@ -99,7 +89,7 @@ class NativeUsbPort implements LibusbPort {
     const slot = this.#closed
       ? LIBUSB_ERROR_NO_DEVICE
       : this.#native.submit(
-          transfer.streamId === undefined ? TYPES[transfer.type] : TYPE_BULK_STREAM,
+          transferType(transfer),
           transfer.endpointAddress,
           transfer.setup,
           transfer.data,
@@ -108,15 +98,46 @@ class NativeUsbPort implements LibusbPort {
           iso === undefined ? undefined : Uint32Array.from(iso),
         );
     if (slot < 0) {
-      const status = STATUS_OF_REFUSAL[portResult(slot)] ?? "error";
-      setImmediate(done, { status, actualBytes: 0 });
+      setImmediate(done, { status: statusOfRefusal(slot), actualBytes: 0 });
       return () => {};
     }
-    const entry = { done };
+    const entry: InFlight = {
+      entries: 1,
+      ended: (results, at, packets) => done(completionOf(results[at + 1] ?? -1, results[at + 2] ?? 0, packets)),
+      abandon: (status) => done({ status, actualBytes: 0 }),
+    };
     this.#inFlight.set(slot, entry);
     return () => {
       // A slot is used again: only this very transfer may be cancelled. That it just ended is no error.
       if (this.#inFlight.get(slot) === entry && !this.#closed) this.#native.cancel(slot);
+    };
+  }
+
+  submitChain(steps: readonly PortChainStep[], done: (result: PortChainResult) => void): () => void {
+    writePlan(this.#plan, steps);
+    const buffers = steps.map((step) => step.transfer.data);
+    const chain = this.#closed ? LIBUSB_ERROR_NO_DEVICE : this.#native.submitChain(this.#plan, buffers);
+    if (typeof chain !== "number" || chain < 0) {
+      const result =
+        typeof chain === "number" ? abandonedResult(steps, statusOfRefusal(chain)) : immediateResult(chain);
+      setImmediate(done, result);
+      return () => {};
+    }
+    const entry: InFlight = {
+      entries: steps.length,
+      ended: (results, at) =>
+        done(
+          steps.map((_, i) => {
+            const entryAt = at + i * FIELDS_PER_ENTRY;
+            return stepCompletion(results[entryAt + 1] ?? -1, results[entryAt + 2] ?? 0);
+          }),
+        ),
+      abandon: (status) => done(abandonedResult(steps, status)),
+    };
+    const slot = -1 - chain;
+    this.#inFlight.set(slot, entry);
+    return () => {
+      if (this.#inFlight.get(slot) === entry && !this.#closed) this.#native.cancelChain(chain);
     };
   }
 
@@ -172,7 +193,7 @@ class NativeUsbPort implements LibusbPort {
     this.#native.close(); // returns when the kernel has let go of every buffer
     const left = [...this.#inFlight.values()];
     this.#inFlight.clear();
-    for (const { done } of left) setImmediate(done, { status: "cancelled", actualBytes: 0 });
+    for (const entry of left) setImmediate(() => entry.abandon("cancelled"));
   }
 
   #call(start: () => Promise<number>): Promise<number> {
@@ -183,15 +204,15 @@ class NativeUsbPort implements LibusbPort {
 
   #onEvents(results: Int32Array, iso: readonly (Int32Array | undefined)[] | undefined, gone: boolean): void {
     // All slots of the wake-up are free again already: a completion that submits may get the slot of a later one.
-    const ended: (InFlight | undefined)[] = [];
-    for (let at = 0; at < results.length; at += 3) {
-      const slot = results[at] ?? -1;
-      ended.push(this.#inFlight.get(slot));
+    const ended: { readonly entry: InFlight; readonly at: number }[] = [];
+    for (let at = 0; at < results.length; ) {
+      const slot = results[at] ?? 0;
+      const entry = this.#inFlight.get(slot);
       this.#inFlight.delete(slot);
+      if (entry !== undefined) ended.push({ entry, at });
+      at += FIELDS_PER_ENTRY * (entry?.entries ?? 1);
     }
-    ended.forEach((entry, i) => {
-      entry?.done(completionOf(results[i * 3 + 1] ?? -1, results[i * 3 + 2] ?? 0, iso?.[i]));
-    });
+    for (const { entry, at } of ended) entry.ended(results, at, iso?.[at / FIELDS_PER_ENTRY]);
     if (gone) this.#onGone();
   }
 
@@ -199,12 +220,10 @@ class NativeUsbPort implements LibusbPort {
     this.#gone = true;
     const left = [...this.#inFlight.values()];
     this.#inFlight.clear();
-    for (const { done } of left) done({ status: "disconnected", actualBytes: 0 });
+    for (const entry of left) entry.abandon("disconnected");
     if (!this.#closed) this.#goneListener?.();
   }
 }
-
-const LIBUSB_ERROR_NO_DEVICE = -4;
 
 function completionOf(status: number, actualBytes: number, packets: Int32Array | undefined): PortCompletion {
   if (packets === undefined) return { status: transferStatus(status), actualBytes };

@@ -1,9 +1,12 @@
 /** A USB port whose device is a model in this process: what libusb and the host OS would do with it. */
 import type { DeviceModel } from "../../../src/vdev/model.js";
 import { VhcUrb } from "../../../src/dev/vhc/urb.js";
+import { runChain } from "../../../src/dev/usb/chain.js";
 import { setupPacket } from "../../../src/dev/usb/usb.js";
 import type {
   Clock,
+  PortChainResult,
+  PortChainStep,
   PortCompletion,
   PortResult,
   PortTransfer,
@@ -52,6 +55,10 @@ export class ModelPort implements UsbPort {
     return () => {
       if (!urb.isOver) this.#model.unlink(urb);
     };
+  }
+
+  submitChain(steps: readonly PortChainStep[], done: (result: PortChainResult) => void): () => void {
+    return runChain<PortTransfer>((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
   }
 
   async configuration(): Promise<number> {

@@ -1,5 +1,13 @@
 /** A USB port that does what a test says: every call and transfer is kept, and ends when the test ends it. */
-import type { PortCompletion, PortResult, PortTransfer, UsbPort } from "../../../src/rumpuser/rumpuser.js";
+import { runChain } from "../../../src/dev/usb/chain.js";
+import type {
+  PortChainResult,
+  PortChainStep,
+  PortCompletion,
+  PortResult,
+  PortTransfer,
+  UsbPort,
+} from "../../../src/rumpuser/rumpuser.js";
 
 export interface HeldTransfer {
   readonly transfer: PortTransfer;
@@ -41,6 +49,10 @@ export class ScriptedPort implements UsbPort {
     return () => {
       held.cancelled = true;
     };
+  }
+
+  submitChain(steps: readonly PortChainStep[], done: (result: PortChainResult) => void): () => void {
+    return runChain<PortTransfer>((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
   }
 
   async configuration(): Promise<number> {

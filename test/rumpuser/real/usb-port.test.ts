@@ -16,7 +16,10 @@ class FakeNative implements NativePort {
   static openResult = 0;
   readonly onEvents: PortEvents;
   readonly submitted: unknown[][] = [];
+  /** Slots; a chain's is negative. */
   readonly cancelled: number[] = [];
+  readonly chains: number[][] = [];
+  chainResult: number | Int32Array = 0;
   readonly calls: string[] = [];
   submitResult: number | undefined;
   result = 0;
@@ -40,6 +43,14 @@ class FakeNative implements NativePort {
     this.cancelled.push(slot);
     return 0;
   }
+  submitChain(plan: Int32Array, buffers: readonly Uint8Array[]): number | Int32Array {
+    this.chains.push(Array.from(plan.subarray(0, buffers.length * 10)));
+    return this.chainResult;
+  }
+  cancelChain(chain: number): number {
+    this.cancelled.push(-1 - chain);
+    return 0;
+  }
   speed(): number {
     return 3;
   }
@@ -58,7 +69,7 @@ class FakeNative implements NativePort {
 
   /** One wake-up: slot, status, bytes of each. */
   deliver(ends: readonly (readonly [number, number, number])[], gone = false, iso?: (Int32Array | undefined)[]): void {
-    for (const [slot] of ends) this.#free.push(slot);
+    for (const [slot] of ends) if (slot >= 0) this.#free.push(slot);
     this.onEvents(Int32Array.from(ends.flat()), iso, gone);
   }
 
@@ -217,6 +228,102 @@ describe("transfers", () => {
     port.submit(bulk(), () => {});
     cancel();
     expect(native.cancelled).toEqual([0]);
+  });
+});
+
+describe("chains", () => {
+  const out = (bytes: number): PortTransfer => ({ type: "bulk", endpointAddress: 2, data: new Uint8Array(bytes) });
+  const NONE = [-1, 0, 0x7fffffff];
+
+  test("what is handed to libusb", () => {
+    const { port, native } = open();
+    port.submitChain(
+      [
+        { transfer: out(31) },
+        { transfer: { ...bulk(), sendZlp: true, streamId: 3 }, with: { step: 0, minBytes: 31, maxBytes: 31 } },
+        { transfer: bulk(13), after: { step: 1, minBytes: 8 } },
+      ],
+      () => {},
+    );
+    expect(native.chains).toEqual([
+      [
+        [2, 2, 0, 0, ...NONE, ...NONE],
+        [4, 0x81, 1, 3, ...NONE, 0, 31, 31],
+        [2, 0x81, 0, 0, 1, 8, 0x7fffffff, ...NONE],
+      ].flat(),
+    ]);
+  });
+
+  test("its entries among those of transfers, each with its own end; a number is used again at once", () => {
+    const { port, native } = open();
+    const ends: unknown[] = [];
+    port.submit(bulk(), (end) => ends.push(end));
+    native.chainResult = 4;
+    const cancel = port.submitChain([{ transfer: out(2) }, { transfer: bulk() }, { transfer: bulk() }], (end) => {
+      ends.push(end);
+      port.submitChain([{ transfer: bulk() }], (again) => ends.push(again));
+    });
+    native.deliver([
+      [-5, 0, 2],
+      [-5, 99, 0],
+      [-5, -4, 0],
+      [0, 0, 7],
+    ]);
+    cancel();
+    native.deliver([[-5, 4, 1]]);
+    expect(ends).toEqual([
+      [{ status: "ok", actualBytes: 2 }, undefined, { status: "disconnected", actualBytes: 0 }],
+      { status: "ok", actualBytes: 7 },
+      [{ status: "stalled", actualBytes: 1 }],
+    ]);
+    expect(native.cancelled).toEqual([]);
+  });
+
+  test("cancel asks for the chain that is in flight", () => {
+    const { port, native } = open();
+    native.chainResult = 2;
+    port.submitChain([{ transfer: bulk() }], () => {})();
+    expect(native.cancelled).toEqual([-3]);
+  });
+
+  test.each([
+    [-4, [{ status: "disconnected", actualBytes: 0 }, undefined]],
+    [-11, [{ status: "error", actualBytes: 0 }, undefined]],
+    [Int32Array.of(-11, 0, 99, 0), [{ status: "error", actualBytes: 0 }, undefined]],
+  ] as const)("what ends at once (%j) is told later, once", async (chainResult, expected) => {
+    const { port, native } = open();
+    native.chainResult = chainResult;
+    const ends: unknown[] = [];
+    const steps = [{ transfer: bulk() }, { transfer: bulk(), after: { step: 0, minBytes: 0 } }];
+    const cancel = port.submitChain(steps, (end) => ends.push(end));
+    cancel();
+    expect(ends).toEqual([]);
+    await nextTurn();
+    expect(ends).toEqual([expected]);
+    expect(native.cancelled).toEqual([]);
+  });
+
+  test("unplug and close end it once, as far as it is known to have started", async () => {
+    const steps = [{ transfer: bulk() }, { transfer: bulk(), after: { step: 0, minBytes: 0 } }];
+    for (const [end, status] of [
+      [({ native }: ReturnType<typeof open>) => native.deliver([], true), "disconnected"],
+      [({ port }: ReturnType<typeof open>) => port.close(), "cancelled"],
+    ] as const) {
+      const opened = open();
+      const ends: unknown[] = [];
+      opened.port.submitChain(steps, (result) => ends.push(result));
+      end(opened);
+      await nextTurn();
+      expect(ends).toEqual([[{ status, actualBytes: 0 }, undefined]]);
+    }
+  });
+
+  test.each([
+    ["no step", []],
+    ["nine steps", Array.from({ length: 9 }, () => ({ transfer: bulk() }))],
+    ["a control transfer", [{ transfer: { ...bulk(), type: "control", setup: new Uint8Array(8) } as const }]],
+  ])("%s: refused", (_, steps) => {
+    expect(() => open().port.submitChain(steps, () => {})).toThrow(RangeError);
   });
 });
 
