@@ -2,8 +2,9 @@
  * The Bulk-Only Transport: one command at a time, in three phases.
  *
  * Specs: BOT 1.0 §5.3 (data and status), §6.3 (valid and meaningful status), §6.7 (thirteen cases).
- * The usual command is one chain of transfers; a stall is handled by hand as §5.3 says; whatever else is a surprise ends
- * in reset recovery (recovery.ts) and an error. The transport does not look inside the CDB.
+ * The usual command is one chain of transfers, overlapped as the mode says (phases.ts); a stall or a short data phase is
+ * handled by hand as §5.3 says; whatever else is a surprise ends in reset recovery (recovery.ts), a calmer mode and an
+ * error. The transport does not look inside the CDB.
  */
 import { CommandQueue } from "../../scsipi/queue.js";
 import {
@@ -15,22 +16,21 @@ import {
   type ScsiTransportErrorCode,
 } from "../../scsipi/transport.js";
 import { ProtocolError, TransferError, type TransferErrorCode } from "../errors.js";
-import type { Attachment, PipeStep, StepCondition, StepResult, TransferOptions } from "../usbdi.js";
-import { CBW_DATA_IN, CBW_SIGNATURE, CSW_SIGNATURE, cbw, checkStatus, csw, type StatusReading } from "./csw.js";
+import type { Attachment, PipeStep, StepResult, TransferOptions } from "../usbdi.js";
+import {
+  CBW_DATA_IN,
+  CBW_SIGNATURE,
+  CSW_SIGNATURE,
+  cbw,
+  checkStatus,
+  csw,
+  isStatusOf,
+  type StatusExpectation,
+  type StatusReading,
+} from "./csw.js";
+import { CALMER, conditionOf, PHASE_MODES, type PhaseModeName } from "./phases.js";
 import type { TransportQuirks } from "./quirks.js";
 import { type BotPipes, describe, isGone, Recovery } from "./recovery.js";
-
-/** When the later phases are submitted: after the phase before ended well, or together with it. */
-export interface PhaseMode {
-  /** The data phase waits for the CBW. */
-  readonly dataWaits: boolean;
-  /** The status phase waits for the data, or without data for the CBW. */
-  readonly statusWaits: boolean;
-}
-/** Overlapping is a row here, nothing else: what follows a surprise reads the same results. */
-export const PHASE_MODES = {
-  sequence: { dataWaits: true, statusWaits: true },
-} as const satisfies Record<string, PhaseMode>;
 
 /** One command moves at most so much, unless a quirk says less. */
 export const MAX_TRANSFER_BYTES = 1 << 20;
@@ -52,8 +52,9 @@ const STEP_ERRORS: Readonly<Record<Exclude<StepResult["status"], "ok">, Transfer
 /** A command under way. */
 interface Exchange {
   readonly command: ScsiCommand;
-  readonly tag: number;
   readonly requestedBytes: number;
+  /** What its status has to agree with. */
+  readonly expected: StatusExpectation;
   /** Clock time at which it must have ended. */
   readonly deadlineMs: number;
   readonly dataIn: Uint8Array;
@@ -65,7 +66,7 @@ export class BulkOnly implements ScsiTransport {
   readonly lunCount: number;
   readonly #at: Attachment<BotPipes>;
   readonly #quirks: TransportQuirks;
-  readonly #mode: PhaseMode;
+  #phases: PhaseModeName;
   readonly #queue = new CommandQueue();
   readonly #recovery: Recovery;
   #tag = 0;
@@ -74,11 +75,11 @@ export class BulkOnly implements ScsiTransport {
 
   constructor(
     at: Attachment<BotPipes>,
-    options: { readonly lunCount: number; readonly quirks?: TransportQuirks; readonly mode?: PhaseMode },
+    options: { readonly lunCount: number; readonly quirks?: TransportQuirks; readonly phases?: PhaseModeName },
   ) {
     this.#at = at;
     this.#quirks = options.quirks ?? {};
-    this.#mode = options.mode ?? PHASE_MODES.sequence;
+    this.#phases = options.phases ?? "sequence";
     this.#recovery = new Recovery(at);
     this.lunCount = options.lunCount;
     this.maxTransferBytes = Math.min(MAX_TRANSFER_BYTES, this.#quirks.maxTransferBytes ?? MAX_TRANSFER_BYTES);
@@ -86,6 +87,11 @@ export class BulkOnly implements ScsiTransport {
 
   get resetCount(): number {
     return this.#recovery.resetCount;
+  }
+
+  /** How commands are sent from now on. */
+  get phases(): PhaseModeName {
+    return this.#phases;
   }
 
   execute(command: ScsiCommand): Promise<ScsiReply> {
@@ -112,8 +118,14 @@ export class BulkOnly implements ScsiTransport {
     const requestedBytes = lengthOfData(command);
     const exchange: Exchange = {
       command,
-      tag: this.#tag,
       requestedBytes,
+      expected: {
+        tag: this.#tag,
+        requestedBytes,
+        signature: this.#quirks.cswSignature ?? CSW_SIGNATURE,
+        ignoreTag: this.#quirks.ignoreTag ?? false,
+        ignoreResidue: this.#quirks.ignoreResidue ?? false,
+      },
       deadlineMs: this.#at.clock.nowMs() + (command.timeoutMs ?? DEFAULT_COMMAND_TIMEOUT_MS),
       // Zero-filled: what the device does not send is never what some other command left behind.
       dataIn: new Uint8Array(command.direction === "in" ? requestedBytes : 0),
@@ -123,14 +135,11 @@ export class BulkOnly implements ScsiTransport {
     const results = await this.#at.runChain(steps, this.#options(exchange));
     requireCommandSent(results[0]);
     const movedBytes = await this.#finishData(exchange, steps.length === 3 ? results[1] : undefined);
-    const status = checkStatus(await this.#readStatus(exchange, results[steps.length - 1]), {
-      tag: exchange.tag,
-      requestedBytes,
-      signature: this.#quirks.cswSignature ?? CSW_SIGNATURE,
-      ignoreTag: this.#quirks.ignoreTag ?? false,
-      ignoreResidue: this.#quirks.ignoreResidue ?? false,
-    });
-    const residueBytes = Math.max(status.residueBytes, requestedBytes - movedBytes);
+    const inDataSlot = statusInDataSlot(exchange, movedBytes);
+    const reading = inDataSlot ?? (await this.#readStatus(exchange, fromChain(exchange, results)));
+    const status = checkStatus(reading, exchange.expected);
+    const dataBytes = inDataSlot === undefined ? movedBytes : 0;
+    const residueBytes = Math.max(status.residueBytes, requestedBytes - dataBytes);
     return {
       status: status.status === "passed" ? "good" : "check",
       data: exchange.dataIn.subarray(0, command.direction === "in" ? requestedBytes - residueBytes : 0),
@@ -138,19 +147,21 @@ export class BulkOnly implements ScsiTransport {
     };
   }
 
-  /** CBW, data if any, CSW; exact lengths, so that a device that sends more is a bus error and nothing else. */
+  /**
+   * CBW, data if any, CSW; exact lengths, so that a device that sends more is a bus error and nothing else. The status is
+   * left to the chain only where all data has moved: what a device sends in place of data has to be looked at first.
+   */
   #steps(exchange: Exchange): PipeStep[] {
     const { bulkIn, bulkOut } = this.#at.pipes;
-    const { command } = exchange;
+    const { command, requestedBytes } = exchange;
+    const mode = PHASE_MODES[this.#phases];
+    const commandTaken = { step: 0, minBytes: cbw.size };
     const steps: PipeStep[] = [{ pipe: bulkOut, data: encodeCbw(exchange) }];
-    const afterCommand = { step: 0, minBytes: cbw.size };
-    const data = this.#mode.dataWaits ? { after: afterCommand } : {};
-    if (command.direction === "in" && exchange.requestedBytes > 0)
-      steps.push({ pipe: bulkIn, into: exchange.dataIn, ...data });
-    if (command.direction === "out" && exchange.requestedBytes > 0)
-      steps.push({ pipe: bulkOut, data: command.data, ...data });
-    const afterLast: StepCondition = steps.length === 1 ? afterCommand : { step: steps.length - 1, minBytes: 0 };
-    steps.push({ pipe: bulkIn, into: exchange.cswBytes, ...(this.#mode.statusWaits ? { after: afterLast } : {}) });
+    const data = conditionOf(mode.data, commandTaken);
+    if (command.direction === "in" && requestedBytes > 0) steps.push({ pipe: bulkIn, into: exchange.dataIn, ...data });
+    if (command.direction === "out" && requestedBytes > 0) steps.push({ pipe: bulkOut, data: command.data, ...data });
+    const phaseBefore = steps.length === 1 ? commandTaken : { step: 1, minBytes: requestedBytes };
+    steps.push({ pipe: bulkIn, into: exchange.cswBytes, ...conditionOf(mode.status, phaseBefore) });
     return steps;
   }
 
@@ -168,8 +179,8 @@ export class BulkOnly implements ScsiTransport {
   }
 
   /** The status as the chain brought it, or read by hand where the chain stopped (BOT 1.0 Figure 2). */
-  async #readStatus(exchange: Exchange, result: StepResult | undefined): Promise<StatusReading> {
-    let reading = fromChain(exchange, result);
+  async #readStatus(exchange: Exchange, early: StatusReading | undefined): Promise<StatusReading> {
+    let reading = early;
     let reads = reading === undefined ? 0 : 1;
     while (reading === undefined || (reads < MAX_STATUS_READS && (reading.stalled || reading.bytes.length === 0))) {
       if (reading?.stalled === true) await this.#at.pipes.bulkIn.clearHalt(this.#options(exchange));
@@ -211,6 +222,7 @@ export class BulkOnly implements ScsiTransport {
     if (!(error instanceof TransferError || error instanceof ProtocolError)) return asError(error);
     const cancelledByCaller = error.code === "USB_CANCELLED" && signal?.aborted === true;
     if (isGone(error) && !cancelledByCaller) return this.#giveUp(error);
+    if (!cancelledByCaller) this.#calmDown();
     try {
       await this.#recovery.recover(error.message);
     } catch (failure) {
@@ -218,6 +230,14 @@ export class BulkOnly implements ScsiTransport {
       return this.#giveUp(asError(failure));
     }
     return new ScsiTransportError(failureCode(error, cancelledByCaller), error.message, { cause: error });
+  }
+
+  /** The device went wrong in this mode: not once more. For as long as it is attached. */
+  #calmDown(): void {
+    const calmer = CALMER[this.#phases];
+    if (calmer === undefined) return;
+    this.#at.log("warn", `phases: ${calmer} from now on: the device went wrong in mode "${this.#phases}"`);
+    this.#phases = calmer;
   }
 
   #giveUp(cause: Error): ScsiTransportError {
@@ -237,10 +257,10 @@ function lengthOfData(command: ScsiCommand): number {
   }
 }
 
-function encodeCbw({ command, tag, requestedBytes }: Exchange): Uint8Array {
+function encodeCbw({ command, expected, requestedBytes }: Exchange): Uint8Array {
   return cbw.encode({
     dCBWSignature: CBW_SIGNATURE,
-    dCBWTag: tag,
+    dCBWTag: expected.tag,
     dCBWDataTransferLength: requestedBytes,
     bmCBWFlags: command.direction === "in" ? CBW_DATA_IN : 0,
     bCBWLUN: command.lun,
@@ -249,12 +269,28 @@ function encodeCbw({ command, tag, requestedBytes }: Exchange): Uint8Array {
   });
 }
 
-/** The status phase as the chain left it; undefined when it did not come to it. */
-function fromChain(exchange: Exchange, result: StepResult | undefined): StatusReading | undefined {
+/**
+ * The status phase as the chain left it; undefined when it did not come to it. A status transfer that the chain took back
+ * may have been filled just before. One that waited behind data on the same pipe shares the stall of the data.
+ */
+function fromChain(exchange: Exchange, results: readonly StepResult[]): StatusReading | undefined {
+  const result = results.at(-1);
   if (result === undefined || result.status === "notStarted") return undefined;
-  if (result.status === "ok") return { stalled: false, bytes: exchange.cswBytes.subarray(0, result.actualBytes) };
-  if (result.status === "stalled") return { stalled: true, bytes: new Uint8Array(0) };
-  throw stepError("status phase", result);
+  const isWhole = result.actualBytes === csw.size;
+  if (result.status === "ok" || (result.status === "cancelled" && isWhole))
+    return { stalled: false, bytes: exchange.cswBytes.subarray(0, result.actualBytes) };
+  const takenBack = result.status === "cancelled" && exchange.command.signal?.aborted !== true;
+  if (takenBack) return undefined;
+  if (result.status !== "stalled") throw stepError("status phase", result);
+  const isStallOfData = exchange.command.direction === "in" && results.length === 3 && results[1]?.status === "stalled";
+  return isStallOfData ? undefined : { stalled: true, bytes: new Uint8Array(0) };
+}
+
+/** A device that has no data may send its status at once, where a stall belongs (BOT 1.0 §6.7.2). */
+function statusInDataSlot({ command, dataIn, expected }: Exchange, movedBytes: number): StatusReading | undefined {
+  if (command.direction !== "in" || movedBytes !== csw.size || movedBytes === dataIn.length) return undefined;
+  const bytes = dataIn.slice(0, movedBytes);
+  return isStatusOf(bytes, expected) ? { stalled: false, bytes } : undefined;
 }
 
 /** A device stalls a CBW that it does not find valid (BOT 1.0 §6.6.1); ours are, so it is out of step. */

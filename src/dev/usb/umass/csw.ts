@@ -131,3 +131,10 @@ export function checkStatus(reading: StatusReading, expected: StatusExpectation)
     residueBytes: expected.ignoreResidue ? 0 : dCSWDataResidue,
   };
 }
+
+/** The bytes are a status of this very command. */
+export function isStatusOf(bytes: Uint8Array, { tag, signature }: StatusExpectation): boolean {
+  if (bytes.length !== csw.size) return false;
+  const { dCSWSignature, dCSWTag } = csw.decode(bytes);
+  return dCSWTag === tag && (dCSWSignature === signature || dCSWSignature === CSW_SIGNATURE);
+}

@@ -2,10 +2,12 @@
  * Devices that bend the rules: one row, one fact, one reason.
  *
  * A row names the device (and the revision, where only one is known to be bad), what is different, and who found it
- * out: NetBSD = sys/dev/usb/umass_quirks.c with the numbers of usbdevs or usb.ids; Linux = drivers/usb/storage/unusual_devs.h.
+ * out: NetBSD = sys/dev/usb/umass_quirks.c with the numbers of usbdevs or usb.ids; Linux = drivers/usb/storage/unusual_devs.h;
+ * lab = seen in a run of lab/.
  */
 import type { ScsiQuirks } from "../../scsipi/transport.js";
 import type { DeviceIdentity } from "../usbdi.js";
+import type { PhaseModeName } from "./phases.js";
 
 /** What is different about the transport itself. */
 export interface TransportQuirks {
@@ -17,6 +19,8 @@ export interface TransportQuirks {
   readonly noGetMaxLun?: true;
   /** More bytes in one command make it fail. */
   readonly maxTransferBytes?: number;
+  /** How its commands are best sent. */
+  readonly phases?: PhaseModeName;
 }
 
 export type UmassQuirks = TransportQuirks & ScsiQuirks;
@@ -37,6 +41,24 @@ const OLYMPUS_SIGNATURE = 0x55425355;
 const SECTORS_64 = 64 * 512;
 
 export const QUIRKS: readonly QuirkRow[] = [
+  {
+    vendor: 0x0525,
+    product: 0xa4a5,
+    quirks: { phases: "together" },
+    reason: "Linux file-backed storage gadget takes its status transfer early (lab PHASES)",
+  },
+  {
+    vendor: 0x1d6b,
+    product: 0x0104,
+    quirks: { phases: "together" },
+    reason: "Linux composite gadget with mass storage takes its status transfer early (lab PHASES)",
+  },
+  {
+    vendor: 0x46f4,
+    product: 0x0001,
+    quirks: { phases: "overlap" },
+    reason: "QEMU's drive goes wrong for good with an early status transfer, whoever asks (lab PHASES)",
+  },
   {
     vendor: 0x07b4,
     product: 0x0102,

@@ -11,6 +11,7 @@ import { TransferError, UnsupportedError } from "../errors.js";
 import { type Attachment, defineDriver } from "../usbdi.js";
 import { BulkOnly } from "./bot.js";
 import { UMASS_MATCH } from "./match.js";
+import { choosePhases } from "./phases.js";
 import { findQuirks } from "./quirks.js";
 import type { BotPipes } from "./recovery.js";
 
@@ -32,7 +33,9 @@ async function attach(at: Attachment<BotPipes>): Promise<void> {
   const { vendor, product } = at.identity;
   for (const { reason } of rows) at.log("info", `quirk of ${hex16(vendor)}:${hex16(product)}: ${reason}`);
   const lunCount = quirks.noGetMaxLun === true ? 1 : await readLunCount(at);
-  const bot = new BulkOnly(at, { lunCount, quirks });
+  const phases = choosePhases(undefined, quirks.phases);
+  at.log("info", `phases: ${phases.name} (${phases.reason})`);
+  const bot = new BulkOnly(at, { lunCount, quirks, phases: phases.name });
   const { attached, refused } = await attachScsibus(bot, at, quirks);
   if (attached === 0) throw new UnsupportedError(`no logical unit can be used: ${refused.join("; ")}`);
 }

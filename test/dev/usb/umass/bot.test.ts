@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { BulkOnly } from "../../../../src/dev/usb/umass/bot.js";
 import { CBW_DATA_IN, cbw } from "../../../../src/dev/usb/umass/csw.js";
 import type { TransportQuirks } from "../../../../src/dev/usb/umass/quirks.js";
+import type { StepConditions } from "../../../../src/dev/usb/usbdi.js";
 import { type ScsiCommand, type ScsiReply, ScsiTransportError } from "../../../../src/dev/scsipi/transport.js";
 import {
   CBW,
@@ -233,26 +234,29 @@ describe("the command phase", () => {
       expect(error?.code).toBe("SCSI_TRANSPORT");
     });
 
-  test("phases wait for one another as the mode says, and for as many bytes as they must have moved", async () => {
+  test("phases run after or with one another as the mode says, given the bytes that must have moved", async () => {
+    const commandTaken = { step: 0, minBytes: 31 };
+    const dataMoved = { step: 1, minBytes: BYTES };
     const MODES = [
-      { mode: undefined, data: { step: 0, minBytes: 31 }, status: { step: 1, minBytes: 0 } },
-      { mode: { dataWaits: false, statusWaits: true }, data: undefined, status: { step: 1, minBytes: 0 } },
-      { mode: { dataWaits: false, statusWaits: false }, data: undefined, status: undefined },
+      { phases: "sequence", steps: [{}, { after: commandTaken }, { after: dataMoved }] },
+      { phases: "overlap", steps: [{}, { with: commandTaken }, { after: dataMoved }] },
+      { phases: "together", steps: [{}, { with: commandTaken }, { with: dataMoved }] },
     ] as const;
-    for (const { mode, data, status: statusAfter } of MODES) {
+    for (const { phases, steps } of MODES) {
       const device = scriptedDevice([CBW, sends(BYTES), GOOD]);
-      const waits: unknown[] = [];
+      const seen: StepConditions[] = [];
       const runChain = device.at.runChain.bind(device.at);
-      const at = {
+      const at: typeof device.at = {
         ...device.at,
-        runChain: (...[steps, options]: Parameters<typeof runChain>) => {
-          waits.push(...steps.map((step) => step.after));
-          return runChain(steps, options);
+        runChain: (chain, options) => {
+          for (const step of chain)
+            seen.push({ ...(step.after && { after: step.after }), ...(step.with && { with: step.with }) });
+          return runChain(chain, options);
         },
       };
-      const bot = new BulkOnly(at, { lunCount: 1, ...(mode === undefined ? {} : { mode }) });
+      const bot = new BulkOnly(at, { lunCount: 1, phases });
       expect((await bot.execute(READ)).data).toEqual(counting(BYTES));
-      expect(waits).toEqual([undefined, data, statusAfter]);
+      expect(seen).toEqual(steps);
     }
   });
 

@@ -82,7 +82,7 @@ describe("quirk table", () => {
     for (const { vendor, product, quirks, reason } of QUIRKS) {
       expect([vendor, product].every((id) => Number.isInteger(id) && id > 0 && id <= 0xffff)).toBe(true);
       expect(Object.keys(quirks).length).toBeGreaterThan(0);
-      expect(reason).toMatch(/\((NetBSD|Linux) [A-Z0-9_, ]+\)$/);
+      expect(reason).toMatch(/\((NetBSD|Linux|lab) [A-Z0-9_, ]+\)$/);
     }
   });
 
