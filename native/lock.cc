@@ -59,7 +59,7 @@ constexpr unsigned kAllowed[] = {
 
 /** Calls by path: nothing is there. */
 constexpr unsigned kNoEntry[] = {
-    SYS_openat, SYS_newfstatat, SYS_readlinkat, SYS_faccessat, SYS_statx, SYS_openat2, SYS_faccessat2,
+    SYS_openat, SYS_newfstatat, SYS_readlinkat, SYS_faccessat, SYS_statx, SYS_openat2, SYS_faccessat2, SYS_statfs,
 #ifdef SYS_open
     SYS_open,   SYS_stat,       SYS_lstat,      SYS_access,    SYS_readlink,
 #endif

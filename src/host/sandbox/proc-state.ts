@@ -63,16 +63,24 @@ async function readLinkIfAllowed(path: string): Promise<string | undefined> {
   }
 }
 
-/** The processes that a process has started and that live. @throws system error when it has gone. */
+/** The processes that a process has started and that live. */
 export async function readChildren(pid: number): Promise<number[]> {
-  const threads = await readdir(`/proc/${pid}/task`);
-  const lists = await Promise.all(
-    threads.map(async (tid) => await readFile(`/proc/${pid}/task/${tid}/children`, "utf8")),
-  );
-  return lists.flatMap((list) =>
-    list
-      .split(" ")
-      .filter((word) => word !== "")
-      .map(Number),
-  );
+  const pids = (await readdir("/proc")).filter((name) => /^[0-9]+$/.test(name)).map(Number);
+  const parents = await Promise.all(pids.map(async (one) => await parentOf(one)));
+  return pids.filter((_, index) => parents[index] === pid);
+}
+
+/** Undefined for a process that has ended. The children file would be shorter, but not every kernel has it. */
+async function parentOf(pid: number): Promise<number | undefined> {
+  try {
+    return parseParent(await readFile(`/proc/${pid}/stat`, "utf8"));
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ESRCH") return undefined;
+    throw error;
+  }
+}
+
+/** The fourth field; the second is a name in parentheses, which may hold anything. */
+export function parseParent(stat: string): number {
+  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
 }
