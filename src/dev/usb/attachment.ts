@@ -43,12 +43,13 @@ export async function attachDriver(
     const control = new DefaultPipe(scope, device.address);
     const pipes = openPipes(driver.endpoints, alternate, device, scope, control);
     device.bus.announce({ identity, driver: own.name, interfaceNumber });
-    await driver.attach(attachmentOf(device, identity, own, alternate, scope, control, pipes));
+    await driver.attach(attachmentOf(driver.name, device, identity, own, alternate, scope, control, pipes));
   });
   return node.name;
 }
 
 function attachmentOf(
+  driver: string,
   device: UsbDevice,
   identity: DeviceIdentity,
   node: DeviceNode,
@@ -62,7 +63,9 @@ function attachmentOf(
     name: node.name,
     identity,
     interfaceNumber: alternate.interfaceNumber,
+    interrupted: device.bus.interrupted,
     extraDescriptors: alternate.extraDescriptors,
+    options: device.bus.optionsOf(driver),
     pipes,
     control,
     clock: kernel.clock,

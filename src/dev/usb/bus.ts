@@ -7,7 +7,7 @@ import { UnsupportedError } from "./errors.js";
 import { ROOT_HUB_ADDRESS, RootHub } from "./roothub.js";
 import { runChain } from "./chain.js";
 import type { TransferTarget } from "./scope.js";
-import type { DeviceIdentity, Driver } from "./usbdi.js";
+import type { DeviceIdentity, Driver, DriverOptions } from "./usbdi.js";
 import type { HostController } from "./usbdivar.js";
 
 /** USB 2.0 §9.4.6: 7 bits of address. */
@@ -26,6 +26,10 @@ export interface UsbBusOptions {
   readonly controller: HostController;
   /** Loaded already: nothing is loaded once a device has been spoken to. */
   readonly drivers: readonly Driver[];
+  /** What is plugged in was driven by a process that was ended in the middle of it. */
+  readonly interrupted?: boolean;
+  /** What the user asks of a driver, by its name: `{ umass: { phases: "together" } }`. */
+  readonly driverOptions?: Readonly<Record<string, DriverOptions>>;
   readonly onAttach?: (notice: AttachNotice) => void;
   /** What was plugged into a port of the controller has gone and is detached. */
   readonly onUnplug?: (rootPort: number) => void;
@@ -37,6 +41,8 @@ export class UsbBus implements TransferTarget {
   readonly drivers: readonly Driver[];
   /** usb0 at ugenhc0. */
   readonly node: DeviceNode;
+  readonly interrupted: boolean;
+  readonly #driverOptions: ReadonlyMap<string, DriverOptions>;
   readonly #onAttach: (notice: AttachNotice) => void;
   readonly #onUnplug: (rootPort: number) => void;
   readonly #rootHub: RootHub;
@@ -49,9 +55,15 @@ export class UsbBus implements TransferTarget {
     this.kernel = options.kernel;
     this.controller = options.controller;
     this.drivers = options.drivers;
+    this.interrupted = options.interrupted ?? false;
+    this.#driverOptions = new Map(Object.entries(options.driverOptions ?? {}));
     this.#onAttach = options.onAttach ?? (() => {});
     this.#onUnplug = options.onUnplug ?? (() => {});
     this.#rootHub = new RootHub(options.controller.ports, options.kernel.clock);
+  }
+
+  optionsOf(driver: string): DriverOptions {
+    return this.#driverOptions.get(driver) ?? {};
   }
 
   readonly submit: TransferTarget["submit"] = (transfer, done) =>

@@ -107,6 +107,20 @@ export class BulkOnly implements ScsiTransport {
     }, command.signal);
   }
 
+  /**
+   * Before the first command to a device that may be in the middle of another one: reset recovery (BOT 1.0 §5.3.4).
+   * @throws ScsiTransportError SCSI_GONE: it does not come back.
+   */
+  takeOver(): Promise<void> {
+    return this.#queue.run(async () => {
+      try {
+        await this.#recovery.recover("another process left it in the middle of a command", "info");
+      } catch (error) {
+        throw this.#giveUp(asError(error));
+      }
+    });
+  }
+
   #refuseWhenDead(): void {
     if (this.#dead !== undefined)
       throw new ScsiTransportError("SCSI_GONE", `nothing can be sent: ${this.#dead.message}`, { cause: this.#dead });

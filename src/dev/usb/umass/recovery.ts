@@ -2,6 +2,7 @@
  * Getting a confused device back: reset recovery (BOT 1.0 §5.3.4), and a port reset as the last resort. Bounded: each
  * request has a deadline, and a port reset is not repeated until a command has succeeded in between.
  */
+import type { LogLevel } from "../../../rumpuser/rumpuser.js";
 import { TransferError } from "../errors.js";
 import type { Attachment, InPipe, OutPipe } from "../usbdi.js";
 
@@ -36,8 +37,8 @@ export class Recovery {
    * @throws TransferError USB_DISCONNECTED or USB_CANCELLED when it has gone or was detached meanwhile; of another
    * code, when neither reset helped: the device is not to be used any more.
    */
-  async recover(reason: string): Promise<void> {
-    this.#at.log("warn", `reset recovery (BOT 1.0 §5.3.4): ${reason}`);
+  async recover(reason: string, level: LogLevel = "warn"): Promise<void> {
+    this.#at.log(level, `reset recovery (BOT 1.0 §5.3.4): ${reason}`);
     this.#resetCount++;
     try {
       await this.#resetRecovery();

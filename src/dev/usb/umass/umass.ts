@@ -11,7 +11,7 @@ import { TransferError, UnsupportedError } from "../errors.js";
 import { type Attachment, defineDriver } from "../usbdi.js";
 import { BulkOnly } from "./bot.js";
 import { UMASS_MATCH } from "./match.js";
-import { choosePhases } from "./phases.js";
+import { choosePhases, isPhaseMode, PHASE_MODES, type PhaseModeName } from "./phases.js";
 import { findQuirks } from "./quirks.js";
 import type { BotPipes } from "./recovery.js";
 
@@ -33,11 +33,21 @@ async function attach(at: Attachment<BotPipes>): Promise<void> {
   const { vendor, product } = at.identity;
   for (const { reason } of rows) at.log("info", `quirk of ${hex16(vendor)}:${hex16(product)}: ${reason}`);
   const lunCount = quirks.noGetMaxLun === true ? 1 : await readLunCount(at);
-  const phases = choosePhases(undefined, quirks.phases);
+  const phases = choosePhases(readPhasesOption(at), quirks.phases);
   at.log("info", `phases: ${phases.name} (${phases.reason})`);
   const bot = new BulkOnly(at, { lunCount, quirks, phases: phases.name });
+  // It might take our first CBW for the rest of a write.
+  if (at.interrupted) await bot.takeOver();
   const { attached, refused } = await attachScsibus(bot, at, quirks);
   if (attached === 0) throw new UnsupportedError(`no logical unit can be used: ${refused.join("; ")}`);
+}
+
+/** The option `phases`: sequence, overlap or together. Without it, or with another word, the driver decides. */
+function readPhasesOption({ options, log }: Attachment<BotPipes>): PhaseModeName | undefined {
+  const { phases } = options;
+  if (phases === undefined || isPhaseMode(phases)) return phases;
+  log("warn", `phases=${phases}: not one of ${Object.keys(PHASE_MODES).join(", ")}; the driver decides`);
+  return undefined;
 }
 
 /** Devices with one unit may stall the request instead of answering 0 (BOT 1.0 §3.2); others do worse. */

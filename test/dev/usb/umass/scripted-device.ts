@@ -134,6 +134,7 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
     identity,
     interfaceNumber: 2,
     extraDescriptors: [],
+    options: {},
     pipes: {
       bulkIn: {
         direction: "in",
