@@ -6,7 +6,7 @@
 import { expect } from "vitest";
 import type { LogEntry } from "../../../../src/rumpuser/rumpuser.js";
 import { createVirtualClock, type VirtualClock } from "../../../../src/rumpuser/simulated.js";
-import { TransferError, type TransferErrorCode } from "../../../../src/dev/usb/errors.js";
+import { TransferError, type TransferErrorCode, UnsupportedError } from "../../../../src/dev/usb/errors.js";
 import { CSW_SIGNATURE, cbw, csw } from "../../../../src/dev/usb/umass/csw.js";
 import type { BotPipes } from "../../../../src/dev/usb/umass/recovery.js";
 import type {
@@ -133,8 +133,12 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
     name: "umass0",
     identity,
     interfaceNumber: 2,
+    interrupted: false,
     extraDescriptors: [],
+    siblings: [],
+    takeSibling: () => Promise.reject(new UnsupportedError("the device has one interface")),
     options: {},
+    interrupted: false,
     pipes: {
       bulkIn: {
         direction: "in",
