@@ -1,6 +1,6 @@
 /** One driver on one interface: finds its endpoints, gives it its pipes, and takes everything back at detach. */
 import type { DeviceNode } from "../../rump/autoconf.js";
-import type { AlternateSetting } from "./configuration.js";
+import type { AlternateSetting, Endpoint } from "./configuration.js";
 import type { UsbDevice } from "./device.js";
 import { UnsupportedError } from "./errors.js";
 import { DefaultPipe, EndpointInPipe, EndpointOutPipe, runPipeChain } from "./pipes.js";
@@ -15,6 +15,7 @@ import type {
   InPipe,
   OutPipe,
   PipesFor,
+  SiblingInterface,
 } from "./usbdi.js";
 
 /** The pipes of a driver whose needs are known only at run time; `openPipes` makes them fit what it declared. */
@@ -32,12 +33,8 @@ export async function attachDriver(
   alternate: AlternateSetting,
 ): Promise<string> {
   const { interfaceNumber } = alternate;
-  const { controller } = device.bus;
   const node = await device.node.attachChild(driver.name, async (own) => {
-    const address = device.address();
-    await controller.claimInterface(address, interfaceNumber);
-    own.onDetach(() => controller.releaseInterface(address, interfaceNumber));
-    await device.selectAlternate(interfaceNumber, alternate.alternateSetting);
+    await takeInterface(device, own, alternate);
     const scope = device.openScope();
     own.onDetach(() => device.closeScope(scope));
     const control = new DefaultPipe(scope, device.address);
@@ -46,6 +43,18 @@ export async function attachDriver(
     await driver.attach(attachmentOf(driver.name, device, identity, own, alternate, scope, control, pipes));
   });
   return node.name;
+}
+
+/** Makes the interface the driver's until it is detached. */
+async function takeInterface(device: UsbDevice, node: DeviceNode, alternate: AlternateSetting): Promise<void> {
+  const { interfaceNumber } = alternate;
+  const { controller } = device.bus;
+  const address = device.address();
+  device.takenInterfaces.add(interfaceNumber);
+  node.onDetach(() => void device.takenInterfaces.delete(interfaceNumber));
+  await controller.claimInterface(address, interfaceNumber);
+  node.onDetach(() => controller.releaseInterface(address, interfaceNumber));
+  await device.selectAlternate(interfaceNumber, alternate.alternateSetting);
 }
 
 function attachmentOf(
@@ -65,12 +74,18 @@ function attachmentOf(
     interfaceNumber: alternate.interfaceNumber,
     interrupted: device.bus.interrupted,
     extraDescriptors: alternate.extraDescriptors,
+    siblings: siblingsOf(device, alternate),
     options: device.bus.optionsOf(driver),
     pipes,
     control,
     clock: kernel.clock,
     signal: node.signal,
     runChain: (steps, options) => runPipeChain(scope, steps, options),
+    takeSibling: async (interfaceNumber, needs) => {
+      const sibling = chooseSibling(device, interfaceNumber, needs);
+      await takeInterface(device, node, sibling);
+      return openPipes(needs, sibling, device, scope, control) as PipesFor<typeof needs>;
+    },
     publish: (className, made) => {
       const entry = kernel.publish(node.name, className, made);
       const forget = node.onDetach(() => entry.remove("detached"));
@@ -88,7 +103,30 @@ function attachmentOf(
   };
 }
 
-/** Each need gets the first endpoint of its type and direction that no other need has taken. */
+function siblingsOf(device: UsbDevice, alternate: AlternateSetting): SiblingInterface[] {
+  return (device.configuration?.interfaces ?? []).flatMap(({ interfaceNumber, alternates }) => {
+    const [first] = alternates;
+    if (first === undefined || interfaceNumber === alternate.interfaceNumber) return [];
+    const { interfaceClass, interfaceSubClass, interfaceProtocol } = first;
+    return [{ interfaceNumber, interfaceClass, interfaceSubClass, interfaceProtocol }];
+  });
+}
+
+/** @throws UnsupportedError */
+function chooseSibling(
+  device: UsbDevice,
+  interfaceNumber: number,
+  needs: Readonly<Record<string, EndpointNeed>>,
+): AlternateSetting {
+  const found = device.configuration?.interfaces.find((one) => one.interfaceNumber === interfaceNumber);
+  const [first] = found?.alternates ?? [];
+  if (found === undefined || first === undefined)
+    throw new UnsupportedError(`the configuration has no interface ${interfaceNumber}`);
+  if (device.takenInterfaces.has(interfaceNumber))
+    throw new UnsupportedError(`interface ${interfaceNumber} belongs to another driver`);
+  return found.alternates.find((one) => matchEndpoints(needs, one).missing === undefined) ?? first;
+}
+
 function openPipes(
   needs: Readonly<Record<string, EndpointNeed>>,
   alternate: AlternateSetting,
@@ -96,22 +134,38 @@ function openPipes(
   scope: TransferScope,
   control: ControlPipe,
 ): Pipes {
-  const free = [...alternate.endpoints];
+  const { found, missing } = matchEndpoints(needs, alternate);
+  if (missing !== undefined)
+    throw new UnsupportedError(
+      `interface ${alternate.interfaceNumber}.${alternate.alternateSetting} has no ${missing}`,
+    );
   const pipes: Record<string, InPipe | OutPipe> = {};
+  for (const { name, need, endpoint } of found) {
+    const Pipe = need.dir === "in" ? EndpointInPipe : EndpointOutPipe;
+    pipes[name] = new Pipe(scope, device.address, endpoint, control);
+  }
+  return pipes as Pipes;
+}
+
+interface MatchedEndpoints {
+  readonly found: readonly { readonly name: string; readonly need: EndpointNeed; readonly endpoint: Endpoint }[];
+  /** The first need that is not met, in words. */
+  readonly missing?: string;
+}
+
+/** Each need gets the first endpoint of its type and direction that no other need has taken. */
+function matchEndpoints(needs: Readonly<Record<string, EndpointNeed>>, alternate: AlternateSetting): MatchedEndpoints {
+  const free = [...alternate.endpoints];
+  const found: { name: string; need: EndpointNeed; endpoint: Endpoint }[] = [];
   for (const [name, need] of Object.entries(needs)) {
     const at = free.findIndex(
       (e) => e.type === need.type && (e.endpointAddress & ENDPOINT_IN) === (need.dir === "in" ? ENDPOINT_IN : 0),
     );
     const endpoint = free[at];
-    if (endpoint === undefined) {
-      if (need.optional === true) continue;
-      throw new UnsupportedError(
-        `interface ${alternate.interfaceNumber}.${alternate.alternateSetting} has no ${need.type} ${need.dir} endpoint for ${name}`,
-      );
-    }
-    free.splice(at, 1);
-    const Pipe = need.dir === "in" ? EndpointInPipe : EndpointOutPipe;
-    pipes[name] = new Pipe(scope, device.address, endpoint, control);
+    if (endpoint !== undefined) {
+      free.splice(at, 1);
+      found.push({ name, need, endpoint });
+    } else if (need.optional !== true) return { found, missing: `${need.type} ${need.dir} endpoint for ${name}` };
   }
-  return pipes as Pipes;
+  return { found };
 }

@@ -54,6 +54,8 @@ export class UsbDevice {
   readonly control: DefaultPipe;
   /** Transfers of the stack itself; drivers have scopes of their own. */
   readonly scope: TransferScope;
+  /** Interfaces that a driver has. */
+  readonly takenInterfaces = new Set<number>();
   #address = 0;
   #speed: Speed = "full";
   #descriptor: Uint8Array = new Uint8Array(0);

@@ -94,6 +94,8 @@ async function attachInterface(device: UsbDevice, identity: DeviceIdentity, one:
   const where = `interface ${one.interfaceNumber}`;
   try {
     if (isHub(one)) return await attachHub(device, one, exploreDevice);
+    // Part of a function whose driver came earlier.
+    if (device.takenInterfaces.has(one.interfaceNumber)) return;
     for (const { driver, rule, alternate } of candidates(device.bus.drivers, identity, one)) {
       try {
         const name = await attachDriver(device, identity, driver, alternate);

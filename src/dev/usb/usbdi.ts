@@ -113,6 +113,16 @@ export interface DeviceIdentity {
   readonly speed: Speed;
 }
 
+export type DriverOptions = Readonly<Record<string, string>>;
+
+/** Another interface of the same configuration, as it says itself. */
+export interface SiblingInterface {
+  readonly interfaceNumber: number;
+  readonly interfaceClass: number;
+  readonly interfaceSubClass: number;
+  readonly interfaceProtocol: number;
+}
+
 /** A device node that was published; `gone` takes it away again. */
 export interface PublishedNode {
   readonly name: string;
@@ -132,6 +142,10 @@ export interface Attachment<P> {
   readonly interrupted: boolean;
   /** Class-specific descriptors of this interface, in wire order. */
   readonly extraDescriptors: readonly Uint8Array[];
+  /** The other interfaces of the configuration in order of their numbers, whether or not a driver has them. */
+  readonly siblings: readonly SiblingInterface[];
+  /** What the user asks of this driver; it says which keys it knows, and ignores what it does not. */
+  readonly options: DriverOptions;
   readonly pipes: P;
   readonly control: ControlPipe;
   readonly clock: Clock;
@@ -145,6 +159,15 @@ export interface Attachment<P> {
    * until then. On a timeout, an abort or an unplug the steps in flight are cancelled and say so; it never rejects.
    */
   runChain(steps: readonly PipeStep[], options?: TransferOptions): Promise<readonly StepResult[]>;
+  /**
+   * Takes another interface of the device, for a function that is spread over several, and opens its pipes. It goes back
+   * when the driver is detached. The first alternate setting that has the endpoints is selected.
+   * @throws UnsupportedError: no such interface, another driver has it, or an endpoint is missing.
+   */
+  takeSibling<const E extends Record<string, EndpointNeed>>(
+    interfaceNumber: number,
+    endpoints: E,
+  ): Promise<PipesFor<E>>;
   /** Puts a device into the device switch under `className` and the next free unit ("sd" → sd0). */
   publish(className: string, device: Device): PublishedNode;
   /** Registers an undo; they run in reverse order at detach, also when attach fails half-way. */

@@ -138,7 +138,6 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
     siblings: [],
     takeSibling: () => Promise.reject(new UnsupportedError("the device has one interface")),
     options: {},
-    interrupted: false,
     pipes: {
       bulkIn: {
         direction: "in",
