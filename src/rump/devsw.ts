@@ -1,8 +1,9 @@
 /**
  * The device switch: what a finished device can do, by kind.
  *
- * A class driver publishes one of these; a link serves one of these; neither knows the other. `disk` is complete; the
- * other kinds are drafts that fix the shape (NetBSD bdevsw/cdevsw), and get their details with their first driver.
+ * A class driver publishes one of these; a link serves one of these; neither knows the other. `disk` and `tty` are
+ * complete; the other kinds are drafts that fix the shape (NetBSD bdevsw/cdevsw), and get their details with their first
+ * driver.
  */
 
 export type DeviceKind = Device["kind"];
@@ -81,37 +82,157 @@ export class DeviceError extends Error {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Drafts
+// tty
 
+export const DATA_BITS = [5, 6, 7, 8] as const;
+export type DataBits = (typeof DATA_BITS)[number];
+export const PARITIES = ["none", "odd", "even", "mark", "space"] as const;
+export type Parity = (typeof PARITIES)[number];
+export const STOP_BITS = [1, 1.5, 2] as const;
+export type StopBits = (typeof STOP_BITS)[number];
+/** "xonXoff": DC1 (11h) and DC3 (13h) hold the other side, and are not data. */
+export const FLOW_CONTROLS = ["none", "rtsCts", "xonXoff"] as const;
+export type FlowControl = (typeof FLOW_CONTROLS)[number];
+
+/** How characters look on the wire, and who may stop whom. */
 export interface LineSettings {
+  /** Bits per second, a whole number. */
   readonly baud: number;
-  readonly dataBits: 5 | 6 | 7 | 8;
-  readonly parity: "none" | "odd" | "even" | "mark" | "space";
-  readonly stopBits: 1 | 1.5 | 2;
+  readonly dataBits: DataBits;
+  readonly parity: Parity;
+  readonly stopBits: StopBits;
+  readonly flowControl: FlowControl;
 }
 
-export interface ModemLines {
-  readonly cts: boolean;
-  readonly dsr: boolean;
-  readonly dcd: boolean;
-  readonly ri: boolean;
+export const MODEM_LINES = ["cts", "dsr", "dcd", "ri"] as const;
+export type ModemLine = (typeof MODEM_LINES)[number];
+/** What the other side drives. A line that the device does not have stays false. */
+export type ModemLines = Readonly<Record<ModemLine, boolean>>;
+
+/** What this side drives. */
+export interface OutputLines {
+  readonly dtr: boolean;
+  readonly rts: boolean;
 }
+
+export const LINE_ERRORS = ["framing", "parity", "overrun", "break"] as const;
+export type LineError = (typeof LINE_ERRORS)[number];
+/** Counted from `open`. What a device tells by a flag may stand for more than one character. */
+export type LineErrorCounts = Readonly<Record<LineError, number>>;
+
+export interface TtyStatus {
+  readonly lines: ModemLines;
+  readonly errors: LineErrorCounts;
+}
+
+/** What the device can do; fixed while it is there. */
+export interface TtyInfo {
+  /** Chip and product, made safe for a terminal. */
+  readonly model: string;
+  readonly minBaud: number;
+  readonly maxBaud: number;
+  readonly dataBits: readonly DataBits[];
+  readonly parities: readonly Parity[];
+  readonly stopBits: readonly StopBits[];
+  readonly flowControls: readonly FlowControl[];
+  /** The lines whose changes are reported. */
+  readonly modemLines: readonly ModemLine[];
+  readonly canBreak: boolean;
+  /** `setLatency` does something. */
+  readonly hasLatency: boolean;
+}
+
+/** How a line is opened: a device that comes back, or a new driver, is put into the same state by opening it again. */
+export interface TtyOpen {
+  readonly settings: LineSettings;
+  readonly outputs: OutputLines;
+}
+
+/** Whoever has the line open. The calls come one at a time, in the order in which things happened on the wire. */
+export interface TtyReceiver {
+  /** Bytes in order, never more than was granted. Lent for the call. */
+  received(data: Uint8Array): void;
+  /** A modem line or an error count changed; told before the bytes that arrived after it. */
+  changed(status: TtyStatus): void;
+  /** The line is closed and not by `close`: the device has gone (ENODEV) or failed (EIO). The last call. */
+  closed(error: DeviceError): void;
+}
+
+export type FlushQueue = "in" | "out" | "both";
+
+/** A serial line. Only one has it open. */
+export interface Tty {
+  readonly kind: "tty";
+  readonly info: TtyInfo;
+  /**
+   * Opens the line. Nothing is received until bytes are granted.
+   * @throws DeviceError EBUSY: it is open; LineSettingsError; ENODEV, EIO, ETIMEDOUT.
+   */
+  open(how: TtyOpen, receiver: TtyReceiver, options?: RequestOptions): Promise<TtyPort>;
+}
+
+/** An open line. After it has ended every method rejects with ENODEV. */
+export interface TtyPort {
+  /** As the device makes them: `baud` is the rate that it really has. */
+  readonly settings: LineSettings;
+  readonly outputs: OutputLines;
+  /** @returns the settings as the device makes them. @throws LineSettingsError, and the old ones stay. */
+  configure(settings: LineSettings, options?: RequestOptions): Promise<LineSettings>;
+  /** Under RTS/CTS flow control the device drives RTS itself, and what is set counts when that ends. */
+  setOutputs(outputs: Partial<OutputLines>, options?: RequestOptions): Promise<void>;
+  /** Starts or ends a break condition, after what was written. @throws DeviceError EOPNOTSUPP */
+  setBreak(on: boolean, options?: RequestOptions): Promise<void>;
+  /** The lines and counters as they are now; asks the device where it can be asked. */
+  status(options?: RequestOptions): Promise<TtyStatus>;
+  /** How long the device may hold bytes to send more at once. @returns milliseconds as set. @throws EOPNOTSUPP */
+  setLatency(latencyMs: number, options?: RequestOptions): Promise<number>;
+  /**
+   * Sends bytes, in the order of the calls. `data` is lent until the promise settles. Waits as long as flow control holds
+   * the line.
+   * @throws WriteError saying how many bytes the device took: a signal or `flush` (ECANCELED), ENODEV, EIO.
+   */
+  write(data: Uint8Array, options?: RequestOptions): Promise<void>;
+  /** The receiver takes so many bytes more. Without a grant the device is held by its flow control. */
+  grant(bytes: number): void;
+  /** Resolves when what was written before has left the device, as far as it can tell. */
+  drain(options?: RequestOptions): Promise<void>;
+  /** Throws away what waits in the device and here. Writes that wait end as ECANCELED. */
+  flush(queue: FlushQueue, options?: RequestOptions): Promise<void>;
+  /** Closes the line at once: writes that wait end as ECANCELED, DTR and RTS fall. Idempotent; never rejects. */
+  close(): Promise<void>;
+}
+
+/** The device cannot make these settings. */
+export class LineSettingsError extends DeviceError {
+  /** The nearest that it can. */
+  readonly nearest: LineSettings;
+
+  constructor(message: string, nearest: LineSettings) {
+    super("EINVAL", message);
+    this.name = "LineSettingsError";
+    this.nearest = nearest;
+  }
+}
+
+/** A write that did not come to its end. */
+export class WriteError extends DeviceError {
+  /** From the start of the data; the device has these, and none behind them. */
+  readonly bytesTaken: number;
+
+  constructor(code: DeviceErrorCode, message: string, bytesTaken: number, options?: ErrorOptions) {
+    super(code, message, options);
+    this.name = "WriteError";
+    this.bytesTaken = bytesTaken;
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Drafts
 
 /** A device that delivers what it has when it has it. `receive` may be called with memory that is lent for the call. */
 interface Receiver {
   /** Installs the reader; the returned function says that it can take more (back-pressure). */
   onReceive(receive: (data: Uint8Array) => void): { readonly resume: () => void };
-}
-
-export interface Tty extends Receiver {
-  readonly kind: "tty";
-  open(settings: LineSettings, options?: RequestOptions): Promise<void>;
-  close(): Promise<void>;
-  configure(settings: LineSettings, options?: RequestOptions): Promise<LineSettings>;
-  setLines(lines: { readonly dtr?: boolean; readonly rts?: boolean; readonly break?: boolean }): Promise<void>;
-  onLines(changed: (lines: ModemLines) => void): void;
-  write(data: Uint8Array, options?: RequestOptions): Promise<void>;
-  drain(options?: RequestOptions): Promise<void>;
 }
 
 export interface Input {
