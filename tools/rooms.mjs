@@ -12,6 +12,7 @@ const USBDI = ["dev/usb/usbdi.ts", "dev/usb/errors.ts", "dev/usb/usb.ts", "dev/u
 
 const ROOMS = [
   { room: "bytes.ts", may: [], node: false },
+  { room: "buffers.ts", may: [], node: false },
   { room: "rumpuser/rumpuser.ts", may: [], node: false },
   { room: "rumpuser/simulated", may: ["bytes.ts", "rumpuser/rumpuser.ts"], node: false },
   { room: "rumpuser/memory-stream", may: ["rumpuser/rumpuser.ts"], node: false },
@@ -65,11 +66,24 @@ const ROOMS = [
     ],
     node: false,
   },
-  { room: "pud/links/", may: ["bytes.ts", "rump/devsw.ts", "pud/", "rumpuser/real/socket-reader.ts"], node: true },
-  { room: "pud/", may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
+  {
+    room: "pud/links/",
+    may: ["bytes.ts", "buffers.ts", "rump/devsw.ts", "pud/", "rumpuser/real/socket-reader.ts"],
+    node: true,
+  },
+  { room: "pud/", may: ["bytes.ts", "buffers.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
   {
     room: "vdev/",
-    may: ["bytes.ts", "rumpuser/rumpuser.ts", "dev/usb/usb.ts", "dev/usb/descriptors.ts", "dev/usbip/wire.ts", "dev/usbip/reader.ts", "rumpuser/real/"],
+    may: [
+      "bytes.ts",
+      "buffers.ts",
+      "rumpuser/rumpuser.ts",
+      "dev/usb/usb.ts",
+      "dev/usb/descriptors.ts",
+      "dev/usbip/wire.ts",
+      "dev/usbip/reader.ts",
+      "rumpuser/real/",
+    ],
     node: true,
   },
   {

@@ -13,6 +13,7 @@
  * node.remove("unplugged");                  // answers what is in progress with ENODEV
  * ```
  */
+import { BufferPool } from "../buffers.js";
 import { type Device, DeviceError, type Disk } from "../rump/devsw.js";
 import type { ByteStream, Clock, LogEntry, LogSink } from "../rumpuser/rumpuser.js";
 import { type ChannelConsumer, FrameChannel, NO_BYTES } from "./channel.js";
@@ -34,6 +35,8 @@ import { encodeText } from "./text.js";
 /** At this many requests, or bytes they stand for, in progress the server stops reading until half are answered. */
 const MAX_REQUESTS = 512;
 const MAX_REQUEST_BYTES = 64 * 1024 * 1024;
+/** Memory kept for the data of the next writes. */
+const MAX_IDLE_BYTES = 4 * 1024 * 1024;
 
 /** Log lines and errors: half of what the host puts up with, so that a talkative driver is cut and not killed. */
 const LOG_BURST = 500;
@@ -97,6 +100,7 @@ class Server implements PudServer, ChannelConsumer {
   readonly #channel: FrameChannel;
   readonly #logBound: RateBound;
   readonly #nodes = new Map<number, PublishedDisk>();
+  readonly #buffers = new BufferPool(MAX_IDLE_BYTES);
   /** Requests without a reply, by id. */
   readonly #requests = new Map<number, ServedRequest>();
   /** Requests that a driver works on, also those that a removal has answered already. */
@@ -164,7 +168,7 @@ class Server implements PudServer, ChannelConsumer {
     if (!DISK_OPERATIONS.has(header.kind)) return NO_BYTES;
     if (this.#requests.has(header.requestId))
       throw new LinkError("PUD_ORDER", `the host asks with id ${header.requestId}, which is not answered yet`);
-    return header.payloadBytes === 0 ? NO_BYTES : new Uint8Array(header.payloadBytes);
+    return header.payloadBytes === 0 ? NO_BYTES : this.#buffers.take(header.payloadBytes);
   }
 
   take(header: FrameHeader, payload: Uint8Array): void {
@@ -220,6 +224,7 @@ class Server implements PudServer, ChannelConsumer {
       if (!(error instanceof DeviceError)) this.#reportBug(node, error);
       this.#refuse(request, error);
     }
+    this.#buffers.give(request.payload);
     this.#inProgress--;
     this.#inProgressBytes -= bytes;
     this.#balance();

@@ -7,6 +7,7 @@
  *
  * Not supported: isochronous transfers. Their payload and packet descriptors are read over and the URB ends with EINVAL.
  */
+import { BufferPool } from "../buffers.js";
 import { concat, hex, viewOf } from "../bytes.js";
 import { ENDPOINT_IN, HUB_FEATURE, REQUEST, REQUEST_TYPE } from "../dev/usb/usb.js";
 import { type PayloadTarget, RecordReader } from "../dev/usbip/reader.js";
@@ -51,6 +52,8 @@ export const DEFAULT_LIMITS: SessionLimits = {
 
 /** Linux allows 1024 packets in one isochronous URB. */
 const MAX_ISO_PACKETS = 1024;
+/** Memory kept for the payloads of the next URBs. */
+const MAX_IDLE_BYTES = 4 << 20;
 
 export interface SessionOptions {
   readonly exports: ExportTable;
@@ -77,6 +80,7 @@ export class Session implements Importer {
   readonly #options: SessionOptions;
   readonly #reader: RecordReader;
   readonly #slab = new HeaderSlab();
+  readonly #buffers = new BufferPool(MAX_IDLE_BYTES);
   readonly #urbs = new Map<number, SessionUrb>();
   #bytesInFlight = 0;
   #export: Export | undefined;
@@ -244,7 +248,7 @@ export class Session implements Importer {
     if (this.#urbs.size >= maxUrbs || this.#bytesInFlight + bytes > maxBytesInFlight)
       return this.#decline(header, ERRNO.ENOMEM, payloadBytes);
     // Bounded: maxUrbBytes. A URB counts from here on, so that half-sent ones count too.
-    const out = new Uint8Array(payloadBytes);
+    const out = this.#buffers.take(payloadBytes);
     this.#bytesInFlight += bytes;
     if (payloadBytes === 0) {
       this.#start(held, header, out);
@@ -297,6 +301,7 @@ export class Session implements Importer {
     if (this.#over || this.#urbs.get(header.seqnum) !== urb) return;
     this.#urbs.delete(header.seqnum);
     this.#bytesInFlight -= header.bytes;
+    this.#buffers.give(urb.out);
     const unlinked = status === "cancelled" && urb.unlinkSeqnum !== undefined;
     this.#batch(() => {
       if (!unlinked) {

@@ -1,13 +1,13 @@
 /** A disk under a name, and what NBD says of it. */
+import { BufferPool } from "../../../buffers.js";
 import type { Disk } from "../../../rump/devsw.js";
-import { PartPool } from "./payload.js";
 import { MAX_STRING_BYTES, TRANSMISSION_FLAG } from "./protocol.js";
 
 /** The most bytes of one READ or WRITE ("Block size constraints": servers should take at least 32 MiB). */
 export const MAX_REQUEST_BYTES = 32 * 1024 * 1024;
 const PREFERRED_BYTES = 4096;
 /** Memory an export keeps for the next writes. */
-const MAX_IDLE_BYTES = 16 * 1024 * 1024;
+const MAX_IDLE_BYTES = 4 * 1024 * 1024;
 
 /** What a client that asks for no block size assumes ("Block size constraints"). */
 const DEFAULT_MINIMUM_BYTES = 512;
@@ -37,8 +37,8 @@ export interface NbdExport {
   readonly maximumBytes: number;
   /** The most bytes handed to the disk at once: whole blocks within its `maxTransferBytes`. */
   readonly partBytes: number;
-  /** Memory for what is written, `partBytes` a piece. */
-  readonly parts: PartPool;
+  /** Memory for what is written. */
+  readonly buffers: BufferPool;
 }
 
 /**
@@ -71,7 +71,7 @@ export function makeExport(name: string, disk: Disk, options: ExportOptions): Nb
     preferredBytes: Math.max(PREFERRED_BYTES, blockBytes),
     maximumBytes: MAX_REQUEST_BYTES,
     partBytes,
-    parts: new PartPool(partBytes, MAX_IDLE_BYTES),
+    buffers: new BufferPool(MAX_IDLE_BYTES),
   };
 }
 

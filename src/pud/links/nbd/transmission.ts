@@ -186,7 +186,11 @@ export class Transmission {
         : { error: "ESHUTDOWN", message: this.#shutDownReason };
     if (refusal === undefined) {
       if (payloadBytes === 0) this.#start(pending, NO_PAYLOAD);
-      else this.#collecting = { pending, payload: new PayloadCollector(payloadBytes, this.#export.parts) };
+      else
+        this.#collecting = {
+          pending,
+          payload: new PayloadCollector(payloadBytes, this.#export.partBytes, this.#export.buffers),
+        };
     } else if (payloadBytes === 0) this.#refuse(pending, refusal);
     else this.#skipping = { pending, refusal, missingBytes: payloadBytes };
   }
@@ -228,7 +232,7 @@ export class Transmission {
 
   #diskCallEnded(payload: readonly Uint8Array[]): void {
     this.#diskCalls -= 1;
-    for (const part of payload) this.#export.parts.give(part);
+    for (const part of payload) this.#export.buffers.give(part);
   }
 
   #refusalFrom(error: unknown): Refusal {
