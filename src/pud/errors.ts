@@ -16,6 +16,7 @@ export type LinkErrorCode =
   | "PUD_GEOMETRY" // a disk that cannot be
   | "PUD_NAME" // a class or driver name that could not be part of a node name
   | "PUD_LIMIT" // more nodes than a rump process may have
+  | "PUD_ABSENT" // the device is explored, and no node that was there before has come back
   | "PUD_FLOOD"; // more announcements a second than anyone needs
 
 /** The other process went away or spoke nonsense. */

@@ -31,7 +31,7 @@ export interface ChannelLimits {
   readonly maxUnanswered: number;
   /**
    * Every so often a rump process that has requests is asked with PING. One from which no frame comes over three beats in a
-   * row hangs: it is found within four. So is one that attaches its device, from HELLO to READY. 0 = never. Otherwise
+   * row hangs: it is found within four. So is one that attaches its device, from the start to READY. 0 = never. Otherwise
    * nothing runs: an idle one costs no wake-ups, and if it hangs, that is found at the next request.
    */
   readonly heartbeatMs: number;
@@ -106,6 +106,7 @@ export class HostChannel implements ChannelConsumer {
   /** Begins to read. */
   start(): void {
     this.#channel.start();
+    this.#watch();
   }
 
   /** Requests should wait: more is buffered than is sensible. */
@@ -157,7 +158,6 @@ export class HostChannel implements ChannelConsumer {
     this.#heard = true;
     if (this.#greeted === (header.kind === KINDS.hello.number))
       throw new LinkError("PUD_ORDER", this.#greeted ? "a second HELLO" : `${nameOf(header)} before HELLO`);
-    if (!this.#greeted) this.#watch();
     this.#greeted = true;
     if (header.kind === KINDS.reply.number) this.#checkReply(header);
     else if (this.#rules.get(header.kind)?.announcement === true && !this.#announcements.take())

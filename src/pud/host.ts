@@ -285,8 +285,11 @@ class Host implements PudHost, ChannelOwner {
   }
 
   ready(): void {
-    for (const entry of this.#entries.filter(({ queue }) => !queue.bound))
-      this.#remove(entry, "ENODEV", "the device did not come back");
+    const absent = this.#entries.filter(({ queue }) => !queue.bound);
+    // One medium of several was taken out. If none is there the attach has failed: the next process may do better.
+    if (absent.length > 0 && absent.length === this.#entries.length)
+      throw new LinkError("PUD_ABSENT", `READY, but none of ${absent.length} nodes has come back`);
+    for (const entry of absent) this.#remove(entry, "ENODEV", "the device did not come back");
     this.#handlers.onReady();
   }
 

@@ -48,6 +48,11 @@ export interface PudServerOptions {
   readonly log: LogSink;
   /** The host process has gone or spoke nonsense: nothing can be served any more. Not called after SHUTDOWN. */
   readonly onLost?: (error: LinkError) => void;
+  /**
+   * A driver threw what no Disk throws: it has a bug, and nobody knows in what state it is. With this the request is not
+   * answered: the process is to end, and the host asks the next one. Without it the request is answered EIO.
+   */
+  readonly onBug?: (error: unknown) => void;
 }
 
 /** A published node; `remove` takes it away again. */
@@ -221,8 +226,10 @@ class Server implements PudServer, ChannelConsumer {
       const data = await serveDisk(node.disk, info, request);
       if (request.claim()) this.#reply(request, STATUS_OK, data);
     } catch (error) {
-      if (!(error instanceof DeviceError)) this.#reportBug(node, error);
-      this.#refuse(request, error);
+      const isBug = !(error instanceof DeviceError);
+      if (isBug) this.#reportBug(node, error);
+      if (isBug && this.#options.onBug !== undefined) this.#options.onBug(error);
+      else this.#refuse(request, error);
     }
     this.#buffers.give(request.payload);
     this.#inProgress--;

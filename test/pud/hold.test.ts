@@ -139,12 +139,29 @@ describe("what comes back is not the same", () => {
   });
 
   test("a node that is not announced by READY has gone", async () => {
+    const { rig, rump } = await rawRig();
+    rump.send(nodeFrame(2, 1));
+    await until("both nodes", () => rig.nodes.length === 2);
+    const reads = rig.nodes.map(({ device }) => outcome(device.read(0, 1)));
+    await kill(rig, rump);
+    const next = new RawRump(rig);
+    next.send(hello(), nodeFrame(1, 0), frame(KINDS.ready));
+    expect(await reads[1]).toBe("ENODEV");
+    expect(rig.gone.map(({ node }) => node.unit)).toEqual([1]);
+    rig.host.abandon("the test is over");
+    expect(await reads[0]).toBe("ENODEV");
+  });
+
+  test("when READY comes with none of the nodes, the attach has failed: they wait for the next process", async () => {
     const { rig, rump, disk } = await rawRig();
-    const read = outcome(disk.read(0, 1));
     await kill(rig, rump);
     new RawRump(rig).send(hello(), frame(KINDS.ready));
-    expect(await read).toBe("ENODEV");
-    expect(rig.gone.length).toBe(1);
+    await until("the loss", () => rig.lost.length === 2);
+    expect(rig.lost[1]?.code).toBe("PUD_ABSENT");
+    const write = disk.write(0, filled(9));
+    connectRump(rig).server.publish("sd", new MemoryDisk());
+    await write;
+    expect(rig.gone).toEqual([]);
   });
 
   test("a reply with an id of the process before is an offence", async () => {

@@ -10,7 +10,7 @@ import type { LinkError } from "../../src/pud/errors.js";
 import type { LogEntry } from "../../src/rumpuser/rumpuser.js";
 import { MemoryDisk } from "../fakes/memory-disk.js";
 import { frame, type ReceivedFrame } from "../fakes/pud-frames.js";
-import { ManualClock, turn, until } from "../fakes/pud-pair.js";
+import { connectRump, hostRig, ManualClock, turn, until } from "../fakes/pud-pair.js";
 import { streamPair } from "../fakes/stream-pair.js";
 
 function serverRig() {
@@ -54,6 +54,30 @@ function serverRig() {
     },
   };
 }
+
+test("with onBug, what a driver throws is answered by the next process", async () => {
+  const rig = hostRig("hold");
+  const [hostEnd, rumpEnd] = streamPair();
+  rig.host.connect(hostEnd);
+  const bugs: unknown[] = [];
+  const server = createPudServer(rumpEnd, {
+    clock: rig.clock,
+    log: { write: () => {} },
+    onBug: (error) => {
+      bugs.push(error);
+      rumpEnd.destroy();
+    },
+  });
+  const bug = new TypeError("cannot read properties of undefined");
+  const medium = new MemoryDisk().fail({ error: bug });
+  server.publish("sd", medium);
+  await until("the node", () => rig.nodes.length === 1);
+  const read = rig.node().device.read(0, 1);
+  await until("the loss", () => rig.lost.length === 1);
+  expect(bugs).toEqual([bug]);
+  connectRump(rig).server.publish("sd", medium);
+  expect(await read).toEqual(medium.blocks(0, 1));
+});
 
 describe("requests", () => {
   test("reach the disk with what they ask, and are answered", async () => {
