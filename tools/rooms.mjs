@@ -20,7 +20,7 @@ const ROOMS = [
   { room: "rump/", may: ["bytes.ts", "rumpuser/rumpuser.ts"], node: false },
   {
     room: "dev/usb/umass/",
-    may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts", "dev/scsipi/", ...USBDI],
+    may: ["bytes.ts", "buffers.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts", "dev/scsipi/", ...USBDI],
     node: false,
   },
   { room: "dev/scsipi/", may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },

@@ -33,6 +33,8 @@ export interface OutgoingFrame {
   readonly count?: number;
   /** Lent to the stream until it is sent. */
   readonly payload?: Uint8Array;
+  /** Called when the payload is not needed any more; not when the channel ends before. */
+  readonly sent?: (payload: Uint8Array) => void;
 }
 
 export class FrameChannel {
@@ -41,6 +43,8 @@ export class FrameChannel {
   readonly #reader: FrameReader;
   #gathered: Uint8Array[] = [];
   #gatheredBytes = 0;
+  /** What to call when the gathered frames have left. */
+  #gatheredSent: (() => void)[] = [];
   #choked = false;
   #ended = false;
 
@@ -91,6 +95,8 @@ export class FrameChannel {
     this.#gathered.push(header);
     if (payload.length > 0) this.#gathered.push(payload);
     this.#gatheredBytes += HEADER_BYTES + payload.length;
+    const { sent } = frame;
+    if (sent !== undefined) this.#gatheredSent.push(() => sent(payload));
     if (this.#gatheredBytes >= GATHER_BYTES) this.#flush();
   }
 
@@ -139,12 +145,22 @@ export class FrameChannel {
     const parts = this.#gathered;
     this.#gathered = [];
     this.#gatheredBytes = 0;
-    if (!this.#stream.write(parts)) this.#choked = true;
+    if (!this.#stream.write(parts, this.#takeSent())) this.#choked = true;
+  }
+
+  #takeSent(): (() => void) | undefined {
+    const calls = this.#gatheredSent;
+    if (calls.length === 0) return undefined;
+    this.#gatheredSent = [];
+    return () => {
+      for (const call of calls) call();
+    };
   }
 
   #end(): void {
     this.#ended = true;
     this.#gathered = [];
+    this.#gatheredSent = [];
     this.#reader.stop();
   }
 }

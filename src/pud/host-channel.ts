@@ -159,8 +159,8 @@ export class HostChannel implements ChannelConsumer {
     if (this.#greeted === (header.kind === KINDS.hello.number))
       throw new LinkError("PUD_ORDER", this.#greeted ? "a second HELLO" : `${nameOf(header)} before HELLO`);
     this.#greeted = true;
-    if (header.kind === KINDS.reply.number) this.#checkReply(header);
-    else if (this.#rules.get(header.kind)?.announcement === true && !this.#announcements.take())
+    if (header.kind === KINDS.reply.number) return this.#admitReply(header);
+    if (this.#rules.get(header.kind)?.announcement === true && !this.#announcements.take())
       throw new LinkError(
         "PUD_FLOOD",
         `more than ${this.#limits.announcementBurst} announcements at once or ${this.#limits.announcementsPerSecond} a second; the last was ${nameOf(header)}`,
@@ -182,10 +182,11 @@ export class HostChannel implements ChannelConsumer {
     for (const queue of this.#nodes.values()) queue.pump();
   }
 
-  #checkReply({ requestId, node, status, payloadBytes }: FrameHeader): void {
-    const request = this.#inFlight.get(requestId)?.request;
-    if (request === undefined)
+  #admitReply({ requestId, node, status, payloadBytes }: FrameHeader): Uint8Array {
+    const entry = this.#inFlight.get(requestId);
+    if (entry === undefined)
       throw new LinkError("PUD_REPLY", `REPLY to request ${requestId}, which was not asked or is answered already`);
+    const { request, queue } = entry;
     if (request.nodeNumber !== node)
       throw new LinkError(
         "PUD_REPLY",
@@ -197,12 +198,13 @@ export class HostChannel implements ChannelConsumer {
           "PUD_LENGTH",
           `REPLY to ${request.kind.name} ${requestId}: ${payloadBytes} bytes of payload, not ${request.replyBytes}`,
         );
-      return;
+      return payloadBytes === 0 ? NO_BYTES : queue.buffers.take(payloadBytes);
     }
     if (deviceErrorCodeOf(status) === undefined)
       throw new LinkError("PUD_REPLY", `REPLY to request ${requestId}: no status ${status}`);
     if (payloadBytes > MAX_REASON_BYTES)
       throw new LinkError("PUD_LENGTH", `REPLY to request ${requestId}: a reason of ${payloadBytes} bytes`);
+    return new Uint8Array(payloadBytes);
   }
 
   #reply({ requestId, status }: FrameHeader, payload: Uint8Array): void {

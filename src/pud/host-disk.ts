@@ -37,6 +37,10 @@ export class HostDisk implements Disk {
     await this.#queue.issue({ kind: KINDS.write, firstBlock, blockCount, flags, payload: data }, options.signal);
   }
 
+  recycle(data: Uint8Array): void {
+    this.#queue.buffers.give(data);
+  }
+
   async flush({ signal }: RequestOptions = {}): Promise<void> {
     await this.#queue.issue({ kind: KINDS.flush }, signal);
   }

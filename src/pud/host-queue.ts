@@ -1,12 +1,16 @@
 /**
  * The requests of one node: what waits, what is in flight, and what is asked again after a rump process was lost.
  */
+import { BufferPool } from "../buffers.js";
 import { DeviceError, type DeviceErrorCode } from "../rump/devsw.js";
 import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { KINDS } from "./frames.js";
 import type { HostChannel } from "./host-channel.js";
 import { DiskRequest, type RequestFields } from "./host-request.js";
 import type { MediumMemory } from "./medium-memory.js";
+
+/** Memory that a node keeps for the next reads. */
+const MAX_IDLE_BYTES = 4 * 1024 * 1024;
 
 export interface QueueLimits {
   /** Requests of one node in flight at most. Not above MAX_NODE_REQUESTS. */
@@ -38,6 +42,8 @@ export interface QueueContext {
 export const DEPARTURE_MS = 1_000;
 
 export class NodeQueue {
+  /** Memory for what is read. */
+  readonly buffers = new BufferPool(MAX_IDLE_BYTES);
   readonly #limits: QueueLimits;
   readonly #context: QueueContext;
   /** The host's own, which go before all that waits. */

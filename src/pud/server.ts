@@ -224,7 +224,7 @@ class Server implements PudServer, ChannelConsumer {
     this.#balance();
     try {
       const data = await serveDisk(node.disk, info, request);
-      if (request.claim()) this.#reply(request, STATUS_OK, data);
+      if (request.claim()) this.#reply(request, STATUS_OK, data, (sent) => node.disk.recycle?.(sent));
     } catch (error) {
       const isBug = !(error instanceof DeviceError);
       if (isBug) this.#reportBug(node, error);
@@ -244,9 +244,11 @@ class Server implements PudServer, ChannelConsumer {
     this.#reply(request, statusOf(error), encodeText(message, MAX_REASON_BYTES));
   }
 
-  #reply(request: ServedRequest, status: number, payload: Uint8Array): void {
-    this.#requests.delete(request.requestId);
-    this.#channel.send({ kind: KINDS.reply, node: request.node, requestId: request.requestId, status, payload });
+  #reply(request: ServedRequest, status: number, payload: Uint8Array, sent?: (payload: Uint8Array) => void): void {
+    const { node, requestId } = request;
+    this.#requests.delete(requestId);
+    const frame = { kind: KINDS.reply, node, requestId, status, payload };
+    this.#channel.send(sent === undefined || payload.length === 0 ? frame : { ...frame, sent });
   }
 
   #reportBug(node: PublishedDisk, error: unknown): void {

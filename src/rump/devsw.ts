@@ -48,6 +48,11 @@ export interface Disk {
   read(firstBlock: number, blockCount: number, options?: RequestOptions): Promise<Uint8Array>;
   /** `data` is lent until the promise settles: whole blocks, at most `maxTransferBytes`. */
   write(firstBlock: number, data: Uint8Array, options?: WriteOptions): Promise<void>;
+  /**
+   * Takes back what `read` returned, once, for the reads to come: nobody may look at it any more. Neither side has to: what is
+   * not taken back is garbage.
+   */
+  recycle?(data: Uint8Array): void;
   /** Resolves when every write that was answered before the call is on the medium. */
   flush(options?: RequestOptions): Promise<void>;
   /** The blocks' contents may be forgotten. */

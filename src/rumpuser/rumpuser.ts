@@ -56,9 +56,10 @@ export interface ByteStream {
   onDrain(drained: () => void): void;
   /**
    * Sends the parts in order. The memory is lent until it is sent: do not change it afterwards.
+   * @param sent  Called when the memory is not needed any more; not after the stream has broken, and not by every stream.
    * @returns false when more is buffered than is sensible; go on after `onDrain`.
    */
-  write(parts: readonly Uint8Array[]): boolean;
+  write(parts: readonly Uint8Array[], sent?: () => void): boolean;
   /** Stops delivery (back-pressure) until `resume`. */
   pause(): void;
   resume(): void;

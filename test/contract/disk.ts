@@ -60,6 +60,21 @@ export function diskContract(name: string, make: () => Promise<DiskRig>): void {
         expect(await disk.read(0, 3)).toEqual(new Uint8Array(3 * disk.info.blockBytes));
       }));
 
+    test("memory that was taken back is in one read at a time, and shows nothing of the reads before", () =>
+      using(async ({ disk }) => {
+        const { blockBytes, blockCount, maxTransferBytes } = disk.info;
+        const count = Math.min(Math.floor(blockCount / 2), maxTransferBytes / blockBytes);
+        const data = pattern(count * blockBytes, 4);
+        await disk.write(0, data);
+        for (let round = 0; round < 3; round++) {
+          const reads = await Promise.all([disk.read(0, count), disk.read(count, count), disk.read(0, count)]);
+          expect(new Set(reads.map(({ buffer }) => buffer)).size).toBe(3);
+          expect(reads.map((read) => Buffer.compare(read, data) === 0)).toEqual([true, false, true]);
+          expect(reads[1]?.every((byte) => byte === 0)).toBe(true);
+          for (const read of reads) disk.recycle?.(read);
+        }
+      }));
+
     test("what was written is read, block for block, at both ends of the disk", () =>
       using(async ({ disk }) => {
         const { blockBytes, blockCount } = disk.info;

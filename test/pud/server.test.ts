@@ -79,6 +79,26 @@ test("with onBug, what a driver throws is answered by the next process", async (
   expect(await read).toEqual(medium.blocks(0, 1));
 });
 
+describe("memory", () => {
+  test("what a disk read goes back to it when the channel has sent it", async () => {
+    const rig = serverRig();
+    const waiting: (() => void)[] = [];
+    const { rumpEnd } = rig;
+    const write = rumpEnd.write.bind(rumpEnd);
+    rumpEnd.write = (parts, sent?: () => void) => {
+      if (sent !== undefined) waiting.push(sent);
+      return write(parts);
+    };
+    const disk = new MemoryDisk();
+    const recycled: Uint8Array[] = [];
+    rig.server.publish("sd", Object.assign(disk, { recycle: (data: Uint8Array) => recycled.push(data) }));
+    const { payload } = await rig.ask(KINDS.read, { offset: 0, count: 2 });
+    expect(recycled).toEqual([]);
+    for (const sent of waiting) sent();
+    expect(recycled).toEqual([payload]);
+  });
+});
+
 describe("requests", () => {
   test("reach the disk with what they ask, and are answered", async () => {
     const rig = serverRig();

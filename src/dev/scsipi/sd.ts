@@ -98,6 +98,10 @@ export class ScsiDisk implements Disk {
     );
   }
 
+  recycle(data: Uint8Array): void {
+    this.#context.unit.recycle(data);
+  }
+
   async flush(options: RequestOptions = {}): Promise<void> {
     await this.#turn("flush", options, (context) => this.#synchronize(context));
   }

@@ -47,6 +47,8 @@ export interface ScsiTransport {
    * @throws ScsiTransportError after the target has been recovered, or has been given up.
    */
   execute(command: ScsiCommand): Promise<ScsiReply>;
+  /** Takes back the data of a reply for the commands to come, as `Disk.recycle`. */
+  recycle?(data: Uint8Array): void;
 }
 
 /**

@@ -52,6 +52,11 @@ export class LogicalUnit {
     return { status, sense: await this.#sense(signal), data: received, residueBytes };
   }
 
+  /** Takes back the data of an outcome. */
+  recycle(data: Uint8Array): void {
+    this.#transport.recycle?.(data);
+  }
+
   async #sense(signal: AbortSignal | undefined): Promise<Sense> {
     try {
       const reply = await this.#send(requestSense(SENSE_BYTES), { direction: "in", bytes: SENSE_BYTES }, signal);

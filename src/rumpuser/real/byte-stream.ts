@@ -71,11 +71,17 @@ class SocketStream implements ByteStream {
     this.#drained = drained;
   }
 
-  write(parts: readonly Uint8Array[]): boolean {
+  write(parts: readonly Uint8Array[], sent?: () => void): boolean {
     const socket = this.#socket;
     if (this.#over || !socket.writable) return true;
+    const last = parts.length - 1;
     socket.cork();
-    for (const part of parts) socket.write(part);
+    for (let index = 0; index <= last; index++) {
+      const part = parts[index];
+      if (part === undefined) continue;
+      if (index === last && sent !== undefined) socket.write(part, (error) => (error ? undefined : sent()));
+      else socket.write(part);
+    }
     socket.uncork();
     if (socket.writableLength <= HIGH_WATER_BYTES) return true;
     this.#needsDrain = true;

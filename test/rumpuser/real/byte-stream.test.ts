@@ -64,6 +64,25 @@ test("a megabyte costs few wake-ups of the reader", async () => {
   await pair.dispose();
 });
 
+test("tells when the memory of a write is not needed any more, and not before", async () => {
+  const pair = await socketPair();
+  const a = streamOfSocket(pair.client);
+  const b = streamOfSocket(pair.peer);
+  const told: string[] = [];
+  // More than the socket holds: it stays until the peer reads.
+  a.write([new Uint8Array(10), new Uint8Array(8 << 20)], () => told.push("first"));
+  a.write([new Uint8Array(1)], () => told.push("second"));
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(told).toEqual([]);
+  await collect(b).bytes(10 + (8 << 20) + 1);
+  await expect.poll(() => told).toEqual(["first", "second"]);
+  a.write([new Uint8Array(8 << 20)], () => told.push("broken"));
+  a.destroy();
+  b.destroy();
+  await pair.dispose();
+  expect(told).toEqual(["first", "second"]);
+});
+
 test("a socket that somebody has read from already still works", async () => {
   const pair = await socketPair();
   pair.peer.write("early");

@@ -6,6 +6,7 @@
  * handled by hand as §5.3 says; whatever else is a surprise ends in reset recovery (recovery.ts), a calmer mode and an
  * error. The transport does not look inside the CDB.
  */
+import { BufferPool } from "../../../buffers.js";
 import { CommandQueue } from "../../scsipi/queue.js";
 import {
   DEFAULT_COMMAND_TIMEOUT_MS,
@@ -61,6 +62,10 @@ interface Exchange {
   readonly cswBytes: Uint8Array;
 }
 
+/** Memory kept for the data of the next commands. */
+const MAX_IDLE_BYTES = 4 << 20;
+const NO_DATA = new Uint8Array(0);
+
 export class BulkOnly implements ScsiTransport {
   readonly maxTransferBytes: number;
   readonly lunCount: number;
@@ -68,6 +73,8 @@ export class BulkOnly implements ScsiTransport {
   readonly #quirks: TransportQuirks;
   #phases: PhaseModeName;
   readonly #queue = new CommandQueue();
+  /** Memory for data phases. */
+  readonly #buffers = new BufferPool(MAX_IDLE_BYTES);
   readonly #recovery: Recovery;
   #tag = 0;
   /** Why nothing can be sent any more. */
@@ -107,6 +114,10 @@ export class BulkOnly implements ScsiTransport {
     }, command.signal);
   }
 
+  recycle(data: Uint8Array): void {
+    this.#buffers.give(data);
+  }
+
   /**
    * Before the first command to a device that may be in the middle of another one: reset recovery (BOT 1.0 §5.3.4).
    * @throws ScsiTransportError SCSI_GONE: it does not come back.
@@ -141,8 +152,8 @@ export class BulkOnly implements ScsiTransport {
         ignoreResidue: this.#quirks.ignoreResidue ?? false,
       },
       deadlineMs: this.#at.clock.nowMs() + (command.timeoutMs ?? DEFAULT_COMMAND_TIMEOUT_MS),
-      // Zero-filled: what the device does not send is never what some other command left behind.
-      dataIn: new Uint8Array(command.direction === "in" ? requestedBytes : 0),
+      // Whatever an earlier command left in it is cut off with what the device does not send.
+      dataIn: command.direction === "in" ? this.#buffers.take(requestedBytes) : NO_DATA,
       cswBytes: new Uint8Array(csw.size),
     };
     const steps = this.#steps(exchange);

@@ -111,7 +111,11 @@ export class Connection {
     this.#deadline?.cancel();
     this.#export = exported;
     this.#log("debug", `export "${exported.name}", ${structured ? "structured" : "simple"} replies`);
-    const replies = new ReplyQueue(this.#peer, (windowBytes) => transmission.release(windowBytes));
+    const replies = new ReplyQueue(
+      this.#peer,
+      (windowBytes) => transmission.release(windowBytes),
+      (data) => exported.disk.recycle?.(data),
+    );
     const transmission = new Transmission(exported, structured, replies, {
       violation: (message) => this.#drop(message),
       disconnect: () => this.#finish(),

@@ -28,19 +28,26 @@ export type Cookie = Pick<RequestHeader, "cookieHigh" | "cookieLow">;
 export class ReplyQueue {
   readonly #peer: Peer;
   readonly #onSent: (releasedBytes: number) => void;
+  readonly #recycle: (data: Uint8Array) => void;
   #staging: Uint8Array;
   #view: DataView;
   #sealedTo = 0;
   #filledTo = 0;
   #parts: Uint8Array[] = [];
+  /** Those of the parts that are data. */
+  #lent: Uint8Array[] = [];
   #releaseBytes = 0;
   #batchesInFlight = 0;
   #scheduled = false;
 
-  /** @param onSent  is told, when a batch has left, the sum of the `releaseBytes` of its answers. */
-  constructor(peer: Peer, onSent: (releasedBytes: number) => void) {
+  /**
+   * @param onSent   is told, when a batch has left, the sum of the `releaseBytes` of its answers.
+   * @param recycle  is given the data that has left.
+   */
+  constructor(peer: Peer, onSent: (releasedBytes: number) => void, recycle: (data: Uint8Array) => void) {
     this.#peer = peer;
     this.#onSent = onSent;
+    this.#recycle = recycle;
     this.#staging = new Uint8Array(MIN_STAGING_BYTES);
     this.#view = viewOf(this.#staging);
   }
@@ -107,6 +114,7 @@ export class ReplyQueue {
     }
     this.#seal();
     this.#parts.push(payload);
+    this.#lent.push(payload);
   }
 
   /** @returns where `bytes` bytes may be written; they are part of the batch from now on. */
@@ -141,13 +149,16 @@ export class ReplyQueue {
     this.#seal();
     const parts = this.#parts;
     const releaseBytes = this.#releaseBytes;
+    const lent = this.#lent;
     this.#parts = [];
     this.#releaseBytes = 0;
+    if (lent.length > 0) this.#lent = [];
     this.#batchesInFlight += 1;
-    this.#peer.send(parts, () => this.#sent(releaseBytes));
+    this.#peer.send(parts, () => this.#sent(releaseBytes, lent));
   }
 
-  #sent(releaseBytes: number): void {
+  #sent(releaseBytes: number, lent: readonly Uint8Array[]): void {
+    for (const data of lent) this.#recycle(data);
     this.#batchesInFlight -= 1;
     if (this.#batchesInFlight === 0 && this.#filledTo === this.#sealedTo && this.#parts.length === 0) {
       // Nobody looks at the staging buffer any more: start again at its beginning.
