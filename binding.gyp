@@ -33,6 +33,18 @@
       ]
     },
     {
+      "target_name": "sandbox-probe",
+      "sources": ["native/probe.cc", "native/lock.cc", "native/arguments.cc"],
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": [
+        "NAPI_VERSION=9",
+        "NAPI_DISABLE_CPP_EXCEPTIONS",
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
+        "RUMPUSB_PROBE_ERRNO=4000"
+      ],
+      "cflags_cc": ["-std=c++17", "-Wno-cast-function-type"]
+    },
+    {
       "target_name": "rumpusb-keeper",
       "type": "executable",
       "sources": ["native/keeper.c"],

@@ -36,6 +36,12 @@ constexpr unsigned kArch = AUDIT_ARCH_AARCH64;
 #else
 constexpr unsigned kArch = 0;
 #endif
+/** What becomes of a call that is not allowed; native/probe.cc, which must survive, is compiled with another answer. */
+#ifdef RUMPUSB_PROBE_ERRNO
+constexpr unsigned kRefusal = SECCOMP_RET_ERRNO | RUMPUSB_PROBE_ERRNO;
+#else
+constexpr unsigned kRefusal = SECCOMP_RET_KILL_PROCESS;
+#endif
 /** System call numbers from here up are the x32 ABI's. */
 constexpr unsigned kX32 = 0x40000000;
 constexpr unsigned kProtExec = 4;
@@ -128,7 +134,7 @@ template <typename Rules>
 void Examine(Filter& filter, unsigned nr, Rules rules) {
   filter.When(nr, [&] {
     rules();
-    filter.Return(SECCOMP_RET_KILL_PROCESS);
+    filter.Return(kRefusal);
   });
 }
 
@@ -144,9 +150,9 @@ void AllowArgument(Filter& filter, unsigned nr, unsigned arg, const Values& valu
 Filter BuildFilter(bool strict, unsigned device_fd, unsigned pass_fd) {
   Filter filter;
   filter.Load(offsetof(seccomp_data, arch));
-  filter.ReturnUnlessEqual(kArch, SECCOMP_RET_KILL_PROCESS);
+  filter.ReturnUnlessEqual(kArch, kRefusal);
   filter.Load(offsetof(seccomp_data, nr));
-  filter.ReturnIfAtLeast(kX32, SECCOMP_RET_KILL_PROCESS);
+  filter.ReturnIfAtLeast(kX32, kRefusal);
   filter.ReturnForEach(kAllowed, SECCOMP_RET_ALLOW);
   filter.ReturnForEach(kNoEntry, SECCOMP_RET_ERRNO | ENOENT);
   filter.ReturnForEach(kNotImplemented, SECCOMP_RET_ERRNO | ENOSYS);
@@ -172,7 +178,7 @@ Filter BuildFilter(bool strict, unsigned device_fd, unsigned pass_fd) {
       filter.ReturnForEach(kDeviceRequests, SECCOMP_RET_ALLOW);
     });
   });
-  filter.Return(SECCOMP_RET_KILL_PROCESS);
+  filter.Return(kRefusal);
   return filter;
 }
 

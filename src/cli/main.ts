@@ -6,6 +6,7 @@ import { demoCommand } from "./demo-command.js";
 import { listCommand } from "./list-command.js";
 import { type Output, processOutput, reportFailure } from "./output.js";
 import { runCommand } from "./run-command.js";
+import { sandboxCommand } from "./sandbox-command.js";
 import { vdevCommand } from "./vdev-command.js";
 
 /**
@@ -28,7 +29,7 @@ export async function main(args: readonly string[], output: Output = processOutp
 }
 
 /** Every command; one that is added to the list is in the help. */
-const COMMANDS = [listCommand, runCommand, vdevCommand, demoCommand];
+const COMMANDS = [listCommand, runCommand, vdevCommand, sandboxCommand, demoCommand];
 
 function createProgram(context: CommandContext): Command {
   const { output } = context;

@@ -22,11 +22,16 @@ export interface LockOptions {
 /** @throws SystemCallError, AddonError; the process is not locked then. */
 export async function lockProcess({ profile, deviceFd, passFd }: LockOptions): Promise<void> {
   loadAddon();
+  await prepareToLock();
+  lockSystemCalls(profile === "strict", deviceFd, passFd);
+}
+
+/** Everything before the filter. */
+export async function prepareToLock(): Promise<void> {
   // Node would start its inspector, which needs a thread: the attempt would end the process.
   process.on("SIGUSR1", () => {});
   await startPoolThreads();
   touchLazyParts();
-  lockSystemCalls(profile === "strict", deviceFd, passFd);
 }
 
 /** libuv starts all of its pool threads with the first piece of work. */

@@ -1,0 +1,68 @@
+/** `rumpusb sandbox`: what keeps a driver on this machine, and whether it does. */
+import { type Command, Option } from "commander";
+import type { Layer, Layers, MissingLayer, SandboxLevel } from "../host/sandbox/levels.js";
+import { LAYERS } from "../host/sandbox/levels.js";
+import { createSandbox } from "../host/sandbox/sandbox.js";
+import { type ActResult, tryActs } from "../host/sandbox/trial.js";
+import { realClock } from "../rumpuser/real/rumpuser.js";
+import type { CommandContext } from "./context.js";
+import { type Output, table } from "./output.js";
+
+interface SandboxCommandOptions {
+  readonly strict?: boolean;
+  readonly json?: boolean;
+  /** Layers to leave out: shows that the acts would tell. */
+  readonly without?: readonly Layer[];
+}
+
+/** The one object of `--json`. Keys are stable. */
+export interface SandboxSummary {
+  readonly event: "sandbox";
+  readonly profile: "standard" | "strict";
+  readonly level: SandboxLevel;
+  readonly layers: Layers;
+  readonly missing: readonly MissingLayer[];
+  readonly acts: readonly ActResult[];
+  readonly escapes: number;
+}
+
+export function sandboxCommand(program: Command, context: CommandContext): void {
+  program
+    .command("sandbox")
+    .summary("show what keeps a driver on this machine, and try to break out of it")
+    .option("--strict", "with the profile of run --strict")
+    .option("--json", "one JSON object")
+    .addOption(
+      new Option("--without <layer...>", "leave layers out, to see that it shows").choices([...LAYERS]).hideHelp(),
+    )
+    .action(async (options: SandboxCommandOptions) => {
+      const summary = await trySandbox(options);
+      if (options.json === true) context.output.data(JSON.stringify(summary));
+      else printSummary(summary, context.output);
+      context.exitStatus = summary.escapes === 0 ? 0 : 1;
+    });
+}
+
+/** @throws HostError SANDBOX_UNAVAILABLE, INSTALLATION */
+export async function trySandbox(options: SandboxCommandOptions): Promise<SandboxSummary> {
+  const profile = options.strict === true ? "strict" : "standard";
+  const plan = await createSandbox({ profile, without: options.without ?? [] }).plan();
+  const acts = await tryActs(plan, profile, realClock);
+  const escapes = acts.filter(({ outcome }) => outcome === "escaped").length;
+  const { level, layers, missing } = plan;
+  return { event: "sandbox", profile, level, layers, missing, acts, escapes };
+}
+
+function printSummary({ profile, level, layers, missing, acts, escapes }: SandboxSummary, output: Output): void {
+  output.data(`sandbox ${level}, profile ${profile}`);
+  const why = new Map(
+    missing.map(({ layer, reason, help }) => [layer, help === undefined ? reason : `${reason}; ${help}`]),
+  );
+  const rows = LAYERS.map((layer) => [layer, layers[layer] ? "yes" : "no", why.get(layer) ?? ""]);
+  for (const line of table([["LAYER", "THERE", "WHY NOT"], ...rows])) output.data(line);
+  output.data("");
+  const tried = acts.map(({ group, name, outcome, detail }) => [group, name, outcome, detail]);
+  for (const line of table([["WHAT", "TRIED", "OUTCOME", "HOW"], ...tried])) output.data(line);
+  output.data("");
+  output.data(`${acts.length} acts tried, ${escapes} escaped`);
+}

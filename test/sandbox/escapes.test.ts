@@ -1,0 +1,82 @@
+/** Things that must be refused, tried by `rumpusb sandbox`: as whoever runs the tests and, where that is root, as nobody too. */
+import { execFile } from "node:child_process";
+import { resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+import type { SandboxSummary } from "../../src/cli/sandbox-command.js";
+
+const COMMAND = resolve(import.meta.dirname, "../../bin/rumpusb.js");
+const NOBODY = 65534;
+const TRIAL_MS = 120_000;
+
+interface Run {
+  readonly status: number;
+  readonly summary: SandboxSummary;
+}
+
+function runSandbox(args: readonly string[], uid?: number): Promise<Run> {
+  const identity = uid === undefined ? {} : { uid, gid: uid };
+  return new Promise((done, reject) => {
+    const options = { ...identity, timeout: TRIAL_MS, maxBuffer: 1 << 24, cwd: "/" };
+    execFile(process.execPath, [COMMAND, "sandbox", "--json", ...args], options, (error, stdout, stderr) => {
+      const status = error === null ? 0 : error.code;
+      if (typeof status !== "number" || stdout === "") reject(new Error(`${String(error)} ${stderr}`));
+      else done({ status, summary: JSON.parse(stdout) as SandboxSummary });
+    });
+  });
+}
+
+const escaped = ({ acts }: SandboxSummary): string[] =>
+  acts.filter(({ outcome }) => outcome === "escaped").map(({ name }) => name);
+
+const isRoot = process.getuid?.() === 0;
+const USERS: readonly (readonly [string, number | undefined])[] = isRoot
+  ? [
+      ["root", undefined],
+      ["nobody", NOBODY],
+    ]
+  : [["this user", undefined]];
+
+describe.each(USERS)("started by %s", (_name, uid) => {
+  test.each(["standard", "strict"])(
+    "%s profile: every act is refused or ends the process, status 0",
+    async (profile) => {
+      const { status, summary } = await runSandbox(profile === "strict" ? ["--strict"] : [], uid);
+      expect(escaped(summary)).toEqual([]);
+      expect(new Set(summary.acts.map(({ name }) => name)).size).toBeGreaterThanOrEqual(100);
+      expect(summary).toMatchObject({ profile, escapes: 0, layers: { seccomp: true, capabilities: true } });
+      expect(status).toBe(0);
+    },
+    TRIAL_MS,
+  );
+
+  test(
+    "the filter alone, without namespaces and Landlock, lets nothing out either",
+    async () => {
+      const { summary } = await runSandbox(["--without", "namespaces", "landlock"], uid);
+      expect(summary.level).toBe("seccomp-only");
+      expect(escaped(summary)).toEqual([]);
+    },
+    TRIAL_MS,
+  );
+
+  test(
+    "a broken sandbox shows: without the filter acts escape, level none, status 1",
+    async () => {
+      const { status, summary } = await runSandbox(["--without", "seccomp"], uid);
+      expect(summary.level).toBe("none");
+      expect(escaped(summary)).toEqual(
+        expect.arrayContaining([
+          "start a thread",
+          "signal the parent",
+          "socketpair",
+          "memory file",
+          "fcntl, duplicate",
+        ]),
+      );
+      // The other layers hold on their own.
+      expect(escaped(summary)).not.toEqual(expect.arrayContaining(["read /etc/passwd"]));
+      expect(status).toBe(1);
+    },
+    TRIAL_MS,
+  );
+});
