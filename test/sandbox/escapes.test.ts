@@ -19,7 +19,7 @@ function runSandbox(args: readonly string[], uid?: number): Promise<Run> {
     const options = { ...identity, timeout: TRIAL_MS, maxBuffer: 1 << 24, cwd: "/" };
     execFile(process.execPath, [COMMAND, "sandbox", "--json", ...args], options, (error, stdout, stderr) => {
       const status = error === null ? 0 : error.code;
-      if (typeof status !== "number" || stdout === "") reject(new Error(`${String(error)} ${stderr}`));
+      if (typeof status !== "number" || stdout === "") reject(new Error(`${error?.message ?? "no output"} ${stderr}`));
       else done({ status, summary: JSON.parse(stdout) as SandboxSummary });
     });
   });
@@ -64,17 +64,10 @@ describe.each(USERS)("started by %s", (_name, uid) => {
     async () => {
       const { status, summary } = await runSandbox(["--without", "seccomp"], uid);
       expect(summary.level).toBe("none");
-      expect(escaped(summary)).toEqual(
-        expect.arrayContaining([
-          "start a thread",
-          "signal the parent",
-          "socketpair",
-          "memory file",
-          "fcntl, duplicate",
-        ]),
-      );
+      expect(escaped(summary)).toContain("become dumpable");
+      expect(summary.escapes).toBeGreaterThan(20);
       // The other layers hold on their own.
-      expect(escaped(summary)).not.toEqual(expect.arrayContaining(["read /etc/passwd"]));
+      expect(escaped(summary)).not.toContain("read /etc/passwd");
       expect(status).toBe(1);
     },
     TRIAL_MS,
