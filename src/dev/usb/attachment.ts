@@ -4,6 +4,7 @@ import type { AlternateSetting, Endpoint } from "./configuration.js";
 import type { UsbDevice } from "./device.js";
 import { UnsupportedError } from "./errors.js";
 import { DefaultPipe, EndpointInPipe, EndpointOutPipe, runPipeChain } from "./pipes.js";
+import { RequestGuard } from "./request-guard.js";
 import type { TransferScope } from "./scope.js";
 import { ENDPOINT_IN } from "./usb.js";
 import type {
@@ -37,7 +38,10 @@ export async function attachDriver(
     await takeInterface(device, own, alternate);
     const scope = device.openScope();
     own.onDetach(() => device.closeScope(scope));
-    const control = new DefaultPipe(scope, device.address);
+    const control = new RequestGuard(new DefaultPipe(scope, device.address), {
+      rules: driver.requests,
+      log: (level, message) => device.bus.kernel.log(level, own.name, message),
+    });
     const pipes = openPipes(driver.endpoints, alternate, device, scope, control);
     device.bus.announce({ identity, driver: own.name, interfaceNumber });
     await driver.attach(attachmentOf(driver.name, device, identity, own, alternate, scope, control, pipes));

@@ -177,10 +177,22 @@ export interface Attachment<P> {
   resetDevice(): Promise<void>;
 }
 
+/** A control request that a driver sends (USB 2.0 §9.3). */
+export interface RequestRule extends Pick<ControlRequest, "type" | "recipient" | "request"> {
+  readonly direction: "in" | "out";
+  /** wValue, exactly; left out: any. */
+  readonly value?: number;
+}
+
 export interface Driver<E extends Record<string, EndpointNeed> = Record<string, EndpointNeed>> {
   readonly name: string;
   readonly match: readonly MatchRule[];
   readonly endpoints: E;
+  /**
+   * The class and vendor requests that the driver sends on the default pipe; the stack refuses every other
+   * (request-guard.ts). Left out: all may be sent.
+   */
+  readonly requests?: readonly RequestRule[];
   /** Resolves when the device is in use. @throws UnsupportedError to leave it to the next driver. */
   attach(at: Attachment<PipesFor<E>>): Promise<void>;
 }

@@ -9,7 +9,7 @@ import type { Attachment, InPipe, OutPipe } from "../usbdi.js";
 export type BotPipes = { readonly bulkIn: InPipe; readonly bulkOut: OutPipe };
 
 /** Bulk-Only Mass Storage Reset, BOT 1.0 §3.1. */
-const BULK_ONLY_RESET = 0xff;
+export const BULK_ONLY_RESET = 0xff;
 /** Deadline of each request of the recovery. Devices may let the reset wait until they are ready again. */
 const RECOVERY_TIMEOUT_MS = 5_000;
 

@@ -13,17 +13,22 @@ import { BulkOnly } from "./bot.js";
 import { UMASS_MATCH } from "./match.js";
 import { choosePhases, isPhaseMode, PHASE_MODES, type PhaseModeName } from "./phases.js";
 import { findQuirks } from "./quirks.js";
-import type { BotPipes } from "./recovery.js";
+import { BULK_ONLY_RESET, type BotPipes } from "./recovery.js";
+
+/** Get Max LUN, BOT 1.0 §3.2. */
+const GET_MAX_LUN = 0xfe;
 
 export const umass = defineDriver({
   name: "umass",
   match: UMASS_MATCH,
   endpoints: { bulkIn: { type: "bulk", dir: "in" }, bulkOut: { type: "bulk", dir: "out" } },
+  requests: [
+    { direction: "in", type: "class", recipient: "interface", request: GET_MAX_LUN },
+    { direction: "out", type: "class", recipient: "interface", request: BULK_ONLY_RESET },
+  ],
   attach,
 });
 
-/** Get Max LUN, BOT 1.0 §3.2. */
-const GET_MAX_LUN = 0xfe;
 const GET_MAX_LUN_TIMEOUT_MS = 5_000;
 /** bCBWLUN has four bits (BOT 1.0 §5.1). */
 const MAX_LUN = 15;
