@@ -59,7 +59,7 @@ const INTERESTING = [0, 1, 2, 0x7f, 0x80, 0xff];
 
 /** One to four small changes: a byte, a field of a header, a cut, a frame doubled, dropped or moved. */
 function mutate(frames: readonly Uint8Array[], random: Random): Uint8Array {
-  const list = frames.map((bytes) => bytes.slice());
+  const list: Uint8Array[] = frames.map((bytes) => bytes.slice());
   for (let changes = 1 + random(4); changes > 0; changes--) {
     const at = random(list.length);
     const chosen = list[at] ?? hello();

@@ -24,7 +24,7 @@ describe("attach", () => {
     const undone: string[] = [];
     const failing = root.attachChild("umass", async (node) => {
       node.onDetach(() => void undone.push("first"));
-      await node.attachChild("scsibus", async (child) => child.onDetach(() => void undone.push("child")));
+      await node.attachChild("scsibus", async (child) => void child.onDetach(() => void undone.push("child")));
       node.onDetach(() => void undone.push("second"));
       throw new Error("no medium");
     });
@@ -54,9 +54,9 @@ describe("detach", () => {
   test("children go before their parent, the youngest first; each undo runs once", async () => {
     const { root } = makeTree();
     const undone: string[] = [];
-    const hub = await root.attachChild("uhub", async (node) => node.onDetach(() => void undone.push(node.name)));
+    const hub = await root.attachChild("uhub", async (node) => void node.onDetach(() => void undone.push(node.name)));
     for (let n = 0; n < 2; n++)
-      await hub.attachChild("umass", async (node) => node.onDetach(() => void undone.push(node.name)));
+      await hub.attachChild("umass", async (node) => void node.onDetach(() => void undone.push(node.name)));
     await Promise.all([root.detach(), root.detach(), hub.detach()]);
     expect(undone).toEqual(["umass1", "umass0", "uhub0"]);
   });
