@@ -45,11 +45,8 @@ class Budget {
   repeats = 0;
   starts = 0;
   readonly attentions = new Set<number>();
-  readonly readyUntilMs: number;
-
-  constructor(clock: Clock) {
-    this.readyUntilMs = clock.nowMs() + READY_WAIT_MS;
-  }
+  /** From the first time that the unit says it is becoming ready. */
+  readyUntilMs: number | undefined;
 }
 
 /**
@@ -57,7 +54,7 @@ class Budget {
  * @throws ScsiError, ScsiTransportError, or what `verify` throws.
  */
 export async function runCommand(context: RetryContext, command: RetryCommand): Promise<Uint8Array> {
-  const budget = new Budget(context.clock);
+  const budget = new Budget();
   for (;;) {
     const outcome = await attempt(context, command, budget);
     if (outcome === "again") continue;
@@ -95,6 +92,7 @@ async function answerSense(context: RetryContext, what: string, sense: Sense, bu
       budget.attentions.add(sense.asc);
       return context.verify?.(sense);
     case "becomingReady":
+      budget.readyUntilMs ??= context.clock.nowMs() + READY_WAIT_MS;
       if (context.clock.nowMs() >= budget.readyUntilMs) throw failure;
       return sleep(context.clock, READY_POLL_MS, context.signal);
     case "needsStart":

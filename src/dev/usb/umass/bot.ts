@@ -141,6 +141,7 @@ export class BulkOnly implements ScsiTransport {
   async #exchange(command: ScsiCommand): Promise<ScsiReply> {
     this.#tag = (this.#tag + 1) >>> 0;
     const requestedBytes = lengthOfData(command);
+    const timeoutMs = command.timeoutMs ?? DEFAULT_COMMAND_TIMEOUT_MS;
     const exchange: Exchange = {
       command,
       requestedBytes,
@@ -151,13 +152,13 @@ export class BulkOnly implements ScsiTransport {
         ignoreTag: this.#quirks.ignoreTag ?? false,
         ignoreResidue: this.#quirks.ignoreResidue ?? false,
       },
-      deadlineMs: this.#at.clock.nowMs() + (command.timeoutMs ?? DEFAULT_COMMAND_TIMEOUT_MS),
+      deadlineMs: this.#at.clock.nowMs() + timeoutMs,
       // Whatever an earlier command left in it is cut off with what the device does not send.
       dataIn: command.direction === "in" ? this.#buffers.take(requestedBytes) : NO_DATA,
       cswBytes: new Uint8Array(csw.size),
     };
     const steps = this.#steps(exchange);
-    const results = await this.#at.runChain(steps, this.#options(exchange));
+    const results = await this.#at.runChain(steps, withSignal(timeoutMs, command.signal));
     requireCommandSent(results[0]);
     const movedBytes = await this.#finishData(exchange, steps.length === 3 ? results[1] : undefined);
     const inDataSlot = statusInDataSlot(exchange, movedBytes);
@@ -238,8 +239,7 @@ export class BulkOnly implements ScsiTransport {
   #options(exchange: Exchange): TransferOptions & { readonly timeoutMs: number } {
     const leftMs = exchange.deadlineMs - this.#at.clock.nowMs();
     if (leftMs <= 0) throw new TransferError("USB_TIMED_OUT", "the command's time is up");
-    const { signal } = exchange.command;
-    return signal === undefined ? { timeoutMs: leftMs } : { timeoutMs: leftMs, signal };
+    return withSignal(leftMs, exchange.command.signal);
   }
 
   /** Brings the device back and says what the failure means to the layer above. */
@@ -269,6 +269,13 @@ export class BulkOnly implements ScsiTransport {
     this.#dead ??= cause;
     return new ScsiTransportError("SCSI_GONE", cause.message, { cause });
   }
+}
+
+function withSignal(
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+): TransferOptions & { readonly timeoutMs: number } {
+  return signal === undefined ? { timeoutMs } : { timeoutMs, signal };
 }
 
 function lengthOfData(command: ScsiCommand): number {
