@@ -1,0 +1,153 @@
+/**
+ * Keeps reads queued on an IN endpoint and hands over what they bring, in order.
+ *
+ * An endpoint that is asked and has nothing costs nothing: the device answers NAK. One that answers with nothing, again
+ * and again without a pause (zero-length packets, status without data), is asked more and more rarely.
+ */
+import type { Clock, Timer } from "../../../rumpuser/rumpuser.js";
+import { TransferError } from "../errors.js";
+import type { InCompletion, InPipe } from "../usbdi.js";
+
+/** Errors one after another, of the bus or the endpoint, before the device counts as broken. */
+export const MAX_READ_ERRORS = 8;
+/** A device that ends idle reads after a pause of its own (FTDI's latency timer: 1 ms and up) is not in the way. */
+const STORM_INTERVAL_MS = 0.5;
+/** Empty reads in a row, without a pause between them, that are put up with. */
+const STORM_BURST = 8;
+const MAX_BACK_OFF_MS = 64;
+
+export interface PipeReaderOptions {
+  readonly clock: Clock;
+  /** Reads in flight at a time. */
+  readonly reads: number;
+  /** A multiple of the packet size. */
+  readonly readBytes: number;
+  /** False holds new reads back until `wake`; those in flight still bring what they bring. */
+  readonly mayRead: () => boolean;
+  /** A read that ended well, perhaps empty. @returns whether it said anything. */
+  readonly consume: (data: Uint8Array) => boolean;
+  /** Called for each read that failed on the bus and is tried again. */
+  readonly retried: (error: TransferError) => void;
+}
+
+type Outcome = { readonly completion: InCompletion } | { readonly error: unknown };
+
+export class PipeReader {
+  readonly #pipe: InPipe;
+  readonly #options: PipeReaderOptions;
+  readonly #abort = new AbortController();
+  readonly #inFlight: Promise<Outcome>[] = [];
+  #wake: (() => void) | undefined;
+  #errors = 0;
+  #stalled = false;
+  #lastEndMs = Number.NEGATIVE_INFINITY;
+  #emptyInStorm = 0;
+
+  constructor(pipe: InPipe, options: PipeReaderOptions) {
+    this.#pipe = pipe;
+    this.#options = options;
+  }
+
+  /**
+   * Reads until `stop`. Resolves when no read is in flight any more.
+   * @throws TransferError: the device has gone, or failed too often.
+   */
+  async run(): Promise<void> {
+    const { signal } = this.#abort;
+    try {
+      while (!signal.aborted) {
+        if (!this.#stalled) this.#fill();
+        const next = this.#inFlight.shift();
+        if (next !== undefined) await this.#take(await next);
+        else if (this.#stalled) await this.#clearHalt();
+        else await this.#sleep();
+      }
+    } finally {
+      this.#abort.abort();
+      await Promise.all(this.#inFlight.splice(0));
+    }
+  }
+
+  /** Goes on when `mayRead` has become true. */
+  wake(): void {
+    this.#wake?.();
+  }
+
+  /** Cancels what is in flight; what it brought until then is lost. */
+  stop(): void {
+    this.#abort.abort();
+    this.#wake?.();
+  }
+
+  #fill(): void {
+    const { reads, readBytes, mayRead } = this.#options;
+    const { signal } = this.#abort;
+    while (this.#inFlight.length < reads && mayRead()) {
+      const read = this.#pipe.transfer(readBytes, { timeoutMs: 0, signal });
+      this.#inFlight.push(
+        read.then(
+          (completion) => ({ completion }),
+          (error: unknown) => ({ error }),
+        ),
+      );
+    }
+  }
+
+  async #take(outcome: Outcome): Promise<void> {
+    if (this.#abort.signal.aborted) return;
+    if ("error" in outcome) return await this.#retry(outcome.error);
+    const { status, data } = outcome.completion;
+    if (status === "stalled") {
+      this.#stalled = true;
+      return;
+    }
+    this.#errors = 0;
+    const nowMs = this.#options.clock.nowMs();
+    const storms = !this.#options.consume(data) && nowMs - this.#lastEndMs < STORM_INTERVAL_MS;
+    this.#lastEndMs = nowMs;
+    if (!storms) this.#emptyInStorm = 0;
+    else if (++this.#emptyInStorm > STORM_BURST) await this.#backOff(this.#emptyInStorm - STORM_BURST);
+  }
+
+  /** @throws the error when it is one too many, or no use trying again. */
+  async #retry(error: unknown): Promise<void> {
+    const passing =
+      error instanceof TransferError &&
+      (error.code === "USB_IO" || error.code === "USB_OVERFLOW" || error.code === "USB_TIMED_OUT");
+    if (!passing || ++this.#errors > MAX_READ_ERRORS) throw error;
+    this.#options.retried(error);
+    await this.#backOff(this.#errors);
+  }
+
+  /** When every read has ended: those behind the halt end as stalled too (USB 2.0 §8.4.5). */
+  async #clearHalt(): Promise<void> {
+    if (++this.#errors > MAX_READ_ERRORS)
+      throw new TransferError("USB_STALLED", `IN ${this.#pipe.endpointAddress.toString(16)}h halts again and again`);
+    await this.#pipe.clearHalt({ signal: this.#abort.signal });
+    this.#stalled = false;
+    if (this.#errors > 1) await this.#backOff(this.#errors);
+  }
+
+  #backOff(step: number): Promise<void> {
+    return this.#sleep(Math.min(2 ** Math.min(step, 10), MAX_BACK_OFF_MS));
+  }
+
+  /** Until `wake` or `stop`, or so long. */
+  #sleep(ms?: number): Promise<void> {
+    return new Promise((resolve) => {
+      let timer: Timer | undefined;
+      const wake = (): void => {
+        // Bytes that may be taken do not end a pause that the device has earned.
+        if (ms !== undefined && !this.#abort.signal.aborted) return;
+        done();
+      };
+      const done = (): void => {
+        timer?.cancel();
+        this.#wake = undefined;
+        resolve();
+      };
+      if (ms !== undefined) timer = this.#options.clock.startTimer(ms, done);
+      this.#wake = wake;
+    });
+  }
+}

@@ -1,0 +1,138 @@
+/** The receiving half of an open port: the readers of both endpoints, the chip's parsing, and what is told to whom. */
+import type { LineError, TtyReceiver } from "../../../rump/devsw.js";
+import type { Clock, LogLevel } from "../../../rumpuser/rumpuser.js";
+import type { TransferError } from "../errors.js";
+import type { InPipe } from "../usbdi.js";
+import type { ChipSink, SerialChip, SerialPipes } from "./chip.js";
+import { Inbox } from "./inbox.js";
+import type { LineStatus } from "./line-status.js";
+import { PipeReader } from "./pipe-reader.js";
+import type { SoftFlow } from "./soft-flow.js";
+
+/** Reads in flight: of several packets each, or of one. */
+const LONG_READS = 4;
+const SINGLE_READS = 8;
+
+export interface ReceiveOptions {
+  readonly chip: SerialChip;
+  readonly pipes: SerialPipes;
+  readonly clock: Clock;
+  readonly status: LineStatus;
+  readonly softFlow: SoftFlow;
+  readonly receiver: TtyReceiver;
+  readonly log: (level: LogLevel, message: string) => void;
+}
+
+export class Receive {
+  readonly #options: ReceiveOptions;
+  readonly #inbox: Inbox;
+  readonly #data: PipeReader;
+  readonly #notifications: PipeReader | undefined;
+  readonly #sink: ChipSink;
+  /** Something was told or received since it was cleared. */
+  #eventful = false;
+
+  constructor(options: ReceiveOptions) {
+    const { chip, pipes, softFlow, receiver, status } = options;
+    this.#options = options;
+    this.#inbox = new Inbox((data) => receiver.received(data));
+    this.#sink = {
+      data: (bytes) => {
+        if (bytes.length === 0) return;
+        this.#eventful = true;
+        this.#tellChange();
+        this.#inbox.put(softFlow.filter(bytes));
+      },
+      lines: (lines) => status.setLines(lines),
+      error: (error) => status.count(error),
+    };
+    const packets = chip.limits.readPackets;
+    this.#data = this.#reader(pipes.bulkIn, packets, packets > 1 ? LONG_READS : SINGLE_READS, {
+      parse: (packet) => chip.parseIn(packet, this.#sink),
+      mayRead: () => this.#inbox.wantsMore,
+    });
+    const { interruptIn } = pipes;
+    if (interruptIn !== undefined && chip.parseNotification !== undefined)
+      this.#notifications = this.#reader(interruptIn, 1, 1, {
+        parse: (packet) => chip.parseNotification?.(packet, this.#sink),
+        mayRead: () => true,
+      });
+  }
+
+  /** Bytes that are kept because nobody has granted them. */
+  get heldBytes(): number {
+    return this.#inbox.heldBytes;
+  }
+
+  /** Resolves after `stop`, when no read is in flight. @throws TransferError, ProtocolError: the device has gone or failed. */
+  async run(): Promise<void> {
+    const both = [this.#data.run(), this.#notifications?.run() ?? Promise.resolve()];
+    try {
+      await Promise.all(both);
+    } finally {
+      this.stop();
+      await Promise.allSettled(both);
+    }
+  }
+
+  stop(): void {
+    this.#data.stop();
+    this.#notifications?.stop();
+  }
+
+  grant(bytes: number): void {
+    this.#inbox.grant(bytes);
+    this.#options.softFlow.throttle(!this.#inbox.wantsMore);
+    this.#data.wake();
+  }
+
+  /** Throws away what is kept. */
+  clear(): void {
+    this.#inbox.clear();
+    this.#data.wake();
+  }
+
+  /** What was read by a request of its own. */
+  tellLines(lines: Parameters<ChipSink["lines"]>[0]): void {
+    this.#sink.lines(lines);
+    this.#tellChange();
+  }
+
+  #reader(
+    pipe: InPipe,
+    packets: number,
+    reads: number,
+    hooks: { readonly parse: (packet: Uint8Array) => void; readonly mayRead: () => boolean },
+  ): PipeReader {
+    const { maxPacketBytes } = pipe;
+    return new PipeReader(pipe, {
+      clock: this.#options.clock,
+      reads,
+      readBytes: packets * maxPacketBytes,
+      mayRead: hooks.mayRead,
+      retried: (error) => this.#retried(error),
+      consume: (data) => {
+        this.#eventful = false;
+        for (let at = 0; at < data.length; at += maxPacketBytes) hooks.parse(data.subarray(at, at + maxPacketBytes));
+        this.#tellChange();
+        this.#options.softFlow.throttle(!this.#inbox.wantsMore);
+        return this.#eventful;
+      },
+    });
+  }
+
+  #tellChange(): void {
+    const change = this.#options.status.takeChange();
+    if (change === undefined) return;
+    this.#eventful = true;
+    this.#options.receiver.changed(change);
+  }
+
+  #retried(error: TransferError): void {
+    // Bytes of a packet that was too long, or damaged on the way, are lost.
+    const lost: LineError = "overrun";
+    this.#options.status.count(lost);
+    this.#options.log("debug", `read again: ${error.message}`);
+    this.#tellChange();
+  }
+}
