@@ -23,6 +23,11 @@ const ROOMS = [
     may: ["bytes.ts", "buffers.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts", "dev/scsipi/", ...USBDI],
     node: false,
   },
+  {
+    room: "dev/usb/ucom/",
+    may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts", "dev/usb/descriptors.ts", ...USBDI],
+    node: false,
+  },
   { room: "dev/scsipi/", may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
   {
     room: "dev/usb/",

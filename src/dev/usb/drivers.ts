@@ -1,4 +1,9 @@
 /** The class drivers that come with the project: what they match, and where their code is. Found without loading it. */
+import { UCHCOM_MATCH } from "./ucom/uchcom-match.js";
+import { UFTDI_MATCH } from "./ucom/uftdi-match.js";
+import { UMODEM_MATCH } from "./ucom/umodem-match.js";
+import { UPLCOM_MATCH } from "./ucom/uplcom-match.js";
+import { USLSA_MATCH } from "./ucom/uslsa-match.js";
 import { UMASS_MATCH } from "./umass/match.js";
 import type { MatchRule } from "./usbdi.js";
 
@@ -9,4 +14,11 @@ export interface DriverEntry {
   readonly match: readonly MatchRule[];
 }
 
-export const DRIVERS: readonly DriverEntry[] = [{ name: "umass", specifier: "./umass/umass.js", match: UMASS_MATCH }];
+export const DRIVERS: readonly DriverEntry[] = [
+  { name: "umass", specifier: "./umass/umass.js", match: UMASS_MATCH },
+  { name: "umodem", specifier: "./ucom/umodem.js", match: UMODEM_MATCH },
+  { name: "uftdi", specifier: "./ucom/uftdi.js", match: UFTDI_MATCH },
+  { name: "uslsa", specifier: "./ucom/uslsa.js", match: USLSA_MATCH },
+  { name: "uchcom", specifier: "./ucom/uchcom.js", match: UCHCOM_MATCH },
+  { name: "uplcom", specifier: "./ucom/uplcom.js", match: UPLCOM_MATCH },
+];
