@@ -55,21 +55,25 @@ export class RumpKernel {
   /**
    * Puts a device into the switch as the next free unit of `className`.
    * @returns its name and the way to take it out again (idempotent).
+   * @throws what a listener throws that cannot serve it; it is not in the switch then.
    */
   publish(owner: string, className: string, device: Device): { name: string; remove(reason: string): void } {
     const unit = this.#units.take(className);
     const entry: SwitchEntry = { name: `${className}${unit}`, className, device, owner };
     this.#entries.set(entry.name, entry);
-    for (const listener of this.#listeners) listener.added(entry);
-    return {
-      name: entry.name,
-      remove: (reason) => {
-        if (this.#entries.get(entry.name) !== entry) return;
-        this.#entries.delete(entry.name);
-        this.#units.release(className, unit);
-        for (const listener of this.#listeners) listener.removed(entry, reason);
-      },
+    const remove = (reason: string): void => {
+      if (this.#entries.get(entry.name) !== entry) return;
+      this.#entries.delete(entry.name);
+      this.#units.release(className, unit);
+      for (const listener of this.#listeners) listener.removed(entry, reason);
     };
+    try {
+      for (const listener of this.#listeners) listener.added(entry);
+    } catch (error) {
+      remove("nobody serves it");
+      throw error;
+    }
+    return { name: entry.name, remove };
   }
 
   /**
