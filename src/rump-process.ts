@@ -31,11 +31,18 @@ const PASS_FD = 4;
 const LOCKED_DEVICE_FD = 5;
 
 /** How the device that the host sends is reached. */
-export type BusConfig = { readonly kind: "usbfs" } | { readonly kind: "usbip"; readonly busId: string };
+export type BusConfig =
+  /** `mayReset` false: the kernel refuses a port reset, because other interfaces are in use elsewhere. */
+  { readonly kind: "usbfs"; readonly mayReset?: boolean } | { readonly kind: "usbip"; readonly busId: string };
+
+/** EX_SOFTWARE of sysexits.h. */
+const EXIT_BUG = 70;
 
 export interface RumpProcessConfig {
   readonly version: typeof RUMP_CONFIG_VERSION;
   readonly bus: BusConfig;
+  /** A process that drove the device before was ended in the middle of it. */
+  readonly interrupted?: boolean;
   /** How the process locks itself; left out: it does not. */
   readonly lock?: LockProfile;
   /** Specifiers that begin with "." are relative to dev/usb. */
@@ -66,6 +73,8 @@ async function main(argument: string | undefined): Promise<void> {
     clock: kernel.clock,
     log,
     onLost: () => process.exit(0),
+    // What is not answered is asked of the next process.
+    onBug: () => process.exit(EXIT_BUG),
   });
   sink.server = server;
   server.onShutdown(() => kernel.shutdown());
@@ -76,6 +85,7 @@ async function main(argument: string | undefined): Promise<void> {
       kernel,
       controller,
       drivers,
+      interrupted: config.interrupted ?? false,
       onAttach: ({ identity, driver, interfaceNumber }) =>
         server.announceDevice({ ...identity, driver, interfaceNumber }),
       // The descriptor of a device that has gone never brings another one.
@@ -122,7 +132,7 @@ async function openController(
   const { clock } = kernel;
   switch (bus.kind) {
     case "usbfs":
-      return createUgenhc(openUsbPort(deviceFd), { name: "ugenhc0", clock });
+      return createUgenhc(openUsbPort(deviceFd), { name: "ugenhc0", clock, mayReset: bus.mayReset ?? true });
     case "usbip":
       return createUsbip(streamOfFd(deviceFd), { name: "usbip0", clock, busId: bus.busId, log });
   }

@@ -37,6 +37,19 @@ function describe(event: HostEvent): readonly string[] {
       return [event.nodes.length > 0 ? "Ready. Ctrl-C ends it." : "Waiting for a device. Ctrl-C ends it."];
     case "detach":
       return [`${event.device}: detached`];
+    case "restart":
+      return [
+        `${event.device}: driver restarted in process ${event.pid} after ${Math.round(event.downMs)} ms (${event.reason})`,
+      ];
+    case "quarantine":
+      return [
+        `${event.device}: left alone after ${event.failures} driver processes died (${event.reason})`,
+        `  try again   plug it in anew, or: kill -USR2 ${process.pid}`,
+      ];
+    case "unplug":
+      return [`${event.device}: unplugged; waiting ${event.graceMs / 1000} s for it to come back`];
+    case "replug":
+      return [`${event.device}: back in process ${event.pid} after ${Math.round(event.downMs)} ms`];
     case "error":
       return [`rumpusb: ${event.message}`];
     case "log":

@@ -11,6 +11,10 @@ import type { CommandContext } from "./context.js";
 import { humanPrinter, jsonPrinter } from "./event-printer.js";
 import { onStopSignal } from "./signals.js";
 
+/** As RumpHost has it. */
+const DEFAULT_GRACE_S = 5;
+const MAX_GRACE_S = 3600;
+
 interface RunOptions {
   readonly link: readonly string[];
   readonly readOnly?: boolean;
@@ -18,6 +22,8 @@ interface RunOptions {
   /** False with --no-sandbox. */
   readonly sandbox?: boolean;
   readonly strict?: boolean;
+  /** Seconds. */
+  readonly grace?: number;
   readonly json?: boolean;
   readonly runtimeDir?: string;
 }
@@ -36,6 +42,11 @@ export function runCommand(program: Command, context: CommandContext): void {
     .option("--take", "take devices from their kernel drivers, and give them back at the end")
     .option("--strict", "no executable memory in the driver's process: slower, safer")
     .option("--no-sandbox", "run drivers with your own rights (not recommended)")
+    .addOption(
+      new Option("--grace <seconds>", "how long an unplugged device is waited for; 0 = its nodes go at once")
+        .argParser(parseGrace)
+        .default(DEFAULT_GRACE_S),
+    )
     .option("--json", "events as one JSON object per line")
     .option("--runtime-dir <dir>", "where sockets go (default: $XDG_RUNTIME_DIR/rumpusb)")
     .action(async (devices: string[], options: RunOptions) => {
@@ -57,11 +68,14 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     links: parseLinks(options.link),
     take: options.take === true,
     readOnly: options.readOnly === true,
+    graceMs: (options.grace ?? DEFAULT_GRACE_S) * 1000,
     runtimeDir: options.runtimeDir ?? runtimeDirOfUser(),
     emit,
     sandbox: sandboxOf(options),
   });
   const signal = onStopSignal(() => host.kill());
+  const resume = (): void => host.resume();
+  process.on("SIGUSR2", resume);
   try {
     const started = host.start();
     const first = await Promise.race([started, signal.stopped]);
@@ -74,6 +88,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     return end.exitStatus;
   } finally {
     await host.shutdown("shut down");
+    process.off("SIGUSR2", resume);
     signal.dispose();
   }
 }
@@ -96,6 +111,14 @@ function parseLinks(texts: readonly string[]): LinkSpec[] {
   } catch (error) {
     throw new HostError("USAGE", messageOf(error), { cause: error });
   }
+}
+
+/** `30`, `30s`, `0.5`. @throws HostError USAGE */
+export function parseGrace(text: string): number {
+  const seconds = /^[0-9]{1,4}(\.[0-9]{1,3})?s?$/.test(text) ? Number.parseFloat(text) : Number.NaN;
+  if (!(seconds <= MAX_GRACE_S))
+    throw new HostError("USAGE", `--grace "${text}": seconds from 0 to ${MAX_GRACE_S}, such as 30 or 30s`);
+  return seconds;
 }
 
 function collect(value: string, earlier: readonly string[]): readonly string[] {

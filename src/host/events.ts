@@ -76,6 +76,48 @@ export interface DetachEvent {
   readonly device: string;
 }
 
+/** The device's rump process ended or hung, and another one serves it: its nodes were there all the time. */
+export interface RestartEvent {
+  readonly event: "restart";
+  readonly device: string;
+  /** The new process. */
+  readonly pid: number;
+  /** What became of the old one. */
+  readonly reason: string;
+  /** From the moment the loss was seen until the nodes were served again. */
+  readonly downMs: number;
+  /** Restarts of this device so far. */
+  readonly count: number;
+}
+
+/**
+ * Its rump processes died one after another without doing anything: what was asked fails with EIO, the nodes are gone, and
+ * no other process is started until the user says so (SIGUSR2) or plugs the device in anew.
+ */
+export interface QuarantineEvent {
+  readonly event: "quarantine";
+  readonly device: string;
+  /** Processes in a row. */
+  readonly failures: number;
+  /** What became of the last one. */
+  readonly reason: string;
+}
+
+/** The device has gone. For `graceMs` its nodes stay and what is asked waits for it to come back. */
+export interface UnplugEvent {
+  readonly event: "unplug";
+  readonly device: string;
+  readonly graceMs: number;
+}
+
+/** The device is back within its grace time. A node whose medium is not the same went and came anew. */
+export interface ReplugEvent {
+  readonly event: "replug";
+  readonly device: string;
+  readonly pid: number;
+  readonly downMs: number;
+}
+
 /** Something failed; the host goes on with its other devices. */
 export interface ErrorEvent {
   readonly event: "error";
@@ -102,6 +144,10 @@ export type HostEvent =
   | LinkEvent
   | ReadyEvent
   | DetachEvent
+  | RestartEvent
+  | QuarantineEvent
+  | UnplugEvent
+  | ReplugEvent
   | ErrorEvent
   | LogEvent;
 

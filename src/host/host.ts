@@ -10,7 +10,7 @@
  */
 import createDebug from "debug";
 import { type Link, type LinkLog, type LinkSpec, openLink } from "../pud/links/links.js";
-import { detachKernelDriver, keeperPath } from "../rumpuser/real/addon.js";
+import { detachKernelDriver, dropPrivileges, keeperPath } from "../rumpuser/real/addon.js";
 import { realClock } from "../rumpuser/real/rumpuser.js";
 import { listenUevents } from "../rumpuser/real/uevents.js";
 import type { Clock, LogLevel } from "../rumpuser/rumpuser.js";
@@ -36,6 +36,8 @@ export interface HostOptions {
   /** Take devices from their kernel drivers, and give them back at the end. */
   readonly take: boolean;
   readonly readOnly: boolean;
+  /** How long a device that was unplugged is waited for, with its nodes and requests kept; 0 = not at all. Default 5000. */
+  readonly graceMs?: number;
   readonly runtimeDir: string;
   readonly emit: EmitEvent;
   readonly sandbox: Sandbox;
@@ -45,6 +47,9 @@ export interface HostOptions {
   /** Script to run in place of the rump process; for tests. */
   readonly rumpScript?: string;
 }
+
+/** A stick that is pulled out by mistake is in again by then, and nobody who pulled it out for good waits long. */
+const DEFAULT_GRACE_MS = 5_000;
 
 /** What became of one thing that was asked for. */
 type Outcome = HostError | undefined;
@@ -84,6 +89,7 @@ export class RumpHost {
       readOnly,
       emit: this.#emit,
       sandbox,
+      graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
       ...(rumpScript === undefined ? {} : { rumpScript }),
     });
   }
@@ -130,6 +136,11 @@ export class RumpHost {
   async shutdown(reason: string): Promise<void> {
     this.#stopping ??= this.#shutdown(reason);
     await this.#stopping;
+  }
+
+  /** Tries devices again whose drivers died too often. */
+  resume(): void {
+    this.#supervisor.resumeAll();
   }
 
   /** The short way: every process of ours ends now. What the rump processes held is lost. */
@@ -198,7 +209,7 @@ export class RumpHost {
       take,
       roots,
       clock: this.#clock,
-      usbfs: { detachKernelDriver, keeperPath },
+      usbfs: { detachKernelDriver, dropPrivileges, keeperPath },
       supervisor: this.#supervisor,
       emit: this.#emit,
     });

@@ -1,40 +1,39 @@
 /**
- * One device from open to detach: its rump process, its end of the pud channel, the nodes that come out of it.
+ * One device from open to detach: the rump processes that serve it one after another, and what the host shows of it.
  *
- * A session ends once, for one reason, and everything it acquired is undone in reverse order. A later session of the
- * same device is a new object; whoever starts sessions decides whether there is one (supervisor.ts).
+ * A process that dies or hangs is replaced (restart-policy.ts) and a device that is pulled out may come back within a grace
+ * time; nodes, sockets and requests wait meanwhile (pud/host.ts). A session ends once, for one reason, and everything it
+ * acquired is undone in reverse order. A later session of the same device is a new object; whoever starts sessions decides
+ * whether there is one (supervisor.ts).
  */
 import createDebug from "debug";
-import { hex16 } from "../bytes.js";
-import type { Link } from "../pud/links/links.js";
-import { createPudHost, type HostNode, type PudHost } from "../pud/host.js";
-import type { DeviceAnnouncement } from "../pud/payloads.js";
+import { createPudHost, type PudHost } from "../pud/host.js";
 import type { Clock, LogEntry } from "../rumpuser/rumpuser.js";
+import { DeviceNodes, type DeviceNodesContext } from "./device-nodes.js";
 import { HostError, messageOf } from "./errors.js";
-import type { EmitEvent } from "./events.js";
+import { RestartPolicy } from "./restart-policy.js";
+import { RumpLife, type Lost } from "./rump-life.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
-import { ServedNode } from "./served-node.js";
 import type { DeviceSource, OpenedDevice } from "./sources/source.js";
-import { describeExit, type RumpProcess, spawnRump } from "./spawn.js";
-import type { HeldUnit, LocalUnits, TakeUnit } from "./units.js";
-import { deferred, waitAtMost } from "./waits.js";
+import { type Deferred, deferred, waitAtMost } from "./waits.js";
 
 /** A disk may take its time to spin up; a device with many functions, to attach them all. */
 const ATTACH_MS = 60_000;
 /** Flush and detach. */
 const SHUTDOWN_MS = 10_000;
-/** Between the last word on the channel and the end of the process, and between SIGKILL and its effect. */
-const EXIT_MS = 1_000;
 const MAX_EARLY_ERRORS = 16;
+/** Acknowledged writes that a node may have unflushed before a flush is forced. */
+const JOURNAL_BYTES = 64 * 1024 * 1024;
+/** A rump process ends by itself when its device has gone. */
+const NOTICE_MS = 1_000;
+/** Between looks for a device that may have come back. */
+const RETURN_POLL_MS = 250;
 
-export interface SessionContext {
+export interface SessionContext extends DeviceNodesContext {
   readonly clock: Clock;
-  readonly takeUnit: TakeUnit;
-  readonly driverUnits: LocalUnits;
-  readonly links: readonly Link[];
-  readonly readOnly: boolean;
-  readonly emit: EmitEvent;
   readonly sandbox: Sandbox;
+  /** How long a device that was unplugged is waited for; 0 = not at all. */
+  readonly graceMs: number;
   /** Script to run in place of the rump process; for tests. */
   readonly rumpScript?: string;
 }
@@ -46,52 +45,60 @@ interface Ending {
 }
 
 export class DeviceSession {
-  readonly #source: DeviceSource;
   readonly #context: SessionContext;
-  readonly #debug: (message: string) => void;
+  readonly #debug: (message: string) => undefined;
   readonly #ending = deferred<Ending>();
-  readonly #ready = deferred<void>();
-  readonly #driverUnits: HeldUnit[] = [];
-  readonly #nodes = new Map<HostNode, Promise<ServedNode | undefined>>();
-  #process: RumpProcess | undefined;
+  readonly #nodes: DeviceNodes;
+  readonly #key: string;
+  #source: DeviceSource;
+  #opened: OpenedDevice | undefined;
+  #policy = new RestartPolicy();
   #pud: PudHost | undefined;
+  #life: RumpLife | undefined;
+  /** The next one, started before it is needed. */
+  #spare: Promise<RumpLife> | undefined;
   /** What drivers reported before the session was attached. */
   readonly #earlyErrors: HostError[] = [];
   #attached = false;
   #killed = false;
+  #restarts = 0;
+  /** Resolves when READY has come in this life. */
+  #ready = deferred<void>();
+  /** While the device is away: resolves with where it came back. */
+  #return: Deferred<DeviceSource> | undefined;
+  #unplugged = false;
+  /** Everything is being undone: what is still under way must not begin anything. */
+  #over = false;
+  #resume: Deferred<void> | undefined;
 
   constructor(source: DeviceSource, context: SessionContext) {
     this.#source = source;
+    this.#key = source.key;
     this.#context = context;
-    this.#debug = createDebug(`rumpusb:${source.key}`);
+    this.#nodes = new DeviceNodes(source.key, context);
+    const debug = createDebug(`rumpusb:${source.key}`);
+    this.#debug = (message) => void debug(message);
   }
 
   get key(): string {
-    return this.#source.key;
+    return this.#key;
   }
 
   /**
    * Runs the device until it ends: `attached` is called when every driver has attached and the links are up.
    *
-   * Resolves, with everything undone, when the device went away or `stop` was called.
+   * Resolves, with everything undone, when the device went away for good or `stop` was called.
    * @throws HostError why it failed, with everything undone.
    */
   async run(attached: () => void): Promise<void> {
-    const opened = await this.#source.open();
+    this.#opened = await this.#source.open();
     let ending: Ending;
     try {
-      await this.#start(opened);
-      const early = await Promise.race([this.#untilAttached(), this.#ending.promise]);
-      if (early === undefined) {
-        this.#attached = true;
-        for (const { code, message } of this.#earlyErrors) this.#report(code, message);
-        attached();
-      }
-      ending = early ?? (await this.#ending.promise);
+      ending = await this.#live(attached);
     } catch (error) {
       ending = { reason: messageOf(error), error: asHostError(error) };
     }
-    await this.#undo(ending, opened);
+    await this.#undo(ending);
     if (ending.error !== undefined) throw ending.error;
   }
 
@@ -104,49 +111,53 @@ export class DeviceSession {
   kill(): void {
     this.#killed = true;
     this.stop("killed");
-    this.#process?.kill();
+    this.#life?.kill();
   }
 
-  async #start(opened: OpenedDevice): Promise<void> {
-    const { clock, sandbox, rumpScript } = this.#context;
-    const { bus, drivers } = opened;
-    const rump = await spawnRump({
-      config: { version: 1, bus, drivers },
-      sandbox,
-      clock,
-      onLine: (line) => this.#debug(line),
-      ...(rumpScript === undefined ? {} : { script: rumpScript }),
-    });
-    this.#process = rump;
-    this.#pud = createPudHost({
-      clock,
-      lossPolicy: "fail",
-      handlers: {
-        onDevice: (device) => this.#onDevice(device, rump.pid),
-        onNode: (node) => this.#onNode(node),
-        onNodeGone: (node, reason) => this.#onNodeGone(node, reason),
-        onLog: (entry) => this.#onLog(entry),
-        onError: (code, message) => this.#onError(code, message),
-        onReady: () => this.#ready.resolve(),
-        onLost: (error) => void this.#onLost(error, rump),
-      },
-    });
-    this.#pud.connect(rump.pud);
-    void this.#handOver(opened, rump);
+  /** The OS says that the device has gone. It is waited for, if it ever attached and there is a grace time. */
+  unplugged(): void {
+    if (!this.#attached || this.#context.graceMs === 0) return this.stop("unplugged");
+    this.#unplugged = true;
+    const life = this.#life;
+    // It notices by itself and ends in order; if it cannot, it is ended.
+    this.#context.clock.startTimer(NOTICE_MS, () => life?.kill());
   }
 
-  /** Gives the process its device as soon as it is seen to be locked. */
-  async #handOver(opened: OpenedDevice, rump: RumpProcess): Promise<void> {
-    try {
-      const report = await rump.locked;
-      this.#context.emit({ event: "sandbox", device: this.key, ...report });
-      rump.sendDevice(opened.descriptor);
-      opened.closeDescriptor();
-    } catch (error) {
-      // A process that ended is told of by its channel, with its last words.
-      if (error instanceof HostError && error.code === "RUMP_LOST") return;
-      this.#ending.resolve({ reason: messageOf(error), error: asHostError(error) });
+  /** A device that may be this one was plugged in. @returns false when this session does not wait for one. */
+  replugged(source: DeviceSource): boolean {
+    if (this.#return === undefined) return false;
+    this.#return.resolve(source);
+    return true;
+  }
+
+  /** Ends a quarantine. */
+  resume(): void {
+    this.#resume?.resolve();
+  }
+
+  /** Life after life, until there is a reason to end. */
+  async #live(attached: () => void): Promise<Ending> {
+    const first = await this.#firstLife(attached);
+    if ("reason" in first) return first;
+    let lost = first;
+    for (;;) {
+      const ending = await Promise.race([this.#recover(lost), this.#ending.promise]);
+      if ("reason" in ending) return ending;
+      lost = ending;
     }
+  }
+
+  /** The first process, from its start to its end. @throws HostError when nothing attaches. */
+  async #firstLife(attached: () => void): Promise<Ending | Lost> {
+    const life = await this.#spawn(false);
+    const lost = this.#begin(life, true);
+    const early = await Promise.race([this.#untilAttached(), lost, this.#ending.promise]);
+    if (early !== undefined) return "reason" in early ? early : this.#whyEarly(early);
+    this.#attached = true;
+    for (const { code, message } of this.#earlyErrors) this.#report(code, message);
+    attached();
+    this.#prepareSpare();
+    return await Promise.race([lost, this.#ending.promise]);
   }
 
   /** Undefined when at least one driver has attached and its links are up. @throws HostError */
@@ -154,35 +165,171 @@ export class DeviceSession {
     const done = await waitAtMost(this.#context.clock, ATTACH_MS, this.#ready.promise);
     if (done === undefined)
       throw new HostError("ATTACH_TIMED_OUT", `${this.key}: no driver has attached within ${ATTACH_MS / 1000} s`);
-    await Promise.all(this.#nodes.values());
-    if (this.#driverUnits.length > 0) return undefined;
+    await this.#nodes.served();
+    if (this.#nodes.hasDriver) return undefined;
     throw this.#whyNotAttached() ?? new HostError("NO_DRIVER", `${this.key}: no driver matches this device`);
   }
 
-  #onDevice(device: DeviceAnnouncement, pid: number): void {
-    const unit = this.#context.driverUnits.take(device.driver.replace(/[0-9]+$/, ""));
-    this.#driverUnits.push(unit);
-    this.#context.emit({
-      event: "device",
-      device: this.key,
-      vendor: hex16(device.vendor),
-      product: hex16(device.product),
-      driver: unit.name,
-      pid,
+  /** A life has ended: brings the next one up. @returns how that one ended, or why there is none. */
+  async #recover(lost: Lost): Promise<Ending | Lost> {
+    if (lost.deviceGone || this.#unplugged) return await this.#awaitReturn(lost);
+    const decision = this.#policy.ended(lost);
+    if (decision.kind === "quarantine") return await this.#quarantine(decision.failures, lost);
+    await this.#delay(decision.delayMs);
+    return await this.#restart(lost);
+  }
+
+  async #restart(lost: Lost): Promise<Ending | Lost> {
+    const { emit, clock } = this.#context;
+    const life = await this.#takeSpare();
+    let deviceKept: boolean;
+    try {
+      deviceKept = (await this.#opened?.reopen()) ?? false;
+    } catch (error) {
+      life.kill();
+      if (!(error instanceof HostError) || error.code !== "DEVICE_GONE") throw error;
+      return await this.#awaitReturn(lost);
+    }
+    const next = this.#begin(life, deviceKept);
+    if ((await Promise.race([this.#ready.promise.then(() => true), next.then(() => false)])) === false)
+      return await next;
+    this.#restarts++;
+    const downMs = clock.nowMs() - lost.atMs;
+    emit({ event: "restart", device: this.key, pid: life.pid, reason: lost.why, downMs, count: this.#restarts });
+    this.#prepareSpare();
+    return await next;
+  }
+
+  /** The device has gone: what is asked waits until it is back, or the time is over. */
+  async #awaitReturn(lost: Lost): Promise<Ending | Lost> {
+    const { clock, emit, graceMs } = this.#context;
+    if (graceMs === 0 || this.#pud?.nodes.length === 0) return { reason: "the device has gone" };
+    emit({ event: "unplug", device: this.key, graceMs });
+    await this.#opened?.release();
+    const until = clock.nowMs() + graceMs;
+    for (;;) {
+      const leftMs = until - clock.nowMs();
+      const source = leftMs > 0 ? await this.#returned(leftMs) : undefined;
+      if (source === undefined || this.#over) break;
+      const next = await this.#tryReturned(source, lost);
+      if (next !== undefined) return next;
+    }
+    const reason = `the device has gone and was not back within ${graceMs / 1000} s`;
+    this.#pud?.abandon(reason, "EIO");
+    return { reason };
+  }
+
+  /** Where the device may be again; undefined when the time is over. */
+  async #returned(leftMs: number): Promise<DeviceSource | undefined> {
+    if (this.#source.mayReturn) {
+      await this.#delay(Math.min(leftMs, RETURN_POLL_MS));
+      return this.#source;
+    }
+    this.#return = deferred();
+    const back = await waitAtMost(this.#context.clock, leftMs, this.#return.promise);
+    this.#return = undefined;
+    return back?.value;
+  }
+
+  /** @returns how the life with it ended; undefined when it is not there. */
+  async #tryReturned(source: DeviceSource, lost: Lost): Promise<Lost | undefined> {
+    const { emit, clock } = this.#context;
+    const opened = await source.open().catch((error: unknown) => this.#debug(`not back: ${messageOf(error)}`));
+    if (opened === undefined) return undefined;
+    const life = await this.#takeSpare();
+    this.#source = source;
+    this.#opened = opened;
+    this.#unplugged = false;
+    const next = this.#begin(life, false);
+    if ((await Promise.race([this.#ready.promise.then(() => true), next.then(() => false)])) === false) {
+      await next;
+      await opened.release();
+      return undefined;
+    }
+    emit({ event: "replug", device: this.key, pid: life.pid, downMs: clock.nowMs() - lost.atMs });
+    this.#prepareSpare();
+    return await next;
+  }
+
+  /** Everything fails, and nothing is tried until the user says so. */
+  async #quarantine(failures: number, lost: Lost): Promise<Ending | Lost> {
+    this.#context.emit({ event: "quarantine", device: this.key, failures, reason: lost.why });
+    this.#pud?.abandon(`its driver died ${failures} times in a row without doing anything`, "EIO");
+    this.#pud = undefined;
+    this.#resume = deferred();
+    await this.#resume.promise;
+    this.#resume = undefined;
+    this.#policy = new RestartPolicy();
+    return await this.#restart(lost);
+  }
+
+  /** Connects the life to what waits for it and hands it the device. @returns how it ends. */
+  #begin(life: RumpLife, deviceKept: boolean): Promise<Lost> {
+    this.#life = life;
+    this.#ready = deferred();
+    this.#pud ??= this.#createPud();
+    return life.begin({
+      pud: this.#pud,
+      deviceKept,
+      heartbeatMs: this.#policy.heartbeatMs,
+      opened: this.#opened,
+      onSandbox: (report) => {
+        if (!this.#attached) this.#context.emit({ event: "sandbox", device: this.key, ...report });
+      },
     });
   }
 
-  #onNode(node: HostNode): void {
-    const { takeUnit, links, readOnly, emit } = this.#context;
-    const served = ServedNode.serve(node.className, node.device, { device: this.key, takeUnit, links, readOnly, emit });
-    const kept = served.catch((error: unknown) => this.#report("FAILED", messageOf(error)));
-    this.#nodes.set(node, kept);
+  #createPud(): PudHost {
+    const { clock, graceMs } = this.#context;
+    return createPudHost({
+      clock,
+      lossPolicy: "hold",
+      ...(graceMs > 0 ? { replug: { journalBytes: JOURNAL_BYTES } } : {}),
+      handlers: {
+        onDevice: (device) => this.#nodes.attached(device, this.#life?.pid ?? 0),
+        onNode: (node) => this.#nodes.add(node),
+        onNodeGone: (node, reason) => this.#nodes.remove(node, reason),
+        onLog: (entry) => this.#onLog(entry),
+        onError: (code, message) => this.#onError(code, message),
+        onReady: () => this.#ready.resolve(),
+        onLost: (error) => this.#life?.channelLost(error),
+      },
+    });
   }
 
-  #onNodeGone(node: HostNode, reason: string): void {
-    const served = this.#nodes.get(node);
-    this.#nodes.delete(node);
-    void served?.then(async (it) => await it?.remove(reason));
+  async #spawn(interrupted: boolean): Promise<RumpLife> {
+    const { clock, sandbox, rumpScript } = this.#context;
+    const opened = this.#opened;
+    if (opened === undefined || this.#over)
+      throw new Error("a rump process is started for a device that was not opened");
+    const { bus, drivers } = opened;
+    return await RumpLife.spawn({
+      config: { version: 1, bus, drivers, ...(interrupted ? { interrupted } : {}) },
+      sandbox,
+      clock,
+      onLine: (line) => this.#debug(line),
+      ...(rumpScript === undefined ? {} : { script: rumpScript }),
+    });
+  }
+
+  /** So that the next one has its code loaded and is locked when it is needed. It waits without a wake-up. */
+  #prepareSpare(): void {
+    this.#spare ??= this.#spawn(true);
+    this.#spare.catch((error: unknown) => this.#debug(`no spare process: ${messageOf(error)}`)); // taken: thrown there
+  }
+
+  async #takeSpare(): Promise<RumpLife> {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    let life = await spare?.catch(() => undefined);
+    if (life === undefined || life.hasEnded) life = await this.#spawn(true);
+    if (!this.#over) return life;
+    life.kill();
+    throw new Error(`${this.key}: the session has ended`);
+  }
+
+  async #delay(ms: number): Promise<void> {
+    if (ms > 0) await waitAtMost(this.#context.clock, ms, this.#ending.promise);
   }
 
   #onLog(entry: LogEntry): void {
@@ -196,8 +343,9 @@ export class DeviceSession {
   /** `code` is the rump process's own word; what it means for the exit status is ours: a driver failed. */
   #onError(code: string, message: string): void {
     const text = `${this.key}: ${message} (${code})`;
-    if (this.#attached) this.#report("DRIVER", text);
-    else if (this.#earlyErrors.length < MAX_EARLY_ERRORS) this.#earlyErrors.push(new HostError("DRIVER", text));
+    if (!this.#attached) {
+      if (this.#earlyErrors.length < MAX_EARLY_ERRORS) this.#earlyErrors.push(new HostError("DRIVER", text));
+    } else if (this.#return === undefined) this.#debug(text);
   }
 
   /** What the drivers said about a device that none of them attached to. */
@@ -206,46 +354,38 @@ export class DeviceSession {
     return new HostError("DRIVER", this.#earlyErrors.map((error) => error.message).join("\n  "));
   }
 
-  /** The channel has ended: because the process has, or because it broke the protocol and is ended for it. */
-  async #onLost(error: Error, rump: RumpProcess): Promise<void> {
-    const exit = await waitAtMost(this.#context.clock, EXIT_MS, rump.exited);
-    const early = this.#whyNotAttached();
-    if (early !== undefined) return this.#ending.resolve({ reason: early.message, error: early });
-    if (exit?.value.code === 0) return this.#ending.resolve(this.#deviceGone());
-    const how = exit === undefined ? error.message : `ended with ${describeExit(exit.value)}`;
-    const message = [`${this.key}: rump process ${rump.pid}: ${how}`, ...rump.lastWords()].join("\n  ");
-    this.#ending.resolve({ reason: "its driver has ended", error: new HostError("RUMP_LOST", message) });
+  /** Why a device that never attached ends. */
+  #whyEarly(lost: Lost): Ending {
+    const error =
+      lost.error ??
+      this.#whyNotAttached() ??
+      (lost.deviceGone
+        ? new HostError("DEVICE_GONE", `${this.key}: the device has gone`)
+        : new HostError(
+            "RUMP_LOST",
+            [`${this.key}: rump process ${lost.pid}: ${lost.why}`, ...lost.lastWords].join("\n  "),
+          ));
+    return { reason: error.message, error };
   }
 
-  /** The rump process ends with status 0 when its device has. */
-  #deviceGone(): Ending {
-    const reason = "the device has gone";
-    return this.#attached ? { reason } : { reason, error: new HostError("DEVICE_GONE", `${this.key}: ${reason}`) };
-  }
-
-  async #undo(ending: Ending, opened: OpenedDevice): Promise<void> {
+  async #undo(ending: Ending): Promise<void> {
+    this.#over = true;
     this.#ready.resolve(); // nobody waits for it any more
-    await Promise.all([...this.#nodes.values()].map(async (node) => await (await node)?.remove(ending.reason)));
-    this.#nodes.clear();
-    if (this.#process !== undefined) await this.#endProcess(this.#process, ending);
-    opened.closeDescriptor();
+    await this.#nodes.removeAll(ending.reason);
+    const spare = await this.#spare?.catch(() => undefined);
+    spare?.kill();
+    const orderly = ending.error === undefined && !this.#killed;
+    if (orderly) await this.#pud?.shutdown(SHUTDOWN_MS);
+    if (this.#life !== undefined && !(await this.#life.end(orderly)))
+      this.#report("RUMP_LOST", `${this.key}: rump process ${this.#life.pid} does not end after SIGKILL`);
+    this.#pud?.abandon(ending.reason);
     try {
-      await opened.release();
+      this.#opened?.closeDescriptor();
+      await this.#opened?.release();
     } catch (error) {
       this.#report("KERNEL_DRIVER", messageOf(error));
     }
-    if (this.#driverUnits.length > 0) this.#context.emit({ event: "detach", device: this.key });
-    for (const unit of this.#driverUnits.splice(0)) unit.release();
-  }
-
-  async #endProcess(rump: RumpProcess, ending: Ending): Promise<void> {
-    const { clock } = this.#context;
-    const orderly = ending.error === undefined && !this.#killed;
-    if (orderly) await this.#pud?.shutdown(SHUTDOWN_MS);
-    if (!orderly || (await waitAtMost(clock, EXIT_MS, rump.exited)) === undefined) rump.kill();
-    if ((await waitAtMost(clock, EXIT_MS, rump.exited)) === undefined)
-      this.#report("RUMP_LOST", `${this.key}: rump process ${rump.pid} does not end after SIGKILL`);
-    rump.pud.destroy();
+    this.#nodes.detach();
   }
 
   #report(code: string, message: string): undefined {

@@ -1,8 +1,6 @@
 /**
- * Every session of this host process: starts them, tells how they end, ends them all.
- *
- * The place where a driver that died is started again: `launch` sees why a session ended, and the source can be opened
- * again. Today a session that ended stays ended.
+ * Every session of this host process: starts them, tells how they end, ends them all. That a driver which died is started
+ * again is the session's own business.
  */
 import { HostError, messageOf } from "./errors.js";
 import { DeviceSession, type SessionContext } from "./session.js";
@@ -16,6 +14,10 @@ export interface Launched {
   readonly ended: Promise<HostError | undefined>;
   /** Flush, detach, end. */
   stop(reason: string): void;
+  /** The device was pulled out: waits for it, or ends. */
+  unplugged(): void;
+  /** It may be in again, as this source. @returns false when it is not waited for. */
+  replugged(source: DeviceSource): boolean;
 }
 
 export class Supervisor {
@@ -39,7 +41,13 @@ export class Supervisor {
     );
     this.#sessions.set(session, ended);
     if (this.#stopReason !== undefined) session.stop(this.#stopReason);
-    return { attached, ended, stop: (reason) => session.stop(reason) };
+    return {
+      attached,
+      ended,
+      stop: (reason) => session.stop(reason),
+      unplugged: () => session.unplugged(),
+      replugged: (again) => session.replugged(again),
+    };
   }
 
   /** Ends every session, and every one that is launched later. Bounded in time. */
@@ -47,6 +55,11 @@ export class Supervisor {
     this.#stopReason = reason;
     for (const session of this.#sessions.keys()) session.stop(reason);
     await Promise.all(this.#sessions.values());
+  }
+
+  /** Tries every device again that is in quarantine. */
+  resumeAll(): void {
+    for (const session of this.#sessions.keys()) session.resume();
   }
 
   /** Ends every rump process now. */

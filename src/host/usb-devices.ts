@@ -47,6 +47,8 @@ const NO_USB = "this machine has no USB (the kernel offers no /sys/bus/usb)";
 export class UsbDevices {
   readonly #options: UsbDevicesOptions;
   readonly #slots = new Map<string, Slot>();
+  /** Sessions whose device was pulled out. */
+  readonly #away = new Set<{ readonly ids: string; readonly launched: Launched }>();
   /** Sessions of each path that are still ending: the next one waits for them. */
   readonly #ending = new Map<string, Promise<unknown>>();
   #work: Promise<void> = Promise.resolve();
@@ -111,10 +113,20 @@ export class UsbDevices {
     for (const [path, slot] of this.#slots) {
       const device = byPath.get(path);
       if (device !== undefined && identityOf(device) === slot.identity) continue;
-      slot.launched?.stop("unplugged");
       this.#slots.delete(path);
+      this.#unplugged(slot);
     }
     return devices.filter((device) => this.#isDue(device)).map((device) => this.#take(device));
+  }
+
+  /** Its session may wait for it: it is told of every device that could be it, in whatever port. */
+  #unplugged({ launched, device, refused }: Slot): void {
+    if (launched === undefined || refused !== undefined) return;
+    const away = { ids: idsOf(device), launched };
+    this.#away.add(away);
+    this.#ending.delete(device.path); // nothing in this port waits for a device that is not there
+    void launched.ended.then(() => this.#away.delete(away));
+    launched.unplugged();
   }
 
   /** Asked for, and neither driven nor refused for a reason that still stands. */
@@ -139,21 +151,32 @@ export class UsbDevices {
     }
     const source = usbfsSource({ device, take, roots, clock, usbfs });
     const earlier = this.#ending.get(device.path);
+    const waiting = [...this.#away].find((away) => away.ids === idsOf(device) && away.launched.replugged(source));
+    if (waiting !== undefined) {
+      this.#away.delete(waiting);
+      this.#occupy({ identity, device, launched: waiting.launched, refused: undefined });
+      return undefined;
+    }
     const launched = supervisor.launch({
       key: source.key,
+      mayReturn: source.mayReturn,
       open: async () => {
         await earlier;
         return await source.open();
       },
     });
-    const slot: Slot = { identity, device, launched, refused: undefined };
-    this.#slots.set(device.path, slot);
-    const ended = launched.ended.then((error) => {
-      slot.refused = error?.code ?? "DEVICE_GONE";
-      if (this.#ending.get(device.path) === ended) this.#ending.delete(device.path);
-    });
-    this.#ending.set(device.path, ended);
+    this.#occupy({ identity, device, launched, refused: undefined });
     return await launched.attached;
+  }
+
+  #occupy(slot: Slot & { readonly launched: Launched }): void {
+    const { path } = slot.device;
+    this.#slots.set(path, slot);
+    const ended = slot.launched.ended.then((error) => {
+      slot.refused = error?.code ?? "DEVICE_GONE";
+      if (this.#ending.get(path) === ended) this.#ending.delete(path);
+    });
+    this.#ending.set(path, ended);
   }
 
   #tell(error: unknown): void {
@@ -167,4 +190,9 @@ export class UsbDevices {
 
 function identityOf(device: UsbDevice): string {
   return `${device.busNumber}/${device.deviceNumber}/${device.vendor}/${device.product}`;
+}
+
+/** What a device keeps when it is plugged in again. */
+function idsOf({ vendor, product, serial }: UsbDevice): string {
+  return `${vendor}:${product}:${serial ?? ""}`;
 }

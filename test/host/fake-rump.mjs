@@ -1,12 +1,14 @@
 /**
  * Stands for the rump process in tests of the host: speaks pud on descriptor 3 as the real server does, and behaves as
- * the name of its only driver says. Descriptor 4 is left alone.
+ * the name of its only driver says. It asks for its device on descriptor 4 and leaves it there.
  */
+import { writeSync } from "node:fs";
 import { createPudServer } from "../../dist/pud/server.js";
 import { streamOfFd } from "../../dist/rumpuser/real/byte-stream.js";
 import { realClock } from "../../dist/rumpuser/real/rumpuser.js";
 
-const { drivers } = JSON.parse(process.argv[2]);
+writeSync(4, new Uint8Array(1));
+const { drivers, interrupted = false } = JSON.parse(process.argv[2]);
 const behaviour = drivers[0].name;
 const log = { write: ({ message }) => process.stderr.write(`${message}\n`) };
 const server = createPudServer(streamOfFd(3), { clock: realClock, log, onLost: () => process.exit(0) });
@@ -47,6 +49,26 @@ const BEHAVIOURS = {
     BEHAVIOURS.attach();
     process.stderr.write("last words\u001b[2J\n");
     setTimeout(() => process.kill(process.pid, "SIGSEGV"), 100);
+  },
+  crashOnce: () => {
+    BEHAVIOURS.attach();
+    if (!interrupted) disk.read = async () => process.kill(process.pid, "SIGSEGV");
+  },
+  hangOnce: () => {
+    BEHAVIOURS.attach();
+    if (!interrupted)
+      disk.read = async () => {
+        for (;;);
+      };
+  },
+  poison: () => {
+    BEHAVIOURS.attach();
+    const { read } = disk;
+    disk.read = async (first, count) => (first === 13 ? process.kill(process.pid, "SIGSEGV") : read(first, count));
+  },
+  goneOnce: () => {
+    BEHAVIOURS.attach();
+    if (!interrupted) setTimeout(() => process.exit(0), 100);
   },
   gone: () => {
     BEHAVIOURS.attach();

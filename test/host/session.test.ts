@@ -2,7 +2,7 @@ import { mkdtempSync, openSync, closeSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { HostError } from "../../src/host/errors.js";
 import type { HostEvent } from "../../src/host/events.js";
 import { DeviceSession } from "../../src/host/session.js";
@@ -53,19 +53,41 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-async function start(behaviour: string, readOnly = false): Promise<Rig> {
+interface RigOptions {
+  readonly readOnly?: boolean;
+  readonly graceMs?: number;
+  /** The device may come back behind its source. */
+  readonly mayReturn?: boolean;
+}
+
+async function start(
+  behaviour: string,
+  { readOnly = false, graceMs = 0, mayReturn = false }: RigOptions = {},
+): Promise<Rig> {
   const events: HostEvent[] = [];
   const link = new NotedLink();
   let releases = 0;
   const source: DeviceSource = {
     key: "1-1",
+    mayReturn,
     open: async () => {
-      const descriptor = openSync("/dev/null", "r+");
+      let descriptor = openSync("/dev/null", "r+");
+      let isOpen = true;
       return {
         bus: { kind: "usbfs" },
         drivers: [{ name: behaviour, specifier: "./none.js" }],
-        descriptor,
-        closeDescriptor: () => closeSync(descriptor),
+        get descriptor() {
+          return descriptor;
+        },
+        closeDescriptor: () => {
+          if (isOpen) closeSync(descriptor);
+          isOpen = false;
+        },
+        reopen: async () => {
+          descriptor = openSync("/dev/null", "r+");
+          isOpen = true;
+          return true;
+        },
         release: async () => {
           releases++;
         },
@@ -78,7 +100,10 @@ async function start(behaviour: string, readOnly = false): Promise<Rig> {
     driverUnits: new LocalUnits(),
     links: [link],
     readOnly,
-    emit: (event) => events.push(event),
+    graceMs,
+    emit: (event) => {
+      if (event.event !== "sandbox") events.push(event);
+    },
     sandbox: noSandbox,
     rumpScript: FAKE_RUMP,
   });
@@ -128,7 +153,7 @@ test("two sessions: names of nodes and drivers differ", async () => {
 });
 
 test("--read-only: the node says so, and nothing is written whatever the driver thinks", async () => {
-  const { session, events, link, ended, settled } = await start("attach", true);
+  const { session, events, link, ended, settled } = await start("attach", { readOnly: true });
   await settled;
   expect(events[1]).toMatchObject({ event: "node", readOnly: true });
   const disk = link.served.get("sd0");
@@ -156,16 +181,6 @@ test("stopped while it attaches", async () => {
 });
 
 describe("the rump process", () => {
-  test("crashes: an error with the signal and its last words, made printable; then detach", async () => {
-    const { events, ended, link, released } = await start("crash");
-    const error = await ended;
-    expect(error?.code).toBe("RUMP_LOST");
-    expect(error?.message).toMatch(/^1-1: rump process [0-9]+: ended with signal SIGSEGV\n {2}last words\?\[2J$/);
-    expect(names(events)).toEqual(["device", "node", "link", "node-gone", "detach"]);
-    expect(link.served.size).toBe(0);
-    expect(released()).toBe(1);
-  });
-
   test("ends with status 0: its device has gone, and that is no error", async () => {
     const { events, ended } = await start("gone");
     expect(await ended).toBeUndefined();
@@ -187,5 +202,98 @@ describe("the rump process", () => {
     const { ended, released } = await start("early");
     expect(await ended).toMatchObject({ code: "RUMP_LOST", message: expect.stringContaining("status 3") });
     expect(released()).toBe(1);
+  });
+});
+
+describe("survival", () => {
+  const restarts = (events: readonly HostEvent[]): Extract<HostEvent, { event: "restart" }>[] =>
+    events.flatMap((event) => (event.event === "restart" ? [event] : []));
+
+  test.each([
+    ["crashOnce", /^signal SIGSEGV$/],
+    ["hangOnce", /^no frame in 180 ms, not even PONG, with 1 requests unanswered$/],
+  ])("%s: another process answers what was asked; nodes and links are the same", async (behaviour, reason) => {
+    const { session, events, ended, link, settled } = await start(behaviour);
+    await settled;
+    const disk = link.served.get("sd0");
+    await disk?.write(3, new Uint8Array(512).fill(7));
+    expect(await disk?.read(3, 1)).toHaveLength(512);
+    expect(link.served.get("sd0")).toBe(disk);
+    expect(names(events)).toEqual(["device", "node", "link", "restart"]);
+    expect(restarts(events)).toEqual([
+      {
+        event: "restart",
+        device: "1-1",
+        pid: expect.any(Number),
+        reason: expect.stringMatching(reason),
+        downMs: expect.any(Number),
+        count: 1,
+      },
+    ]);
+    session.stop("enough");
+    expect(await ended).toBeUndefined();
+  });
+
+  test("a request that kills its process three times is answered EIO; others go on", async () => {
+    const { session, events, ended, link, settled } = await start("poison");
+    await settled;
+    const disk = link.served.get("sd0");
+    await expect(disk?.read(13, 1)).rejects.toMatchObject({ code: "EIO" });
+    expect(await disk?.read(12, 1)).toHaveLength(512);
+    expect(restarts(events)).toHaveLength(3);
+    session.stop("enough");
+    expect(await ended).toBeUndefined();
+  });
+
+  test("processes that die without doing anything: after five, quarantine; then as the user says", async () => {
+    const { session, events, ended, link, released } = await start("crash");
+    await vi.waitFor(() => expect(names(events)).toContain("node-gone"), { timeout: 15_000 });
+    expect(names(events)).toEqual([
+      ...["device", "node", "link"],
+      ...["restart", "restart", "restart", "restart", "quarantine", "node-gone"],
+    ]);
+    expect(events.find(({ event }) => event === "quarantine")).toEqual({
+      event: "quarantine",
+      device: "1-1",
+      failures: 5,
+      reason: "signal SIGSEGV",
+    });
+    expect(link.served.size).toBe(0);
+    session.resume();
+    await vi.waitFor(() => expect(link.served.size).toBe(1));
+    session.stop("enough");
+    expect(await ended).toBeUndefined();
+    expect(released()).toBe(1);
+  });
+
+  test("unplugged and back within the grace time: the node stays, requests wait", async () => {
+    const { session, events, ended, link, settled } = await start("goneOnce", { graceMs: 10_000, mayReturn: true });
+    await settled;
+    await vi.waitFor(() => expect(names(events)).toContain("unplug"));
+    expect(await link.served.get("sd0")?.read(3, 1)).toHaveLength(512);
+    expect(names(events)).toEqual(["device", "node", "link", "unplug", "replug"]);
+    session.stop("enough");
+    expect(await ended).toBeUndefined();
+  });
+
+  test("not back in time: what waits fails with EIO, and it is no error of the session", async () => {
+    const { events, ended, link, settled, released } = await start("gone", { graceMs: 300 });
+    await settled;
+    const disk = link.served.get("sd0");
+    await vi.waitFor(() => expect(names(events)).toContain("unplug"));
+    await expect(disk?.read(3, 1)).rejects.toMatchObject({ code: "EIO" });
+    expect(await ended).toBeUndefined();
+    expect(names(events)).toEqual(["device", "node", "link", "unplug", "node-gone", "detach"]);
+    expect(released()).toBeGreaterThan(0);
+  });
+
+  test("stopped while nothing serves it: everything ends", async () => {
+    const { session, events, ended, link, settled } = await start("gone", { graceMs: 60_000 });
+    await settled;
+    await vi.waitFor(() => expect(names(events)).toContain("unplug"));
+    const waiting = expect(link.served.get("sd0")?.read(3, 1)).rejects.toMatchObject({ code: "ENODEV" });
+    session.stop("SIGTERM");
+    await waiting;
+    expect(await ended).toBeUndefined();
   });
 });

@@ -14,6 +14,8 @@ class FakeSupervisor {
   readonly launches: { readonly key: string; readonly stops: string[]; end(error?: HostError): Promise<void> }[] = [];
   /** What a launch comes to; undefined = it attaches. */
   fails: HostErrorCode | undefined;
+  /** Sessions wait for a device that was pulled out. */
+  awaits = false;
 
   launch(source: DeviceSource): Launched {
     const ended = deferred<HostError | undefined>();
@@ -25,7 +27,16 @@ class FakeSupervisor {
       await ended.promise;
     };
     this.launches.push({ key: source.key, stops, end });
-    return { attached: Promise.resolve(failure), ended: ended.promise, stop: (reason) => stops.push(reason) };
+    return {
+      attached: Promise.resolve(failure),
+      ended: ended.promise,
+      stop: (reason) => stops.push(reason),
+      unplugged: () => stops.push("unplugged"),
+      replugged: (again) => {
+        if (this.awaits) stops.push(`back at ${again.key}`);
+        return this.awaits;
+      },
+    };
   }
 
   get keys(): string[] {
@@ -49,7 +60,7 @@ function rig(tree: SysfsTree, ...selectors: string[]): Rig {
     take: false,
     roots: tree.roots,
     clock: realClock,
-    usbfs: { detachKernelDriver: () => 0, keeperPath: () => "/nonexistent" },
+    usbfs: { detachKernelDriver: () => 0, dropPrivileges: () => 0, keeperPath: () => "/nonexistent" },
     supervisor,
     emit: (event) => events.push(event),
   });
@@ -84,6 +95,25 @@ describe("without selectors", () => {
     tree.plug({ ...stick, deviceNumber: 3 });
     await refresh();
     expect(supervisor.keys).toEqual(["1-1", "1-1"]);
+  });
+
+  test("pulled out and in again, also in another port: its session goes on with it; another stick gets one of its own", async () => {
+    using tree = new SysfsTree([stick]);
+    const { usb, supervisor, refresh } = rig(tree);
+    supervisor.awaits = true;
+    await usb.start();
+    tree.unplug(stick);
+    await refresh();
+    tree.plug({ ...stick, path: "1-3", deviceNumber: 4, strings: { serial: "S2" } });
+    await refresh();
+    expect(supervisor.keys).toEqual(["1-1", "1-3"]);
+    tree.plug({ ...stick, path: "1-4", deviceNumber: 5 });
+    await refresh();
+    expect(supervisor.launches[0]?.stops).toEqual(["unplugged", "back at 1-4"]);
+    expect(supervisor.keys).toEqual(["1-1", "1-3"]);
+    tree.unplug({ ...stick, path: "1-4", deviceNumber: 5 });
+    await refresh();
+    expect(supervisor.launches[0]?.stops).toEqual(["unplugged", "back at 1-4", "unplugged"]);
   });
 
   test("replaced between two looks: the old session is stopped and a new one started", async () => {

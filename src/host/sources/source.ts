@@ -9,10 +9,18 @@ export interface OpenedDevice {
   readonly bus: RumpProcessConfig["bus"];
   /** Drivers that the rump process may load. */
   readonly drivers: RumpProcessConfig["drivers"];
-  /** Inherited by the rump process as descriptor 4. */
+  /** For the next rump process. */
   readonly descriptor: number | net.Socket;
   /** The rump process has its copy, or will never have one: closes ours. Safe to call twice. */
   closeDescriptor(): void;
+  /**
+   * Opens the device anew after its rump process has ended; what was taken from the OS stays taken. A descriptor is not used
+   * twice: what the process before had in flight hangs on it.
+   *
+   * @returns true when the device kept its power and its place; false when nobody knows.
+   * @throws HostError DEVICE_GONE, NOT_PERMITTED, USBIP; the old descriptor is closed all the same.
+   */
+  reopen(): Promise<boolean>;
   /** After the rump process has ended: gives back what was taken from the OS. Bounded in time; safe to call twice. */
   release(): Promise<void>;
 }
@@ -20,6 +28,8 @@ export interface OpenedDevice {
 export interface DeviceSource {
   /** How events call the device: `1-1.2`, `sim:flash-drive`. */
   readonly key: string;
+  /** The device may come back behind this source, and nobody tells: it is tried. Otherwise a new source is made then. */
+  readonly mayReturn: boolean;
   /**
    * @throws HostError NOT_PERMITTED, DEVICE_BUSY, DEVICE_GONE, USBIP, … with nothing left behind.
    */

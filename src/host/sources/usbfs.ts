@@ -5,6 +5,7 @@ import { hex16 } from "../../bytes.js";
 import { DRIVERS } from "../../dev/usb/drivers.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { permissionHelp } from "../access.js";
+import { confine, mayReset } from "../confine.js";
 import { type DiscoveryRoots, listDevices, type UsbDevice } from "../discovery.js";
 import { errnoOf, HostError, type HostErrorCode, messageOf } from "../errors.js";
 import { takeInterfaces, type TakenInterfaces, type UsbfsCalls } from "../kernel-driver.js";
@@ -25,12 +26,12 @@ export interface UsbfsSourceOptions {
 }
 
 export function usbfsSource(options: UsbfsSourceOptions): DeviceSource {
-  return { key: options.device.path, open: async () => await openUsbfs(options) };
+  return { key: options.device.path, mayReturn: false, open: async () => await openUsbfs(options) };
 }
 
 async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
   const { device, clock } = options;
-  const descriptor = await openReadWrite(device);
+  let descriptor = await openReadWrite(device);
   let isOpen = true;
   const closeDescriptor = (): void => {
     if (!isOpen) return;
@@ -41,16 +42,34 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
   try {
     const current = await sameDevice(device, options.roots);
     const busy = busyInterfaces(current, options.take);
-    if (busy.length > 0) taken = await takeInterfaces(device.path, descriptor, busy, options.usbfs, clock);
+    if (busy.length > 0) {
+      taken = await takeInterfaces(device.path, descriptor, busy, options.usbfs, clock);
+      // The keeper shares the first one, and must not be confined with the driver.
+      closeDescriptor();
+      descriptor = await openReadWrite(device);
+      isOpen = true;
+    }
+    confine(device, descriptor, options.usbfs);
   } catch (error) {
     closeDescriptor();
+    await taken?.giveBack();
     throw error;
   }
   return {
-    bus: { kind: "usbfs" },
+    bus: mayReset(device) ? { kind: "usbfs" } : { kind: "usbfs", mayReset: false },
     drivers: driversFor(device),
-    descriptor,
+    get descriptor() {
+      return descriptor;
+    },
     closeDescriptor,
+    reopen: async () => {
+      closeDescriptor();
+      descriptor = await openReadWrite(device);
+      isOpen = true;
+      await sameDevice(device, options.roots);
+      confine(device, descriptor, options.usbfs);
+      return true; // a device that was enumerated anew has another number
+    },
     release: async () => {
       closeDescriptor();
       const held = taken;

@@ -16,17 +16,24 @@ export interface UsbipSourceOptions {
 }
 
 export function usbipSource(options: UsbipSourceOptions): DeviceSource {
-  return { key: options.key, open: async () => await connect(options) };
+  return { key: options.key, mayReturn: true, open: async () => await connect(options) };
 }
 
 async function connect({ address, busId, clock }: UsbipSourceOptions): Promise<OpenedDevice> {
-  const socket = await connectUnread(address, clock);
+  let socket = await connectUnread(address, clock);
   return {
     bus: { kind: "usbip", busId },
     // What the device is, only the rump process will know.
     drivers: DRIVERS.map(({ name, specifier }) => ({ name, specifier })),
-    descriptor: socket,
+    get descriptor() {
+      return socket;
+    },
     closeDescriptor: () => socket.destroy(),
+    reopen: async () => {
+      socket.destroy();
+      socket = await connectUnread(address, clock);
+      return false; // the protocol has no word for "still the same"
+    },
     release: async () => {},
   };
 }

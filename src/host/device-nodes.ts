@@ -1,0 +1,97 @@
+/**
+ * What the drivers of one device bring, as the host shows it: their names, their nodes with the links, and the events about
+ * them. It outlives rump processes.
+ */
+import { hex16 } from "../bytes.js";
+import type { Link } from "../pud/links/links.js";
+import type { HostNode } from "../pud/host.js";
+import type { DeviceAnnouncement } from "../pud/payloads.js";
+import { messageOf } from "./errors.js";
+import type { EmitEvent } from "./events.js";
+import { ServedNode } from "./served-node.js";
+import type { HeldUnit, LocalUnits, TakeUnit } from "./units.js";
+
+export interface DeviceNodesContext {
+  readonly takeUnit: TakeUnit;
+  readonly driverUnits: LocalUnits;
+  readonly links: readonly Link[];
+  readonly readOnly: boolean;
+  readonly emit: EmitEvent;
+}
+
+interface AttachedDriver {
+  readonly unit: HeldUnit;
+  readonly ids: string;
+}
+
+export class DeviceNodes {
+  /** How events call the device. */
+  readonly #key: string;
+  readonly #context: DeviceNodesContext;
+  /** By the name that the rump process gave. */
+  readonly #drivers = new Map<string, AttachedDriver>();
+  readonly #nodes = new Map<HostNode, Promise<ServedNode | undefined>>();
+
+  constructor(key: string, context: DeviceNodesContext) {
+    this.#key = key;
+    this.#context = context;
+  }
+
+  get hasDriver(): boolean {
+    return this.#drivers.size > 0;
+  }
+
+  /** A driver has attached. Told once, also when later processes say it again of the same device. */
+  attached(device: DeviceAnnouncement, pid: number): void {
+    const { driverUnits, emit } = this.#context;
+    const vendor = hex16(device.vendor);
+    const product = hex16(device.product);
+    const ids = `${vendor}:${product}:${device.serial}`;
+    const known = this.#drivers.get(device.driver);
+    if (known?.ids === ids) return;
+    const unit = known?.unit ?? driverUnits.take(device.driver.replace(/[0-9]+$/, ""));
+    this.#drivers.set(device.driver, { unit, ids });
+    emit({ event: "device", device: this.#key, vendor, product, driver: unit.name, pid });
+  }
+
+  add(node: HostNode): void {
+    const { takeUnit, links, readOnly, emit } = this.#context;
+    const served = ServedNode.serve(node.className, node.device, {
+      device: this.#key,
+      takeUnit,
+      links,
+      readOnly,
+      emit,
+    });
+    this.#nodes.set(
+      node,
+      served.catch((error: unknown) => {
+        emit({ event: "error", code: "FAILED", message: messageOf(error), device: this.#key });
+        return undefined;
+      }),
+    );
+  }
+
+  remove(node: HostNode, reason: string): void {
+    const served = this.#nodes.get(node);
+    this.#nodes.delete(node);
+    void served?.then(async (it) => await it?.remove(reason));
+  }
+
+  /** Resolves when the links of the nodes there are now are up, or have failed. */
+  async served(): Promise<void> {
+    await Promise.all(this.#nodes.values());
+  }
+
+  async removeAll(reason: string): Promise<void> {
+    await Promise.all([...this.#nodes.values()].map(async (node) => await (await node)?.remove(reason)));
+    this.#nodes.clear();
+  }
+
+  /** The device is not ours any more. */
+  detach(): void {
+    if (this.#drivers.size > 0) this.#context.emit({ event: "detach", device: this.#key });
+    for (const { unit } of this.#drivers.values()) unit.release();
+    this.#drivers.clear();
+  }
+}
