@@ -34,7 +34,7 @@ export interface OutgoingFrame {
   /** Lent to the stream until it is sent. */
   readonly payload?: Uint8Array;
   /** Called when the payload is not needed any more; not when the channel ends before. */
-  readonly sent?: (payload: Uint8Array) => void;
+  readonly sent?: ((payload: Uint8Array) => void) | undefined;
 }
 
 export class FrameChannel {
@@ -96,7 +96,7 @@ export class FrameChannel {
     if (payload.length > 0) this.#gathered.push(payload);
     this.#gatheredBytes += HEADER_BYTES + payload.length;
     const { sent } = frame;
-    if (sent !== undefined) this.#gatheredSent.push(() => sent(payload));
+    if (sent !== undefined && payload.length > 0) this.#gatheredSent.push(() => sent(payload));
     if (this.#gatheredBytes >= GATHER_BYTES) this.#flush();
   }
 

@@ -247,8 +247,7 @@ class Server implements PudServer, ChannelConsumer {
   #reply(request: ServedRequest, status: number, payload: Uint8Array, sent?: (payload: Uint8Array) => void): void {
     const { node, requestId } = request;
     this.#requests.delete(requestId);
-    const frame = { kind: KINDS.reply, node, requestId, status, payload };
-    this.#channel.send(sent === undefined || payload.length === 0 ? frame : { ...frame, sent });
+    this.#channel.send({ kind: KINDS.reply, node, requestId, status, payload, sent });
   }
 
   #reportBug(node: PublishedDisk, error: unknown): void {

@@ -12,7 +12,7 @@ import { ScsiError, toDeviceError } from "./sd-errors.js";
 import type { Medium, ProbeContext } from "./sd-probe.js";
 import { CapacityError, readCapacity } from "./sd-probe.js";
 import { describeSense, type Sense } from "./sense.js";
-import { linkSignals } from "./unit.js";
+import { LinkedSignal } from "./unit.js";
 
 /** Bytes of one WRITE SAME: such a command has to end before its deadline. */
 const MAX_WRITE_SAME_BYTES = 32 << 20;
@@ -36,6 +36,8 @@ export class ScsiDisk implements Disk {
   readonly info: DiskInfo;
   readonly #context: ProbeContext;
   readonly #medium: Medium;
+  /** For the request whose turn it is. */
+  readonly #linked: LinkedSignal;
   readonly #onLoss: (loss: MediumLoss) => void;
   #canSynchronize: boolean;
   #canForceUnitAccess: boolean;
@@ -56,6 +58,7 @@ export class ScsiDisk implements Disk {
       onDeferred: (sense) => this.#noteLostWrites(`a deferred error: ${describeSense(sense)}`),
     };
     this.#medium = medium;
+    this.#linked = new LinkedSignal(context.signal);
     this.#onLoss = onLoss;
     this.#canSynchronize = medium.canSynchronize;
     this.#canForceUnitAccess = medium.canForceUnitAccess;
@@ -168,13 +171,13 @@ export class ScsiDisk implements Disk {
     task: (context: RetryContext) => Promise<T>,
   ): Promise<T> {
     this.#refuseWhenClosed(what);
-    const link = signal && linkSignals(this.#context.signal, signal);
+    const linked = signal && this.#linked.link(signal);
     try {
-      return await task(link === undefined ? this.#context : { ...this.#context, signal: link.signal });
+      return await task(linked === undefined ? this.#context : { ...this.#context, signal: linked });
     } catch (error) {
       throw this.#settleError(what, error);
     } finally {
-      link?.release();
+      this.#linked.release();
     }
   }
 

@@ -23,7 +23,7 @@ export type ScsiCommand = ScsiData & {
   /** Milliseconds from the moment the command starts; time spent in the queue does not count. */
   readonly timeoutMs?: number;
   /** Aborted in the queue: the command never starts. Aborted in flight: the transport recovers the target first. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 };
 
 export interface ScsiReply {

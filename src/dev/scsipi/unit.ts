@@ -8,7 +8,13 @@ import type { Clock } from "../../rumpuser/rumpuser.js";
 import { type CommandBlock, requestSense } from "./cdb.js";
 import { CommandQueue } from "./queue.js";
 import { parseSense, SENSE_BYTES, type Sense, UNREADABLE_SENSE } from "./sense.js";
-import { type ScsiData, type ScsiReply, type ScsiTransport, ScsiTransportError } from "./transport.js";
+import {
+  type ScsiCommand,
+  type ScsiData,
+  type ScsiReply,
+  type ScsiTransport,
+  ScsiTransportError,
+} from "./transport.js";
 
 export type Outcome =
   | { readonly status: "good"; readonly data: Uint8Array; readonly residueBytes: number }
@@ -69,8 +75,19 @@ export class LogicalUnit {
   }
 
   #send(block: CommandBlock, data: ScsiData, signal: AbortSignal | undefined): Promise<ScsiReply> {
-    const { cdb, timeoutMs } = block;
-    return this.#transport.execute({ ...data, lun: this.lun, cdb, timeoutMs, ...(signal ? { signal } : {}) });
+    return this.#transport.execute(commandOf(this.lun, block, data, signal));
+  }
+}
+
+/** Written out: V8 makes a new map for each object that is spread and added to, and this one is made for each command. */
+function commandOf(lun: number, { cdb, timeoutMs }: CommandBlock, data: ScsiData, signal?: AbortSignal): ScsiCommand {
+  switch (data.direction) {
+    case "none":
+      return { direction: "none", lun, cdb, timeoutMs, signal };
+    case "in":
+      return { direction: "in", bytes: data.bytes, lun, cdb, timeoutMs, signal };
+    case "out":
+      return { direction: "out", data: data.data, lun, cdb, timeoutMs, signal };
   }
 }
 
@@ -91,18 +108,35 @@ export function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promi
 }
 
 /**
- * A signal that is aborted with the first of two, until `release`. Not `AbortSignal.any`: in Node 20 what that makes is
- * remembered as long as its longest-lived source, here for each request as long as the disk.
+ * A signal that is aborted with the first of two: one that lasts and, from `link` to `release`, one of a request.
+ *
+ * Requests take turns and share it for as long as none was aborted: a controller for each would be a good part of what a
+ * small command costs. Not `AbortSignal.any`: in Node 20 what that makes is remembered as long as its longest-lived source.
  */
-export function linkSignals(first: AbortSignal, second: AbortSignal): { signal: AbortSignal; release(): void } {
-  const controller = new AbortController();
-  const follow = (): void => controller.abort(first.aborted ? first.reason : second.reason);
-  if (first.aborted || second.aborted) follow();
-  first.addEventListener("abort", follow);
-  second.addEventListener("abort", follow);
-  const release = (): void => {
-    first.removeEventListener("abort", follow);
-    second.removeEventListener("abort", follow);
+export class LinkedSignal {
+  readonly #lasting: AbortSignal;
+  #controller = new AbortController();
+  #request: AbortSignal | undefined;
+  readonly #follow = (): void => {
+    this.#controller.abort(this.#lasting.aborted ? this.#lasting.reason : this.#request?.reason);
   };
-  return { signal: controller.signal, release };
+
+  constructor(lasting: AbortSignal) {
+    this.#lasting = lasting;
+    lasting.addEventListener("abort", this.#follow, { once: true });
+  }
+
+  /** To be released before the next `link`. */
+  link(request: AbortSignal): AbortSignal {
+    if (this.#controller.signal.aborted) this.#controller = new AbortController();
+    this.#request = request;
+    if (this.#lasting.aborted || request.aborted) this.#follow();
+    request.addEventListener("abort", this.#follow);
+    return this.#controller.signal;
+  }
+
+  release(): void {
+    this.#request?.removeEventListener("abort", this.#follow);
+    this.#request = undefined;
+  }
 }

@@ -92,7 +92,9 @@ export class UrbConnection {
       this.#clock.startTimer(0, () => done({ status: "disconnected", actualBytes: 0 }));
       return () => undefined;
     }
-    const urb: PendingUrb = { ...request, seqnum: this.#nextSeqnum(), done, unlinking: false };
+    const { transfer, isIn, data } = request;
+    // Written out: V8 makes a new map for each object that is spread and added to.
+    const urb: PendingUrb = { transfer, isIn, data, seqnum: this.#nextSeqnum(), done, unlinking: false };
     this.#pending.set(urb.seqnum, urb);
     this.#out.push(this.#submitHeader(urb));
     if (!urb.isIn && urb.data.length > 0) this.#out.push(urb.data);
