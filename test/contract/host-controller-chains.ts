@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { setupPacket } from "../../src/dev/usb/usb.js";
 import type { ChainStep, HcTransfer } from "../../src/dev/usb/usbdivar.js";
 import { ECHO } from "../fakes/echo-model.js";
-import { ADDRESS, type Bench, bulk, control, SET_HALT } from "./host-controller-bench.js";
+import { ADDRESS, type Bench, bulk, control, GET_DEVICE, SET_HALT } from "./host-controller-bench.js";
 
 export function chainContract(rig: Bench): void {
   const { run, startChain, bringUp, barrier } = rig;
@@ -13,6 +13,8 @@ export function chainContract(rig: Bench): void {
 
     const step = (transfer: HcTransfer, after?: ChainStep["after"]): ChainStep =>
       after === undefined ? { transfer } : { transfer, after };
+    const beside = (transfer: HcTransfer, other: ChainStep["with"]): ChainStep =>
+      other === undefined ? { transfer } : { transfer, with: other };
 
     test("steps without a condition run together and are reported once, in order", async () => {
       const result = await rig.until(
@@ -38,6 +40,114 @@ export function chainContract(rig: Bench): void {
         ]).ended,
       );
       expect(result).toEqual([{ status: "ok", actualBytes: 3 }, { status: "ok", actualBytes: 3 }, undefined]);
+    });
+
+    test("a step waits for at most so many bytes, and for exactly so many", async () => {
+      for (const [condition, starts] of [
+        [{ step: 1, minBytes: 0, maxBytes: 3 }, true],
+        [{ step: 1, minBytes: 3, maxBytes: 3 }, true],
+        [{ step: 1, minBytes: 0, maxBytes: 2 }, false],
+        [{ step: 1, minBytes: 4, maxBytes: 4 }, false],
+      ] as const) {
+        const result = await rig.until(
+          startChain([
+            step(bulk(ECHO.LOOP_OUT, Uint8Array.of(1, 2, 3))),
+            step(bulk(ECHO.LOOP_IN, 8), { step: 0, minBytes: 3 }),
+            step(bulk(ECHO.COUNT_IN, 4), condition),
+          ]).ended,
+        );
+        expect(result[2]?.status).toBe(starts ? "ok" : undefined);
+      }
+    });
+
+    test("a step in flight with another goes on when that one ends as it should", async () => {
+      const result = await rig.until(
+        startChain([
+          step(bulk(ECHO.LOOP_OUT, Uint8Array.of(1, 2, 3))),
+          beside(bulk(ECHO.LOOP_IN, 8), { step: 0, minBytes: 3, maxBytes: 3 }),
+          beside(bulk(ECHO.COUNT_IN, 4), { step: 0, minBytes: 3 }),
+        ]).ended,
+      );
+      expect(result.map((end) => end?.status)).toEqual(["ok", "ok", "ok"]);
+    });
+
+    test.each([
+      ["stalled", () => run(control(SET_HALT)), { step: 0, minBytes: 0 }],
+      ["short", async () => undefined, { step: 0, minBytes: 5 }],
+    ] as const)(
+      "a step in flight with one that ends %s is cancelled, and what waits for it never starts",
+      async (_, prepare, other) => {
+        await prepare();
+        const result = await rig.until(
+          startChain([
+            step(bulk(ECHO.COUNT_IN, 8)),
+            beside(bulk(ECHO.NAK_IN, 8), other),
+            beside(bulk(ECHO.NAK_OUT, 8), { step: 1, minBytes: 0 }),
+            step(bulk(ECHO.LOOP_OUT, Uint8Array.of(1)), { step: 1, minBytes: 0 }),
+          ]).ended,
+        );
+        expect(result.slice(1)).toEqual([
+          { status: "cancelled", actualBytes: 0 },
+          { status: "cancelled", actualBytes: 0 },
+          undefined,
+        ]);
+        expect(await barrier()).toMatchObject({ status: "ok" });
+      },
+    );
+
+    test("cancelling leaves nothing of the chain to take the place of what was in front of it", async () => {
+      const chain = startChain([
+        step(bulk(ECHO.LOOP_IN, 8)),
+        beside(bulk(ECHO.LOOP_IN, 8), { step: 0, minBytes: 1 }),
+        beside(bulk(ECHO.LOOP_IN, 8), { step: 0, minBytes: 1 }),
+      ]);
+      await barrier();
+      chain.cancel();
+      const ends = await rig.until(chain.ended);
+      expect(ends.map((end) => end?.status)).toEqual(["cancelled", "cancelled", "cancelled"]);
+      const [, echo] = await rig.until(
+        startChain([step(bulk(ECHO.LOOP_OUT, Uint8Array.of(7))), step(bulk(ECHO.LOOP_IN, 8))]).ended,
+      );
+      expect(echo).toEqual({ status: "ok", actualBytes: 1 });
+    });
+
+    const nak = bulk(ECHO.NAK_IN, 8);
+    test.each<readonly [string, readonly ChainStep[]]>([
+      ["no step", []],
+      ["nine steps", Array.from({ length: 9 }, () => ({ transfer: nak }))],
+      ["nothing that starts at once", [step(nak, { step: 0, minBytes: 0 })]],
+      ["a condition on a later step", [{ transfer: nak, with: { step: 1, minBytes: 0 } }, { transfer: nak }]],
+      ["a condition on a step before the first", [{ transfer: nak }, step(nak, { step: -1, minBytes: 0 })]],
+      [
+        "a step with one that waits itself",
+        [{ transfer: nak }, step(nak, { step: 0, minBytes: 0 }), beside(nak, { step: 1, minBytes: 0 })],
+      ],
+    ])("%s: refused, and nothing is sent", (_, steps) => {
+      const before = rig.model.seen.length;
+      expect(() => rig.hc.submitChain(steps, () => undefined)).toThrow(RangeError);
+      expect(rig.model.seen.length).toBe(before);
+    });
+
+    test("eight steps run", async () => {
+      const steps = Array.from({ length: 8 }, () => step(bulk(ECHO.COUNT_IN, 4)));
+      expect(await rig.until(startChain(steps).ended)).toEqual(steps.map(() => ({ status: "ok", actualBytes: 4 })));
+    });
+
+    test("a chain with a control transfer in it keeps the order", async () => {
+      const result = await rig.until(
+        startChain([
+          step(control(GET_DEVICE, new Uint8Array(18))),
+          step(bulk(ECHO.COUNT_IN, 4), { step: 0, minBytes: 18, maxBytes: 18 }),
+        ]).ended,
+      );
+      expect(result.map((end) => end?.actualBytes)).toEqual([18, 4]);
+    });
+
+    test("closing ends a chain once", async () => {
+      const chain = startChain([step(bulk(ECHO.NAK_IN, 8)), step(bulk(ECHO.NAK_OUT, 8), { step: 0, minBytes: 0 })]);
+      await barrier();
+      await rig.until(rig.hc.close());
+      expect(await rig.until(chain.ended)).toEqual([{ status: "disconnected", actualBytes: 0 }, undefined]);
     });
 
     test("after a surprise nothing starts that waits for it; the others run on", async () => {
