@@ -15,6 +15,8 @@ import { waitAtMost } from "./waits.js";
 /** Calls on a usbfs descriptor; 0 or a negative errno. */
 export interface UsbfsCalls {
   detachKernelDriver(fd: number, interfaceNumber: number): number;
+  /** Confines the descriptor to the interfaces of the mask, for ever. */
+  dropPrivileges(fd: number, interfaceMask: number): number;
   /** The keeper's executable. */
   keeperPath(): string;
 }

@@ -38,6 +38,7 @@ const noCalls: UsbfsCalls = {
   detachKernelDriver: () => {
     throw new Error("nothing may be detached here");
   },
+  dropPrivileges: () => 0,
   keeperPath: () => {
     throw new Error("no keeper is needed here");
   },
@@ -109,6 +110,7 @@ describe("--take", () => {
     const { path, note } = fakeKeeper();
     const order: string[] = [];
     const usbfs: UsbfsCalls = {
+      dropPrivileges: () => 0,
       keeperPath: () => {
         order.push("keeper");
         return path;
@@ -129,7 +131,11 @@ describe("--take", () => {
   test("what cannot be detached is an error with its errno, and what was taken goes back", async () => {
     using tree = new SysfsTree([busy]);
     const { path, note } = fakeKeeper();
-    const usbfs: UsbfsCalls = { keeperPath: () => path, detachKernelDriver: () => -constants.errno.EPERM };
+    const usbfs: UsbfsCalls = {
+      keeperPath: () => path,
+      dropPrivileges: () => 0,
+      detachKernelDriver: () => -constants.errno.EPERM,
+    };
     await expect(source(tree, await only(tree), true, usbfs).open()).rejects.toMatchObject({
       code: "KERNEL_DRIVER",
       message: "1-1: cannot detach the kernel driver from interface 0: EPERM",
@@ -140,7 +146,7 @@ describe("--take", () => {
   test("a keeper that fails is an error that says what to do", async () => {
     using tree = new SysfsTree([busy]);
     const { path } = fakeKeeper(1);
-    const usbfs: UsbfsCalls = { keeperPath: () => path, detachKernelDriver: () => 0 };
+    const usbfs: UsbfsCalls = { keeperPath: () => path, dropPrivileges: () => 0, detachKernelDriver: () => 0 };
     const opened = await source(tree, await only(tree), true, usbfs).open();
     await expect(opened.release()).rejects.toMatchObject({
       code: "KERNEL_DRIVER",

@@ -19,6 +19,8 @@ export interface UgenhcOptions {
   /** "ugenhc0". */
   readonly name: string;
   readonly clock: Clock;
+  /** False: the OS refuses to reset the device's port. Default true. */
+  readonly mayReset?: boolean;
 }
 
 /** Makes a controller of the port, which is the controller's from then on. */
@@ -40,6 +42,7 @@ class Ugenhc implements HostController {
   readonly ports: RootPort;
   readonly #port: UsbPort;
   readonly #clock: Clock;
+  readonly #mayReset: boolean;
   readonly #defaultPipe: DefaultPipe;
   readonly #inFlight = new Set<InFlight>();
   #address = 0;
@@ -50,6 +53,7 @@ class Ugenhc implements HostController {
     this.name = options.name;
     this.#port = port;
     this.#clock = options.clock;
+    this.#mayReset = options.mayReset ?? true;
     this.ports = new RootPort(port.speed, options.clock, {
       quiesce: () => this.#cancelAll(),
       resetDevice: () => this.#resetDevice(),
@@ -139,7 +143,12 @@ class Ugenhc implements HostController {
     for (const entry of this.#inFlight) entry.cancel?.();
   }
 
+  /** Where the OS refuses it the device stays as it is: it is addressed and configured again, and no worse off. */
   async #resetDevice(): Promise<boolean> {
+    if (!this.#mayReset) {
+      this.#address = 0;
+      return true;
+    }
     let result: PortResult;
     try {
       result = await this.#port.reset();
