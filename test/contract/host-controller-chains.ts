@@ -1,7 +1,7 @@
 /** Host controller contract: chains, and requests that cannot be. */
 import { beforeEach, describe, expect, test } from "vitest";
 import { setupPacket } from "../../src/dev/usb/usb.js";
-import type { ChainStep, HcTransfer } from "../../src/dev/usb/usbdivar.js";
+import type { ChainStep, HcTransfer, StepCondition } from "../../src/dev/usb/usbdivar.js";
 import { ECHO } from "../fakes/echo-model.js";
 import { ADDRESS, type Bench, bulk, control, GET_DEVICE, SET_HALT } from "./host-controller-bench.js";
 
@@ -72,11 +72,11 @@ export function chainContract(rig: Bench): void {
     });
 
     test.each([
-      ["stalled", () => run(control(SET_HALT)), { step: 0, minBytes: 0 }],
-      ["short", async () => undefined, { step: 0, minBytes: 5 }],
+      ["stalled", (): Promise<unknown> => run(control(SET_HALT)), { step: 0, minBytes: 0 }],
+      ["short", async (): Promise<unknown> => undefined, { step: 0, minBytes: 5 }],
     ] as const)(
       "a step in flight with one that ends %s is cancelled, and what waits for it never starts",
-      async (_, prepare, other) => {
+      async (_: string, prepare: () => Promise<unknown>, other: StepCondition) => {
         await prepare();
         const result = await rig.until(
           startChain([

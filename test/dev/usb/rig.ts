@@ -3,7 +3,7 @@ import type { DeviceModel } from "../../../src/vdev/model.js";
 import { createVhc, type VirtualHostController } from "../../../src/dev/vhc/vhc.js";
 import { attachUsbBus } from "../../../src/dev/usb/attach-bus.js";
 import type { AttachNotice } from "../../../src/dev/usb/bus.js";
-import type { Driver } from "../../../src/dev/usb/usbdi.js";
+import type { Driver, DriverOptions } from "../../../src/dev/usb/usbdi.js";
 import { RumpKernel, type SwitchEntry } from "../../../src/rump/kernel.js";
 import { createSimulatedRumpuser, type SimulatedRumpuser } from "../../../src/rumpuser/simulated.js";
 
@@ -25,7 +25,10 @@ export interface StackRig {
   device(name: string): SwitchEntry | undefined;
 }
 
-export function makeRig(drivers: readonly Driver[], options: { seed?: number; ports?: number } = {}): StackRig {
+export function makeRig(
+  drivers: readonly Driver[],
+  options: { seed?: number; ports?: number; driverOptions?: Record<string, DriverOptions> } = {},
+): StackRig {
   const sim = createSimulatedRumpuser({ seed: options.seed ?? 1 });
   const kernel = new RumpKernel(sim);
   const vhc = createVhc({ name: "vhc0", clock: sim.clock, ports: options.ports ?? 1 });
@@ -50,6 +53,7 @@ export function makeRig(drivers: readonly Driver[], options: { seed?: number; po
           kernel,
           controller: vhc,
           drivers,
+          driverOptions: options.driverOptions ?? {},
           onAttach: (notice) => notices.push(notice),
           onUnplug: (rootPort) => unplugged.push({ rootPort, left: namesBelow(kernel) }),
         }),

@@ -1,5 +1,7 @@
 /** The real stack and driver against the flash drive model, on the simulated host: no hardware, no real time. */
 import { describe, expect, test } from "vitest";
+import type { PhaseModeName } from "../../../../src/dev/usb/umass/phases.js";
+import type { DriverOptions } from "../../../../src/dev/usb/usbdi.js";
 import { umass } from "../../../../src/dev/usb/umass/umass.js";
 import { createVhc } from "../../../../src/dev/vhc/vhc.js";
 import { attachUsbBus } from "../../../../src/dev/usb/attach-bus.js";
@@ -28,8 +30,14 @@ interface Rig extends Omit<StackRig, "log"> {
   readonly problems: () => string[];
 }
 
-async function attachDrive(options: Partial<FlashDriveOptions> = {}): Promise<Rig> {
-  const rig = makeRig([umass]);
+const MODES = ["sequence", "overlap", "together"] as const satisfies readonly PhaseModeName[];
+
+function driving(phases: PhaseModeName): { driverOptions: Record<string, DriverOptions> } {
+  return { driverOptions: { umass: { phases } } };
+}
+
+async function attachDrive(options: Partial<FlashDriveOptions> = {}, phases: PhaseModeName = "overlap"): Promise<Rig> {
+  const rig = makeRig([umass], driving(phases));
   const drive = new FlashDrive({ clock: rig.sim.clock, units: [unit()], ...options });
   await rig.boot();
   await plugIn(rig, 1, drive);
@@ -57,6 +65,7 @@ function sameBytes(value: unknown, bytes: Uint8Array): boolean {
 /** A disk of the drive on the real clock, for suites that do not drive a virtual one. */
 async function realTimeDisk(
   options: Partial<UnitOptions>,
+  phases: PhaseModeName,
 ): Promise<{ readonly disk: Disk; readonly drive: FlashDrive; readonly close: () => Promise<void> }> {
   const kernel = new RumpKernel({ ...createSimulatedRumpuser({ seed: 1 }), clock: realClock });
   const controller = createVhc({ name: "vhc0", clock: realClock });
@@ -70,43 +79,47 @@ async function realTimeDisk(
     });
   });
   controller.plug(1, drive);
-  await attachUsbBus({ kernel, controller, drivers: [umass] });
+  await attachUsbBus({ kernel, controller, drivers: [umass], ...driving(phases) });
   return { disk: await published, drive, close: () => kernel.shutdown() };
 }
 
-diskContract("umass on the flash drive model", async () => {
-  const { disk, drive, close } = await realTimeDisk({});
-  const readOnly = await realTimeDisk({ writeProtected: true });
-  return {
-    disk,
-    readOnly: readOnly.disk,
-    powerCut: () => drive.scsi.units[0]?.cache?.powerCut(7),
-    close: async () => {
-      await close();
-      await readOnly.close();
-    },
-  };
-});
-
-test("a stick is attached without a word of complaint, written, flushed and read back", async () => {
-  const { disk, run, problems, drive } = await attachDrive();
-  expect(disk().info).toMatchObject({
-    blockBytes: 512,
-    blockCount: BLOCKS,
-    readOnly: false,
-    volatileCache: true,
-    canTrim: true,
-    maxTransferBytes: 1 << 20,
-    model: "rumpusb Flash Drive 1.00",
+for (const phases of MODES)
+  diskContract(`umass on the flash drive model, ${phases}`, async () => {
+    const { disk, drive, close } = await realTimeDisk({}, phases);
+    const readOnly = await realTimeDisk({ writeProtected: true }, phases);
+    return {
+      disk,
+      readOnly: readOnly.disk,
+      powerCut: () => drive.scsi.units[0]?.cache?.powerCut(7),
+      close: async () => {
+        await close();
+        await readOnly.close();
+      },
+    };
   });
-  const data = pattern(1 << 20, 3);
-  await run(() => disk().write(8, data));
-  expect(drive.scsi.units[0]?.cache?.dirtySectors).toBeGreaterThan(0);
-  await run(() => disk().flush());
-  expect(drive.scsi.units[0]?.cache?.dirtySectors).toBe(0);
-  expect(Buffer.compare(await run(() => disk().read(8, 2048)), data)).toBe(0);
-  expect(problems()).toEqual([]);
-});
+
+test.each(MODES)(
+  "a stick is attached without a word of complaint, written, flushed and read back: %s",
+  async (phases) => {
+    const { disk, run, problems, drive } = await attachDrive({}, phases);
+    expect(disk().info).toMatchObject({
+      blockBytes: 512,
+      blockCount: BLOCKS,
+      readOnly: false,
+      volatileCache: true,
+      canTrim: true,
+      maxTransferBytes: 1 << 20,
+      model: "rumpusb Flash Drive 1.00",
+    });
+    const data = pattern(1 << 20, 3);
+    await run(() => disk().write(8, data));
+    expect(drive.scsi.units[0]?.cache?.dirtySectors).toBeGreaterThan(0);
+    await run(() => disk().flush());
+    expect(drive.scsi.units[0]?.cache?.dirtySectors).toBe(0);
+    expect(Buffer.compare(await run(() => disk().read(8, 2048)), data)).toBe(0);
+    expect(problems()).toEqual([]);
+  },
+);
 
 test("an idle stick makes no wake-ups", async () => {
   const { sim, vhc } = await attachDrive();
@@ -183,7 +196,7 @@ test("detach flushes: what was answered is on the medium", async () => {
   expect(problems()).toEqual([]);
 });
 
-describe("faults of the wire end in the data or in an error, and the next request works", () => {
+describe.each(MODES)("%s: faults of the wire end in the data or in an error, and the next request works", (phases) => {
   const READ_10 = 0x28;
   const WRITE_10 = 0x2a;
   const ACTIONS: readonly { readonly name: string; readonly phase: Fault["phase"]; readonly action: FaultAction }[] = [
@@ -212,7 +225,7 @@ describe("faults of the wire end in the data or in an error, and the next reques
   for (const { name, phase, action } of ACTIONS)
     for (const nth of [1, "every"] as const)
       test(`${name}, ${nth === 1 ? "once" : "every time"}`, async () => {
-        const { disk, drive, run, log, sim } = await attachDrive();
+        const { disk, drive, run, log, sim } = await attachDrive({}, phases);
         const before = pattern(4096, 1);
         const after = pattern(4096, 2);
         await run(() => disk().write(0, before));
@@ -238,7 +251,7 @@ describe("faults of the wire end in the data or in an error, and the next reques
       });
 });
 
-describe("unplug", () => {
+describe.each(MODES)("unplug: %s", (phases) => {
   const scenario = async (rig: Rig): Promise<void> => {
     const disk = rig.disk();
     await disk.write(0, pattern(4096, 1));
@@ -247,13 +260,13 @@ describe("unplug", () => {
   };
 
   test("at every transfer, of attach and of use: everything ends, the node goes, nothing is left", async () => {
-    const whole = await attachDrive();
+    const whole = await attachDrive({}, phases);
     const atRest = whole.vhc.transferCount;
     await whole.run(() => scenario(whole));
     const transfers = whole.vhc.transferCount;
     expect(transfers - atRest).toBeGreaterThan(7);
     for (let nth = 1; nth <= transfers; nth++) {
-      const rig = makeRig([umass]);
+      const rig = makeRig([umass], driving(phases));
       const drive = new FlashDrive({ clock: rig.sim.clock, units: [unit()] });
       rig.vhc.fault(nth, "unplug");
       await rig.boot();

@@ -13,6 +13,7 @@ import type {
   Attachment,
   DeviceIdentity,
   PipeStep,
+  StepCondition,
   StepResult,
   TransferOptions,
 } from "../../../../src/dev/usb/usbdi.js";
@@ -36,6 +37,8 @@ export interface Reply {
   /** IN: what it sends, cut to what fits. OUT: how many bytes it takes; default all. */
   readonly data?: Uint8Array | ((tag: number) => Uint8Array);
   readonly takes?: number;
+  /** Milliseconds until it ends. */
+  readonly afterMs?: number;
 }
 
 /** Bytes 1, 2, 3 …: never mistaken for memory that nobody wrote. */
@@ -112,6 +115,10 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
       });
     });
   };
+  const pass = (ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      clock.startTimer(ms, resolve);
+    });
   const out = async (data: Uint8Array, options: TransferOptions): Promise<StepResult> => {
     const reply = take("out");
     sent.push(data.slice());
@@ -124,6 +131,7 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
     const data = typeof reply.data === "function" ? reply.data(tag) : (reply.data ?? new Uint8Array(0));
     const fits = data.subarray(0, target.length);
     target.set(fits);
+    if (reply.afterMs !== undefined) await pass(reply.afterMs);
     return { status: await end(reply.ends ?? "ok", options), actualBytes: fits.length };
   };
   const control = async (step: Step, options: TransferOptions = {}): Promise<"ok" | "stalled"> =>
@@ -202,16 +210,24 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
   return { at, clock, log, sent, steps, left, undos };
 }
 
-/** Steps that wait for one another; the only kind that the sequence mode makes. */
+/**
+ * The steps in their order, as the device gets to them. One that runs with another which ended in the wrong way was taken back
+ * before the device had seen it.
+ */
 async function runChain(
   chain: readonly PipeStep[],
   transfer: (step: PipeStep) => Promise<StepResult>,
 ): Promise<StepResult[]> {
   const results: StepResult[] = [];
+  const fulfilled = (condition: StepCondition | undefined): boolean => {
+    if (condition === undefined) return true;
+    const before = results[condition.step];
+    return before?.status === "ok" && before.actualBytes >= condition.minBytes;
+  };
   for (const step of chain) {
-    const before = step.after === undefined ? undefined : results[step.after.step];
-    const starts = step.after === undefined || (before?.status === "ok" && before.actualBytes >= step.after.minBytes);
-    results.push(starts ? await transfer(step) : { status: "notStarted", actualBytes: 0 });
+    if (!fulfilled(step.after)) results.push({ status: "notStarted", actualBytes: 0 });
+    else if (!fulfilled(step.with)) results.push({ status: "cancelled", actualBytes: 0 });
+    else results.push(await transfer(step));
   }
   return results;
 }
