@@ -6,7 +6,8 @@
 import { openSync } from "node:fs";
 
 const dist = (path) => new URL(`../dist/${path}`, import.meta.url).href;
-const { attachUsbBus, createUgenhc, RumpKernel } = await import(dist("index.js"));
+const { attachUsbBus, RumpKernel } = await import(dist("index.js"));
+const { createUgenhc } = await import(dist("dev/ugenhc/ugenhc.js"));
 const { createRumpuser } = await import(dist("rumpuser/real/rumpuser.js"));
 const { openUsbPort } = await import(dist("rumpuser/real/usb-port.js"));
 const { umass } = await import(dist("dev/usb/umass/umass.js"));
@@ -31,14 +32,14 @@ async function measure(bytes, count) {
   const slots = Math.floor(disk.info.blockCount / blocks);
   let left = count;
   const lane = async () => {
-    while (left-- > 0) await disk.read(random(slots) * blocks, blocks);
+    while (left-- > 0) disk.recycle(await disk.read(random(slots) * blocks, blocks));
   };
   const begin = performance.now();
   await Promise.all(Array.from({ length: Number(depth) }, lane));
   return (count / (performance.now() - begin)) * 1000;
 }
 
-await measure(4096, 300); // what the compiler learns from
+await measure(4096, 3000); // what the compiler learns from
 for (const run of runs) {
   const [bytes, count] = run.split(":").map(Number);
   console.log((await measure(bytes, count)).toFixed(1));

@@ -11,6 +11,12 @@ namespace {
 /** A cancelled URB is killed before the ioctl returns, so that draining needs one round; the rest is for a lost race. */
 constexpr int kMaxDrainRounds = 100;
 constexpr int kDrainRoundMs = 10;
+/**
+ * How long the next completion of a chain is waited for before going back to the loop, and after how many deliveries that
+ * is done in any case. Going to the loop and coming back costs as much as a short transfer takes.
+ */
+constexpr int kChainWaitMs = 1;
+constexpr int kMaxDeliveries = 2;
 
 bool ReadIsoPackets(const Napi::CallbackInfo& info, size_t index, std::vector<unsigned>* packets) {
   if (info[index].IsUndefined()) return true;
@@ -114,6 +120,7 @@ void LIBUSB_CALL Port::OnTransferEnd(libusb_transfer* usb) {
   auto* transfer = static_cast<Transfer*>(usb->user_data);
   Port* port = transfer->port();
   TransferResult end = transfer->Finish();
+  port->completions_++;
   Chain* chain = transfer->chain();
   if (chain == nullptr) {
     port->ended_.push_back(std::move(end));
@@ -126,20 +133,44 @@ void LIBUSB_CALL Port::OnTransferEnd(libusb_transfer* usb) {
   if (chain->Over()) port->EndChain(chain, &port->ended_);
 }
 
+/**
+ * Handles what is ready and tells JavaScript. While only chains are in flight the next completion is near, and is waited for
+ * here: the loop is left alone for a bounded time.
+ */
 void Port::OnReady(int) {
-  if (closing_) return;
   const Napi::HandleScope scope(Env());
-  const int rc = events_.Handle(0);
-  // A context that fails to handle events would be ready for ever: without its completions the device is as good as gone.
-  if (rc != LIBUSB_SUCCESS && rc != LIBUSB_ERROR_INTERRUPTED && rc != LIBUSB_ERROR_BUSY) events_.DropDevice();
-  const bool gone = events_.DeviceDropped() && !gone_reported_;
-  gone_reported_ = gone_reported_ || gone;
-  if (!ended_.empty()) Reclassify();
-  if (gone || !ended_.empty()) Deliver(gone);
+  int wait_ms = 0;
+  for (int deliveries = 0; !closing_ && deliveries < kMaxDeliveries;) {
+    const size_t before = completions_;
+    const int rc = events_.Handle(wait_ms);
+    // A context that fails to handle events would be ready for ever: without its completions the device is as good as gone.
+    if (rc != LIBUSB_SUCCESS && rc != LIBUSB_ERROR_INTERRUPTED && rc != LIBUSB_ERROR_BUSY) events_.DropDevice();
+    const bool gone = events_.DeviceDropped() && !gone_reported_;
+    gone_reported_ = gone_reported_ || gone;
+    if (!ended_.empty()) Reclassify();
+    if (gone || !ended_.empty()) {
+      Deliver(gone);
+      deliveries++;
+    }
+    const bool idled = wait_ms > 0 && completions_ == before;
+    if (idled || gone_reported_ || !OnlyChainsInFlight()) return;
+    wait_ms = kChainWaitMs;
+  }
 }
 
 bool Port::Busy() const {
   return std::any_of(transfers_.begin(), transfers_.end(), [](const auto& transfer) { return transfer->in_flight(); });
+}
+
+/** A step is in flight, and no transfer that JavaScript waits for on its own. */
+bool Port::OnlyChainsInFlight() const {
+  bool any = false;
+  for (const auto& transfer : transfers_) {
+    if (!transfer->in_flight()) continue;
+    if (transfer->chain() == nullptr) return false;
+    any = true;
+  }
+  return any;
 }
 
 bool Port::DeviceHungUp() const {

@@ -78,6 +78,7 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
   void EndChain(Chain* chain, std::vector<TransferResult>* results);
   void Classify(TransferResult* end, bool hung_up) const;
   bool Busy() const;
+  bool OnlyChainsInFlight() const;
   void CloseDevice();
   void CloseHandleWhenIdle();
   void Deliver(bool gone);
@@ -90,6 +91,8 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
   std::vector<std::unique_ptr<Chain>> chains_;
   std::vector<int32_t> free_chains_;
   std::vector<TransferResult> ended_;
+  /** Transfers that have ended since the port was opened. */
+  size_t completions_ = 0;
   unsigned jobs_ = 0;
   uint32_t era_ = 0;
   int fd_ = -1;

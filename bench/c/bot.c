@@ -124,13 +124,16 @@ static void open_disk(struct disk *disk, const char *node) {
   check("claim", libusb_claim_interface(disk->device, 0));
 }
 
-/* READ CAPACITY (10), SBC-3 5.15; the first commands may find a unit attention, which REQUEST SENSE takes away. */
+/* READ CAPACITY (10), SBC-3 5.15; the first one may find a unit attention, which REQUEST SENSE takes away. */
 static void read_capacity(struct exchange *exchange) {
   static const uint8_t capacity[10] = {0x25}, sense[6] = {0x03, 0, 0, 0, 18};
   const int *after = exchange->after;
   exchange->after = AFTER[0];
-  for (int tries = 0; run(exchange, sense, sizeof sense, 18) != 0 && tries < 3; tries++);
-  if (run(exchange, capacity, sizeof capacity, 8) != 0) die("READ CAPACITY", "failed");
+  int tries = 0;
+  while (run(exchange, capacity, sizeof capacity, 8) != 0) {
+    if (++tries == 3) die("READ CAPACITY", "failed");
+    run(exchange, sense, sizeof sense, 18);
+  }
   exchange->disk->blocks = get_be32(exchange->data) + 1;
   exchange->after = after;
 }
