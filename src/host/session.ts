@@ -77,7 +77,10 @@ export class DeviceSession {
     this.#context = context;
     this.#nodes = new DeviceNodes(source.key, context);
     const debug = createDebug(`rumpusb:${source.key}`);
-    this.#debug = (message) => void debug(message);
+    this.#debug = (message) => {
+      debug(message);
+      return undefined;
+    };
   }
 
   get key(): string {
@@ -292,7 +295,10 @@ export class DeviceSession {
         onLog: (entry) => this.#onLog(entry),
         onError: (code, message) => this.#onError(code, message),
         onReady: () => this.#ready.resolve(),
-        onLost: (error) => this.#life?.channelLost(error),
+        onLost: (error) => {
+          if (this.#over) this.#pud?.abandon(error.message);
+          this.#life?.channelLost(error);
+        },
       },
     });
   }
@@ -371,10 +377,14 @@ export class DeviceSession {
   async #undo(ending: Ending): Promise<void> {
     this.#over = true;
     this.#ready.resolve(); // nobody waits for it any more
-    await this.#nodes.removeAll(ending.reason);
+    const orderly = ending.error === undefined && !this.#killed;
+    if (!orderly || this.#pud?.connected !== true) this.#pud?.abandon(ending.reason);
+    // Links let their clients' requests end first.
+    const removed = this.#nodes.removeAll(ending.reason);
+    if ((await waitAtMost(this.#context.clock, SHUTDOWN_MS, removed)) === undefined) this.#pud?.abandon(ending.reason);
+    await removed;
     const spare = await this.#spare?.catch(() => undefined);
     spare?.kill();
-    const orderly = ending.error === undefined && !this.#killed;
     if (orderly) await this.#pud?.shutdown(SHUTDOWN_MS);
     if (this.#life !== undefined && !(await this.#life.end(orderly)))
       this.#report("RUMP_LOST", `${this.key}: rump process ${this.#life.pid} does not end after SIGKILL`);

@@ -249,8 +249,15 @@ describe("survival", () => {
     const { session, events, ended, link, released } = await start("crash");
     await vi.waitFor(() => expect(names(events)).toContain("node-gone"), { timeout: 15_000 });
     expect(names(events)).toEqual([
-      ...["device", "node", "link"],
-      ...["restart", "restart", "restart", "restart", "quarantine", "node-gone"],
+      "device",
+      "node",
+      "link",
+      "restart",
+      "restart",
+      "restart",
+      "restart",
+      "quarantine",
+      "node-gone",
     ]);
     expect(events.find(({ event }) => event === "quarantine")).toEqual({
       event: "quarantine",
