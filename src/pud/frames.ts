@@ -11,7 +11,7 @@
  * | kind         | 1     | KINDS                                                                               |
  * | node         | 2     | which device node; numbers are given by the rump process, 0 = none                  |
  * | status       | 1     | REPLY, SHUTDOWN_DONE: 0 or a number of STATUS_NUMBERS                               |
- * | flags        | 1     | WRITE, WRITE_ZEROES: FLAG_FUA                                                       |
+ * | flags        | 1     | requests: FLAG_CANCELLABLE; WRITE, WRITE_ZEROES: FLAG_FUA                           |
  * | requestId    | 4     | requests, their REPLY, CANCEL (of the request meant), PING and PONG                 |
  * | payloadBytes | 4     | bytes that follow                                                                   |
  * | offset       | 8     | READ, WRITE, TRIM, WRITE_ZEROES: first block, from 0                                |
@@ -37,6 +37,8 @@ export const MAX_NODE_BYTES = 32 * 1024 * 1024;
 export const MAX_NODES = 64;
 
 export const FLAG_FUA = 0x01;
+/** CANCEL may follow. The driver is given a signal for these requests alone: one for each would be dear. */
+export const FLAG_CANCELLABLE = 0x02;
 
 /**
  * 64 bits on the wire, a number here. Above 2^53 it is no longer exact, so whoever reads one checks it with

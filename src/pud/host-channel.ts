@@ -8,7 +8,15 @@ import type { DeviceErrorCode } from "../rump/devsw.js";
 import type { ByteStream, Clock, LogEntry, Timer } from "../rumpuser/rumpuser.js";
 import { type ChannelConsumer, FrameChannel, NO_BYTES } from "./channel.js";
 import { LinkError } from "./errors.js";
-import { deviceErrorCodeOf, type FrameHeader, KIND_BY_NUMBER, KINDS, MAX_REASON_BYTES, STATUS_OK } from "./frames.js";
+import {
+  deviceErrorCodeOf,
+  FLAG_CANCELLABLE,
+  type FrameHeader,
+  KIND_BY_NUMBER,
+  KINDS,
+  MAX_REASON_BYTES,
+  STATUS_OK,
+} from "./frames.js";
 import type { NodeQueue } from "./host-queue.js";
 import type { DiskRequest } from "./host-request.js";
 import {
@@ -123,7 +131,7 @@ export class HostChannel implements ChannelConsumer {
       kind: request.kind,
       node: nodeNumber,
       requestId,
-      flags: request.flags,
+      flags: request.flags | (request.cancellable ? FLAG_CANCELLABLE : 0),
       offset: request.firstBlock,
       count: request.blockCount,
       payload: request.payload,

@@ -61,6 +61,11 @@ export class DiskRequest {
     });
   }
 
+  /** Somebody may give up on it. */
+  get cancellable(): boolean {
+    return this.#signal !== undefined;
+  }
+
   get payload(): Uint8Array {
     return this.#payload;
   }

@@ -4,7 +4,7 @@
 import { DeviceError, type Disk, type DiskInfo, type WriteOptions } from "../rump/devsw.js";
 import { NO_BYTES } from "./channel.js";
 import { type BlockOperation, diskRangeError } from "./disk-range.js";
-import { FLAG_FUA, type FrameHeader, KINDS } from "./frames.js";
+import { FLAG_CANCELLABLE, FLAG_FUA, type FrameHeader, KINDS } from "./frames.js";
 
 /** A request while the driver has it. The first answer counts; what the driver says after a removal does not. */
 export class ServedRequest {
@@ -18,7 +18,7 @@ export class ServedRequest {
   /** What the driver is given besides. */
   readonly options: WriteOptions;
   #answered = false;
-  readonly #controller = new AbortController();
+  readonly #controller: AbortController | undefined;
 
   constructor(header: FrameHeader, payload: Uint8Array) {
     this.requestId = header.requestId;
@@ -27,8 +27,10 @@ export class ServedRequest {
     this.firstBlock = header.offset;
     this.blockCount = header.count;
     this.payload = payload;
-    // No getter for the signal: an object literal with one has a map of its own in V8, and so every reader misses its caches.
-    this.options = { forceUnitAccess: (header.flags & FLAG_FUA) !== 0, signal: this.#controller.signal };
+    const forceUnitAccess = (header.flags & FLAG_FUA) !== 0;
+    this.#controller = (header.flags & FLAG_CANCELLABLE) === 0 ? undefined : new AbortController();
+    this.options =
+      this.#controller === undefined ? { forceUnitAccess } : { forceUnitAccess, signal: this.#controller.signal };
   }
 
   /** True for the first caller only, who then sends the reply. */
@@ -38,9 +40,9 @@ export class ServedRequest {
     return true;
   }
 
-  /** Asks the driver to stop. The answer still comes from the driver. */
+  /** Asks the driver to stop, where the host has said that it might. The answer still comes from the driver. */
   cancel(): void {
-    this.#controller.abort();
+    this.#controller?.abort();
   }
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { DeviceError } from "../../src/rump/devsw.js";
-import { KINDS, MAX_NODES, STATUS_NUMBERS } from "../../src/pud/frames.js";
+import { FLAG_CANCELLABLE, KINDS, MAX_NODES, STATUS_NUMBERS } from "../../src/pud/frames.js";
 import { DEFAULT_LIMITS, type PudLimits } from "../../src/pud/host.js";
 import { encodeLog } from "../../src/pud/payloads.js";
 import { encodeText } from "../../src/pud/text.js";
@@ -249,6 +249,7 @@ describe("cancelling", () => {
     waiting.abort();
     expect(await second).toBe("ECANCELED");
     await until("the request", () => rump.requests(KINDS.read).length === 1);
+    expect(rump.requests(KINDS.read)[0]?.flags).toBe(FLAG_CANCELLABLE);
     sent.abort();
     await until("CANCEL", () => rump.requests(KINDS.cancel).length === 1);
     expect(rump.requests(KINDS.cancel)[0]).toMatchObject({ requestId: 1, node: 1 });

@@ -2,7 +2,15 @@
 import { describe, expect, test } from "vitest";
 import { DeviceError, type Device, type Disk } from "../../src/rump/devsw.js";
 import { FrameReader } from "../../src/pud/frame-reader.js";
-import { deviceErrorCodeOf, FLAG_FUA, type FrameHeader, KINDS, type Kind, STATUS_OK } from "../../src/pud/frames.js";
+import {
+  deviceErrorCodeOf,
+  FLAG_CANCELLABLE,
+  FLAG_FUA,
+  type FrameHeader,
+  KINDS,
+  type Kind,
+  STATUS_OK,
+} from "../../src/pud/frames.js";
 import { decodeLog } from "../../src/pud/payloads.js";
 import { createPudServer } from "../../src/pud/server.js";
 import { decodeText } from "../../src/pud/text.js";
@@ -135,11 +143,32 @@ describe("requests", () => {
     await rig.ask(KINDS.write, { count: 1, flags: FLAG_FUA }, new Uint8Array(512).fill(1));
     expect(disk.durable[0]).toBe(1);
     disk.hold();
-    rig.send(frame(KINDS.read, { node: 1, requestId: 5, count: 1 }));
+    rig.send(frame(KINDS.read, { node: 1, requestId: 5, count: 1, flags: FLAG_CANCELLABLE }));
     await until("the read", () => disk.inProgress === 1);
     rig.send(frame(KINDS.cancel, { requestId: 5 }));
     await until("the reply", () => rig.replies().length === 2);
     expect(deviceErrorCodeOf(rig.replies()[1]?.header.status ?? 0)).toBe("ECANCELED");
+  });
+
+  test("a request that the host will not cancel has no signal, and CANCEL does nothing to it", async () => {
+    const rig = serverRig();
+    const disk = new MemoryDisk();
+    const signals: (AbortSignal | undefined)[] = [];
+    const read = disk.read.bind(disk);
+    disk.read = (first, count, options) => {
+      signals.push(options?.signal);
+      return read(first, count, options);
+    };
+    const release = disk.hold();
+    rig.server.publish("sd", disk);
+    rig.send(frame(KINDS.read, { node: 1, requestId: 5, count: 1 }));
+    await until("the read", () => disk.inProgress === 1);
+    rig.send(frame(KINDS.cancel, { requestId: 5 }));
+    await turn();
+    release();
+    await until("the reply", () => rig.replies().length === 1);
+    expect(rig.replies()[0]?.header.status).toBe(STATUS_OK);
+    expect(signals).toEqual([undefined]);
   });
 
   test.each([
@@ -300,7 +329,7 @@ describe("the end", () => {
     const disk = new MemoryDisk();
     disk.hold();
     rig.server.publish("sd", disk);
-    rig.send(frame(KINDS.read, { node: 1, requestId: 1, count: 1 }));
+    rig.send(frame(KINDS.read, { node: 1, requestId: 1, count: 1, flags: FLAG_CANCELLABLE }));
     await until("the read", () => disk.inProgress === 1);
     rig.hostEnd.destroy();
     await until("the loss", () => rig.lost.length === 1);
