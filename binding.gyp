@@ -53,7 +53,7 @@
     {
       "target_name": "rumpusb-launcher",
       "type": "executable",
-      "sources": ["native/launcher.c"]
+      "sources": ["native/launcher.c", "native/first_filter.c"]
     }
   ]
 }

@@ -16,14 +16,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
 #include <linux/landlock.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,14 +33,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "first_filter.h"
+
 enum { EXIT_NO_BOX = 101, MAX_BINDS = 32, LAST_FD = 4, NOBODY = 65534, MAX_PATH = 4096 };
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE 65
-#endif
-#ifdef __x86_64__
-#define ARCH AUDIT_ARCH_X86_64
-#else
-#define ARCH AUDIT_ARCH_AARCH64
 #endif
 
 static const char *binds[MAX_BINDS];
@@ -201,36 +194,6 @@ static void restrict_paths(void) {
   close(set);
 }
 
-/*
- * What no start-up needs, for the time until the program locks itself: no other process (clone(2) makes threads only), no
- * socket, no way round a later filter (io_uring).
- */
-static void filter_system_calls(void) {
-  static const unsigned REFUSED[] = {SYS_io_uring_setup, SYS_ptrace, SYS_bpf, SYS_keyctl, SYS_add_key, SYS_request_key,
-      SYS_userfaultfd, SYS_mount, SYS_umount2, SYS_unshare, SYS_setns, SYS_perf_event_open, SYS_open_by_handle_at,
-      SYS_process_vm_readv, SYS_process_vm_writev, SYS_socket, SYS_connect, SYS_bind, SYS_kexec_load, SYS_init_module,
-      SYS_pidfd_getfd, SYS_clone3,
-#ifdef SYS_fork
-      SYS_fork, SYS_vfork,
-#endif
-  };
-  enum { COUNT = sizeof REFUSED / sizeof REFUSED[0], ALLOW = COUNT + 6, REFUSE = COUNT + 7 };
-  struct sock_filter code[COUNT + 8] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 0, REFUSE - 2),
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-      [COUNT + 3] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, ALLOW - COUNT - 4),
-      [COUNT + 4] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
-      [COUNT + 5] = BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1),
-      [ALLOW] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-      [REFUSE] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-  };
-  for (int i = 0; i < COUNT; i++)
-    code[3 + i] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, REFUSED[i], REFUSE - 4 - i, 0);
-  struct sock_fprog program = {REFUSE + 1, code};
-  if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program)) die("seccomp", "first filter");
-}
-
 int main(int argc, char **argv) {
   int namespaces = 0, landlock = 0, strict = 0, probe = 0, i = 1;
   unsigned long data_bytes = 512UL << 20;
@@ -247,7 +210,7 @@ int main(int argc, char **argv) {
   char **program = argv + i + 1;
 
   if (syscall(SYS_close_range, LAST_FD + 1, ~0U, 0)) die("descriptors", "close_range");
-  if (!probe && open("/dev/null", O_RDONLY) != LAST_FD + 1) die("descriptors", "placeholder of the device");
+  if (!probe && dup2(open("/dev/null", O_RDONLY), LAST_FD + 1) < 0) die("descriptors", "placeholder of the device");
   setsid(); /* fails where the starter has made it a session leader already, which is as good */
   if (prctl(PR_SET_PDEATHSIG, SIGKILL)) die("limits", "parent-death signal");
   set_limit(RLIMIT_CORE, 0);
@@ -265,7 +228,7 @@ int main(int argc, char **argv) {
   drop_capabilities();
   if (landlock) restrict_paths();
   if (strict && prctl(PR_SET_MDWE, 1, 0, 0, 0) && errno != EINVAL) die("strict", "memory-deny-write-execute");
-  filter_system_calls();
+  if (install_first_filter()) die("seccomp", "first filter");
   if (probe) return 0;
   execve(program[0], program, (char *[]){"OPENSSL_CONF=/dev/null", "UV_USE_IO_URING=0", "NODE_NO_WARNINGS=1", NULL});
   die("exec", program[0]);

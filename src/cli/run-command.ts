@@ -1,5 +1,6 @@
 /** `rumpusb run`: drives devices until it is told to stop. */
 import { type Command, Option } from "commander";
+import { driverPath, readDriverFile } from "../host/driver-file.js";
 import { HostError, messageOf } from "../host/errors.js";
 import type { EmitEvent } from "../host/events.js";
 import { RumpHost } from "../host/host.js";
@@ -22,6 +23,8 @@ interface RunOptions {
   /** False with --no-sandbox. */
   readonly sandbox?: boolean;
   readonly strict?: boolean;
+  /** Files of the user's own drivers. */
+  readonly driver?: readonly string[];
   /** Seconds. */
   readonly grace?: number;
   readonly json?: boolean;
@@ -40,6 +43,14 @@ export function runCommand(program: Command, context: CommandContext): void {
     )
     .option("--read-only", "let nothing be written")
     .option("--take", "take devices from their kernel drivers, and give them back at the end")
+    .addOption(
+      new Option(
+        "--driver <file>",
+        "a driver of your own (.mjs, .cjs), before those that come with rumpusb; repeatable",
+      )
+        .argParser(collect)
+        .default([], "none"),
+    )
     .option("--strict", "no executable memory in the driver's process: slower, safer")
     .option("--no-sandbox", "run drivers with your own rights (not recommended)")
     .addOption(
@@ -60,9 +71,12 @@ export function runCommand(program: Command, context: CommandContext): void {
 
 /**
  * @returns the exit status; failures of single devices have been told as events.
- * @throws HostError USAGE, RUNTIME_DIR, LINK
+ * @throws HostError USAGE, RUNTIME_DIR, LINK, DRIVER (a file of --driver), SANDBOX_UNAVAILABLE, INSTALLATION
  */
 export async function run(devices: readonly string[], options: RunOptions, emit: EmitEvent): Promise<number> {
+  const driverPaths = (options.driver ?? []).map(driverPath);
+  const sandbox = sandboxOf(options, driverPaths);
+  const drivers = await Promise.all(driverPaths.map(async (path) => await readDriverFile(path, sandbox)));
   const host = await RumpHost.open({
     selectors: devices.map(parseSelector),
     links: parseLinks(options.link),
@@ -71,7 +85,8 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     graceMs: (options.grace ?? DEFAULT_GRACE_S) * 1000,
     runtimeDir: options.runtimeDir ?? runtimeDirOfUser(),
     emit,
-    sandbox: sandboxOf(options),
+    sandbox,
+    drivers: drivers.flat(),
   });
   const signal = onStopSignal(() => host.kill());
   const resume = (): void => host.resume();
@@ -94,8 +109,8 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
 }
 
 /** @throws HostError USAGE */
-function sandboxOf({ sandbox, strict }: RunOptions): Sandbox {
-  if (sandbox !== false) return createSandbox({ profile: strict === true ? "strict" : "standard" });
+function sandboxOf({ sandbox, strict }: RunOptions, extraPaths: readonly string[]): Sandbox {
+  if (sandbox !== false) return createSandbox({ profile: strict === true ? "strict" : "standard", extraPaths });
   if (strict === true) throw new HostError("USAGE", "--strict needs the sandbox that --no-sandbox leaves out");
   return noSandbox;
 }

@@ -1,5 +1,5 @@
 /** The USB devices of this machine, with what the user can do about each: the list, and its changes. */
-import { DRIVERS } from "../dev/usb/drivers.js";
+import { type DriverEntry, DRIVERS } from "../dev/usb/drivers.js";
 import { findMatches, type MatchIds } from "../dev/usb/match.js";
 import { DEV_BUS_USB, devicePath, mayOpen } from "./access.js";
 import { readSysfs, type SysfsDevice, type SysfsInterface, SYSFS_USB_DEVICES } from "./sysfs.js";
@@ -38,21 +38,24 @@ export interface UsbDevice extends SysfsDevice {
  *
  * @returns undefined when this kernel has no USB.
  */
-export async function listDevices(roots: DiscoveryRoots = SYSTEM_ROOTS): Promise<UsbDevice[] | undefined> {
+export async function listDevices(
+  roots: DiscoveryRoots = SYSTEM_ROOTS,
+  drivers: readonly DriverEntry[] = DRIVERS,
+): Promise<UsbDevice[] | undefined> {
   const found = await readSysfs(roots.sysfs);
   if (found === undefined) return undefined;
   return await Promise.all(
     found.map(async (device) => {
       const node = devicePath(roots.dev, device.busNumber, device.deviceNumber);
-      return { ...device, node, mayOpen: await mayOpen(node), matches: matchesOf(device) };
+      return { ...device, node, mayOpen: await mayOpen(node), matches: matchesOf(device, drivers) };
     }),
   );
 }
 
 /** The best driver for each interface; the same table and ranking as in the rump process. */
-export function matchesOf(device: SysfsDevice): DriverMatch[] {
+export function matchesOf(device: SysfsDevice, drivers: readonly DriverEntry[] = DRIVERS): DriverMatch[] {
   return device.interfaces.flatMap((iface) => {
-    const [best] = findMatches(DRIVERS, matchIds(device, iface));
+    const [best] = findMatches(drivers, matchIds(device, iface));
     if (best === undefined) return [];
     const { interfaceNumber, kernelDriver } = iface;
     return [{ interfaceNumber, driver: best.driver.name, rank: best.rank, kernelDriver }];

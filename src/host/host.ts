@@ -9,6 +9,7 @@
  * ```
  */
 import createDebug from "debug";
+import { type DriverEntry, DRIVERS } from "../dev/usb/drivers.js";
 import { type Link, type LinkLog, type LinkSpec, openLink } from "../pud/links/links.js";
 import { detachKernelDriver, dropPrivileges, keeperPath } from "../rumpuser/real/addon.js";
 import { realClock } from "../rumpuser/real/rumpuser.js";
@@ -41,6 +42,8 @@ export interface HostOptions {
   readonly runtimeDir: string;
   readonly emit: EmitEvent;
   readonly sandbox: Sandbox;
+  /** The user's own, before those that come with the project. */
+  readonly drivers?: readonly DriverEntry[];
   /** Where to look for USB devices. */
   readonly roots?: DiscoveryRoots;
   readonly clock?: Clock;
@@ -60,6 +63,7 @@ export class RumpHost {
   readonly #emit: EmitEvent;
   readonly #nodes: ReadonlySet<string>;
   readonly #links: readonly Link[];
+  readonly #drivers: readonly DriverEntry[];
   readonly #supervisor: Supervisor;
   readonly #simulators: Promise<Simulator>[] = [];
   readonly #finished = deferred<Outcome>();
@@ -75,6 +79,7 @@ export class RumpHost {
     this.#options = options;
     this.#clock = clock;
     this.#links = links;
+    this.#drivers = [...(options.drivers ?? []), ...DRIVERS];
     this.#nodes = nodes;
     this.#emit = (event) => {
       if (event.event === "node") nodes.add(event.node);
@@ -175,7 +180,14 @@ export class RumpHost {
     return selectors.map(async (selector, index) => {
       const earlier = selectors.slice(0, index).filter(({ model }) => model === selector.model).length;
       const key = earlier === 0 ? `sim:${selector.model}` : `sim:${selector.model}#${earlier + 1}`;
-      const starting = startSimulator({ selector, key, index, runtimeDir, clock: this.#clock });
+      const starting = startSimulator({
+        selector,
+        key,
+        index,
+        runtimeDir,
+        clock: this.#clock,
+        drivers: this.#drivers,
+      });
       this.#simulators.push(starting);
       try {
         const { source, gone } = await starting;
@@ -187,7 +199,9 @@ export class RumpHost {
   }
 
   async #startUsbip({ text, address, busId }: UsbipSelector): Promise<Outcome> {
-    return await this.#launchOneTime(usbipSource({ key: text, address, busId, clock: this.#clock }));
+    return await this.#launchOneTime(
+      usbipSource({ key: text, address, busId, clock: this.#clock, drivers: this.#drivers }),
+    );
   }
 
   /** @param gone  Tells that the device is not there any more, where somebody knows before the driver does. */
@@ -209,6 +223,7 @@ export class RumpHost {
       take,
       roots,
       clock: this.#clock,
+      drivers: this.#drivers,
       usbfs: { detachKernelDriver, dropPrivileges, keeperPath },
       supervisor: this.#supervisor,
       emit: this.#emit,

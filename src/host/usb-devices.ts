@@ -4,6 +4,7 @@
  * After every change the list is read again and compared with the sessions. A device that failed is not tried again
  * until it is plugged in anew, except where the reason has visibly gone (RETRY_WHEN).
  */
+import type { DriverEntry } from "../dev/usb/drivers.js";
 import type { Clock } from "../rumpuser/rumpuser.js";
 import { type DiscoveryRoots, listDevices, type UsbDevice } from "./discovery.js";
 import { HostError, type HostErrorCode, messageOf } from "./errors.js";
@@ -17,6 +18,8 @@ export interface UsbDevicesOptions {
   /** None: every device that a driver matches. */
   readonly selectors: readonly UsbSelector[];
   readonly take: boolean;
+  /** Left out: those that come with the project. */
+  readonly drivers?: readonly DriverEntry[] | undefined;
   readonly roots: DiscoveryRoots;
   readonly clock: Clock;
   readonly usbfs: UsbfsCalls;
@@ -69,7 +72,7 @@ export class UsbDevices {
     let devices: UsbDevice[] = [];
     let started: Promise<HostError | undefined>[] = [];
     await this.#queue(async () => {
-      const found = await listDevices(roots);
+      const found = await listDevices(roots, this.#options.drivers);
       if (found === undefined) emit({ event: "log", level: "warn", source: "usb", message: NO_USB });
       devices = found ?? [];
       started = this.#reconcile(devices);
@@ -87,7 +90,8 @@ export class UsbDevices {
   /** The devices may have changed. Calls may overlap; the work does not. */
   refresh(): void {
     void this.#queue(async () => {
-      for (const outcome of this.#reconcile((await listDevices(this.#options.roots)) ?? [])) void outcome; // told as events
+      for (const outcome of this.#reconcile((await listDevices(this.#options.roots, this.#options.drivers)) ?? []))
+        void outcome; // told as events
     });
   }
 
@@ -141,7 +145,7 @@ export class UsbDevices {
 
   /** Starts a session. Resolves when it has attached, or with the reason why it did not; never rejects. */
   async #take(device: UsbDevice): Promise<HostError | undefined> {
-    const { supervisor, emit, take, roots, clock, usbfs } = this.#options;
+    const { supervisor, emit, take, roots, clock, usbfs, drivers } = this.#options;
     const identity = identityOf(device);
     if (device.matches.length === 0) {
       this.#slots.set(device.path, { identity, device, launched: undefined, refused: "NO_DRIVER" });
@@ -149,7 +153,7 @@ export class UsbDevices {
       emit({ event: "error", code: error.code, message: error.message, device: device.path });
       return error;
     }
-    const source = usbfsSource({ device, take, roots, clock, usbfs });
+    const source = usbfsSource({ device, take, roots, clock, usbfs, drivers });
     const earlier = this.#ending.get(device.path);
     const waiting = [...this.#away].find((away) => away.ids === idsOf(device) && away.launched.replugged(source));
     if (waiting !== undefined) {

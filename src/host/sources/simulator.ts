@@ -8,6 +8,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import createDebug from "debug";
 import * as v from "valibot";
+import type { DriverEntry } from "../../dev/usb/drivers.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { HostError } from "../errors.js";
 import type { SimSelector } from "../selector.js";
@@ -53,6 +54,8 @@ export interface SimulatorOptions {
   readonly index: number;
   readonly runtimeDir: string;
   readonly clock: Clock;
+  /** Left out: those that come with the project. */
+  readonly drivers?: readonly DriverEntry[] | undefined;
   /** Script to run in place of the command; for tests. */
   readonly script?: string;
 }
@@ -106,7 +109,13 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     await end();
     throw error;
   }
-  const source = usbipSource({ key, address: { unix: socketPath }, busId: SIMULATED_BUS_ID, clock });
+  const source = usbipSource({
+    key,
+    address: { unix: socketPath },
+    busId: SIMULATED_BUS_ID,
+    clock,
+    drivers: options.drivers,
+  });
   return { pid, source, gone: gone.promise, end, kill: () => child.kill("SIGKILL") };
 }
 

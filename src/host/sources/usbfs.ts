@@ -2,7 +2,7 @@
 import { close, constants, open } from "node:fs";
 import { promisify } from "node:util";
 import { hex16 } from "../../bytes.js";
-import { DRIVERS } from "../../dev/usb/drivers.js";
+import { type DriverEntry, DRIVERS } from "../../dev/usb/drivers.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { permissionHelp } from "../access.js";
 import { confine, mayReset } from "../confine.js";
@@ -23,6 +23,8 @@ export interface UsbfsSourceOptions {
   readonly roots: DiscoveryRoots;
   readonly clock: Clock;
   readonly usbfs: UsbfsCalls;
+  /** Left out: those that come with the project. */
+  readonly drivers?: readonly DriverEntry[] | undefined;
 }
 
 export function usbfsSource(options: UsbfsSourceOptions): DeviceSource {
@@ -57,7 +59,7 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
   }
   return {
     bus: mayReset(device) ? { kind: "usbfs" } : { kind: "usbfs", mayReset: false },
-    drivers: driversFor(device),
+    drivers: driversFor(device, options.drivers ?? DRIVERS),
     get descriptor() {
       return descriptor;
     },
@@ -80,9 +82,9 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
 }
 
 /** Only what the ids call for: a device that changes its class on a reset finds no other driver. */
-function driversFor(device: UsbDevice): OpenedDevice["drivers"] {
+function driversFor(device: UsbDevice, drivers: readonly DriverEntry[]): OpenedDevice["drivers"] {
   const names = new Set(device.matches.map((match) => match.driver));
-  return DRIVERS.filter(({ name }) => names.has(name)).map(({ name, specifier }) => ({ name, specifier }));
+  return drivers.filter(({ name }) => names.has(name)).map(({ name, specifier }) => ({ name, specifier }));
 }
 
 async function openReadWrite(device: UsbDevice): Promise<number> {

@@ -1,6 +1,6 @@
 /** A device of a USB/IP server: the host connects, the rump process speaks the protocol. */
 import net from "node:net";
-import { DRIVERS } from "../../dev/usb/drivers.js";
+import { type DriverEntry, DRIVERS } from "../../dev/usb/drivers.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { HostError, messageOf } from "../errors.js";
 import type { UsbipAddress } from "../selector.js";
@@ -13,18 +13,20 @@ export interface UsbipSourceOptions {
   readonly address: UsbipAddress;
   readonly busId: string;
   readonly clock: Clock;
+  /** Left out: those that come with the project. */
+  readonly drivers?: readonly DriverEntry[] | undefined;
 }
 
 export function usbipSource(options: UsbipSourceOptions): DeviceSource {
   return { key: options.key, mayReturn: true, open: async () => await connect(options) };
 }
 
-async function connect({ address, busId, clock }: UsbipSourceOptions): Promise<OpenedDevice> {
+async function connect({ address, busId, clock, drivers = DRIVERS }: UsbipSourceOptions): Promise<OpenedDevice> {
   let socket = await connectUnread(address, clock);
   return {
     bus: { kind: "usbip", busId },
     // What the device is, only the rump process will know.
-    drivers: DRIVERS.map(({ name, specifier }) => ({ name, specifier })),
+    drivers: drivers.map(({ name, specifier }) => ({ name, specifier })),
     get descriptor() {
       return socket;
     },
