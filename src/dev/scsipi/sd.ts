@@ -7,7 +7,8 @@
  */
 import { DeviceError, type Disk, type DiskInfo, type RequestOptions, type WriteOptions } from "../../rump/devsw.js";
 import { type CommandBlock, read, synchronizeCache, unmap, write, writeSame16 } from "./cdb.js";
-import { type RetryCommand, type RetryContext, runCommand } from "./retry.js";
+import { type LineEntry, ReadLine, type ReadRange } from "./read-line.js";
+import { type RetryContext, runCommand } from "./retry.js";
 import { ScsiError, toDeviceError } from "./sd-errors.js";
 import type { Medium, ProbeContext } from "./sd-probe.js";
 import { CapacityError, readCapacity } from "./sd-probe.js";
@@ -39,6 +40,7 @@ export class ScsiDisk implements Disk {
   /** For the request whose turn it is. */
   readonly #linked: LinkedSignal;
   readonly #onLoss: (loss: MediumLoss) => void;
+  readonly #line = new ReadLine();
   #canSynchronize: boolean;
   #canForceUnitAccess: boolean;
   #canWriteSame: boolean;
@@ -83,13 +85,14 @@ export class ScsiDisk implements Disk {
   }
 
   async read(firstBlock: number, blockCount: number, options: RequestOptions = {}): Promise<Uint8Array> {
-    const bytes = this.#checkTransfer("read", firstBlock, blockCount * this.info.blockBytes);
-    const command: RetryCommand = {
-      block: read(firstBlock, blockCount),
-      data: { direction: "in", bytes },
-      whole: true,
-    };
-    return this.#turn(command.block.what, options, (context) => runCommand(context, command));
+    this.#checkTransfer("read", firstBlock, blockCount * this.info.blockBytes);
+    const range = { firstBlock, blockCount };
+    return this.#turn(
+      read(firstBlock, blockCount).what,
+      options,
+      (context, entry) => this.#readWithFollowers(context, range, entry),
+      range,
+    );
   }
 
   async write(firstBlock: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {
@@ -156,12 +159,21 @@ export class ScsiDisk implements Disk {
    * Waits for the unit, runs `task` in one turn, and makes a DeviceError of whatever it throws. A disk that is lost closes
    * before the turn ends, so that nothing which waits reaches another medium.
    */
-  async #turn<T>(what: string, { signal }: RequestOptions, task: (context: RetryContext) => Promise<T>): Promise<T> {
+  async #turn<T>(
+    what: string,
+    { signal }: RequestOptions,
+    task: (context: RetryContext, entry: LineEntry) => Promise<T>,
+    range?: ReadRange,
+  ): Promise<T> {
+    const entry = this.#line.join(range);
     try {
       this.#refuseWhenClosed(what);
-      return await this.#context.unit.exclusive(() => this.#inTurn(what, signal, task), signal);
+      const inTurn = (context: RetryContext): Promise<T> => task(context, entry);
+      return await this.#context.unit.exclusive(() => this.#inTurn(what, signal, inTurn), signal);
     } catch (error) {
       throw this.#settleError(what, error);
+    } finally {
+      this.#line.leave(entry);
     }
   }
 
@@ -206,6 +218,37 @@ export class ScsiDisk implements Disk {
     const why = this.#closed;
     if (why !== undefined)
       throw new DeviceError(why.code, `${what}: the disk is closed: ${why.message}`, { cause: why });
+  }
+
+  /**
+   * Reads for this request and for those behind it that continue it. When a block of theirs is bad, only theirs fail: each
+   * then reads in its own turn.
+   */
+  async #readWithFollowers(context: RetryContext, range: ReadRange, entry: LineEntry): Promise<Uint8Array> {
+    if (entry.data !== undefined) return entry.data;
+    const { blockBytes, maxTransferBytes } = this.info;
+    const followers = this.#line.followers(entry, maxTransferBytes / blockBytes);
+    const together = followers.reduce((sum, next) => sum + (next.range?.blockCount ?? 0), range.blockCount);
+    if (followers.length === 0) return this.#readBlocks(context, range);
+    let data: Uint8Array;
+    try {
+      data = await this.#readBlocks(context, { ...range, blockCount: together });
+    } catch (error) {
+      // Nothing but a bad block may be tried again: any other sense may mean that it is another medium.
+      if (!(error instanceof ScsiError) || error.sense.meaning !== "mediumError") throw error;
+      return this.#readBlocks(context, range);
+    }
+    let at = 0;
+    const next = (blockCount: number): Uint8Array => data.slice(at, (at += blockCount * blockBytes));
+    const own = next(range.blockCount);
+    for (const follower of followers) follower.data = next(follower.range?.blockCount ?? 0);
+    this.recycle(data);
+    return own;
+  }
+
+  #readBlocks(context: RetryContext, { firstBlock, blockCount }: ReadRange): Promise<Uint8Array> {
+    const data = { direction: "in", bytes: blockCount * this.info.blockBytes } as const;
+    return runCommand(context, { block: read(firstBlock, blockCount), data, whole: true });
   }
 
   async #writeBlocks(context: RetryContext, firstBlock: number, data: Uint8Array, durable: boolean): Promise<void> {
