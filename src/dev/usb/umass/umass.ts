@@ -48,10 +48,10 @@ async function attach(at: Attachment<BotPipes>): Promise<void> {
 }
 
 /** The option `phases`: sequence, overlap or together. Without it, or with another word, the driver decides. */
-function readPhasesOption({ options, log }: Attachment<BotPipes>): PhaseModeName | undefined {
-  const { phases } = options;
+function readPhasesOption(at: Attachment<BotPipes>): PhaseModeName | undefined {
+  const { phases } = at.options;
   if (phases === undefined || isPhaseMode(phases)) return phases;
-  log("warn", `phases=${phases}: not one of ${Object.keys(PHASE_MODES).join(", ")}; the driver decides`);
+  at.log("warn", `phases=${phases}: not one of ${Object.keys(PHASE_MODES).join(", ")}; the driver decides`);
   return undefined;
 }
 
