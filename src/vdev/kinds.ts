@@ -6,6 +6,7 @@ import { FlashDrive, type FlashDriveOptions } from "./flash-drive.js";
 import { checkImageSize, FileStore, type ImageStore, MemoryStore } from "./image.js";
 import type { DeviceModel } from "./model.js";
 import { OptionError, type ModelOptions, OptionReader } from "./options.js";
+import { makeSerial, SERIAL_OPTIONS } from "./serial-kind.js";
 import type { UnitOptions } from "./scsi/unit.js";
 
 export { OptionError, type ModelOptions } from "./options.js";
@@ -53,6 +54,11 @@ const KINDS: Readonly<Record<string, KindRow>> = {
       fault: "PHASE:ACTION[:NAME=VALUE]…, several joined by ;",
     },
     make: makeFlashDrive,
+  },
+  serial: {
+    summary: "a serial adapter, or a CDC modem",
+    options: SERIAL_OPTIONS,
+    make: (options, host) => makeSerial(options, host.clock, usbIds(options)),
   },
 };
 
@@ -133,6 +139,6 @@ function usbIds(options: OptionReader): { readonly vendorId?: number; readonly p
   const text = options.text("ids");
   if (text === undefined) return {};
   const parts = /^([0-9a-f]{4}):([0-9a-f]{4})$/i.exec(text);
-  if (parts === null) throw new OptionError(`flash-drive: ids="${text}" is not idVendor:idProduct (0951:1666)`);
+  if (parts === null) throw new OptionError(`ids="${text}" is not idVendor:idProduct (0951:1666)`);
   return { vendorId: Number.parseInt(parts[1] ?? "", 16), productId: Number.parseInt(parts[2] ?? "", 16) };
 }
