@@ -39,7 +39,7 @@ async function measure(bytes, count) {
   return (count / (performance.now() - begin)) * 1000;
 }
 
-await measure(4096, 3000); // what the compiler learns from
+await measure(4096, 8000); // what the compiler learns from
 for (const run of runs) {
   const [bytes, count] = run.split(":").map(Number);
   console.log((await measure(bytes, count)).toFixed(1));

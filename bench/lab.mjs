@@ -43,7 +43,7 @@ function compile() {
 /** @returns {Promise<Map<string, number[]>>} "who mode bytes depth" → the rate of each round */
 async function runInLab() {
   const found = new Map();
-  const child = spawn(`${ROOT}lab/run`, ["--kernel", "uml", "--timeout", "600", `${ROOT}bench/lab.sh`], {
+  const child = spawn(`${ROOT}lab/run`, ["--kernel", "uml", "--timeout", "960", `${ROOT}bench/lab.sh`], {
     stdio: ["ignore", "inherit", "pipe"],
   });
   const exited = new Promise((resolve) => child.once("exit", resolve));

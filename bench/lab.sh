@@ -3,7 +3,7 @@
 # driver at the device switch, in turn, round after round. Each figure is a note `BENCH who mode bytes depth rate`.
 # Settings by LAB_BENCH: rounds, and the program in C.
 
-CHECK_SECONDS=280
+CHECK_SECONDS=900
 read -r ROUNDS PROGRAM <"$LAB_ROOT/.lab/bench/settings"
 SIZES=(4096:1500 65536:400 1048576:60)
 

@@ -10,6 +10,7 @@ export const CHECKS = [
   "kernel-nbd.sh",
   "vhci.sh",
   "usbip-client.sh",
+  "chains.sh",
 ] as const;
 
 /** The ones that a stock kernel also runs where there is no User Mode Linux: all of them would take it a quarter of an hour. */
