@@ -176,6 +176,10 @@ Filter BuildFilter(bool strict, unsigned device_fd, unsigned pass_fd) {
     filter.When(device_fd, [&] {
       filter.Load(LowHalf(1));
       filter.ReturnForEach(kDeviceRequests, SECCOMP_RET_ALLOW);
+      // After a reset libusb takes the kernel's driver off before it claims again. It is told that there is none, and claims.
+      filter.ReturnIfEqual(USBDEVFS_DISCONNECT_CLAIM, SECCOMP_RET_ERRNO | ENOTTY);
+      filter.ReturnIfEqual(USBDEVFS_GETDRIVER, SECCOMP_RET_ERRNO | ENODATA);
+      filter.ReturnIfEqual(USBDEVFS_IOCTL, SECCOMP_RET_ERRNO | ENODATA);
     });
   });
   filter.Return(kRefusal);
