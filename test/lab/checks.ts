@@ -5,12 +5,14 @@ export const CHECKS = [
   "kernel.sh",
   "stick.sh",
   "taking.sh",
+  "sandbox.sh",
   "hotplug.sh",
   "variants.sh",
   "kernel-nbd.sh",
   "vhci.sh",
   "usbip-client.sh",
   "chains.sh",
+  "port.sh",
 ] as const;
 
 /** The ones that a stock kernel also runs where there is no User Mode Linux: all of them would take it a quarter of an hour. */
