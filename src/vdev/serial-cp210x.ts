@@ -12,16 +12,18 @@ interface CpRow {
   readonly partNumber: number;
   readonly ports: number;
   readonly maxBaud: number;
+  /** Divides 24 MHz as it comes; the others know the rates of AN205. */
+  readonly divides: boolean;
 }
 
 const PARTS = {
-  cp2101: { product: 0xea60, partNumber: 0x01, ports: 1, maxBaud: 921_600 },
-  cp2102: { product: 0xea60, partNumber: 0x02, ports: 1, maxBaud: 1_000_000 },
-  cp2103: { product: 0xea60, partNumber: 0x03, ports: 1, maxBaud: 1_000_000 },
-  cp2104: { product: 0xea60, partNumber: 0x04, ports: 1, maxBaud: 2_000_000 },
-  cp2105: { product: 0xea70, partNumber: 0x05, ports: 2, maxBaud: 2_000_000 },
-  cp2108: { product: 0xea71, partNumber: 0x08, ports: 4, maxBaud: 2_000_000 },
-  cp2102n: { product: 0xea60, partNumber: 0x20, ports: 1, maxBaud: 3_000_000 },
+  cp2101: { product: 0xea60, partNumber: 0x01, ports: 1, maxBaud: 921_600, divides: false },
+  cp2102: { product: 0xea60, partNumber: 0x02, ports: 1, maxBaud: 1_000_000, divides: false },
+  cp2103: { product: 0xea60, partNumber: 0x03, ports: 1, maxBaud: 1_000_000, divides: false },
+  cp2104: { product: 0xea60, partNumber: 0x04, ports: 1, maxBaud: 2_000_000, divides: true },
+  cp2105: { product: 0xea70, partNumber: 0x05, ports: 2, maxBaud: 2_000_000, divides: true },
+  cp2108: { product: 0xea71, partNumber: 0x08, ports: 4, maxBaud: 2_000_000, divides: false },
+  cp2102n: { product: 0xea60, partNumber: 0x20, ports: 1, maxBaud: 3_000_000, divides: true },
 } as const satisfies Readonly<Record<string, CpRow>>;
 
 export type CpKind = keyof typeof PARTS;
@@ -49,6 +51,9 @@ const REQUEST = {
 const GET_PARTNUM = 0x370b;
 const PARITIES = ["none", "odd", "even", "mark", "space"] as const;
 const STOP_BITS = [1, 1.5, 2] as const;
+/** Divided by four first, up to this rate. */
+const PRESCALED_BAUD = 365;
+const CLOCK_HZ = 24_000_000;
 const COMM_STATUS_BYTES = 19;
 const FLOW_BYTES = 16;
 const CHARS_BYTES = 6;
@@ -181,7 +186,9 @@ export class Cp210xModel extends SerialModel {
   }
 
   #setBaud(port: SerialPort, baud: number): ControlReply {
-    return when(baud > 0 && baud <= this.#row.maxBaud, () => port.uart.configure({ baud }));
+    const clock = baud <= PRESCALED_BAUD ? CLOCK_HZ / 4 : CLOCK_HZ;
+    const made = this.#row.divides ? clock / Math.round(clock / baud) : baud;
+    return when(baud > 0 && baud <= this.#row.maxBaud, () => port.uart.configure({ baud: made }));
   }
 }
 

@@ -63,6 +63,8 @@ export class Uart {
   #timer: Timer | undefined;
   #lastMs: number;
   #budgetBits = 0;
+  /** Nothing was to be sent, or it was held: the line gathers no time. */
+  #resting = true;
   /** XOFF was received. */
   #held = false;
   /** The receive buffer is above its mark. */
@@ -193,17 +195,16 @@ export class Uart {
   #mayCross(): number {
     if (!this.#paced) return this.transmit.length;
     const nowMs = this.#clock.nowMs();
-    const perCharacter = bitsOf(this.#settings);
-    this.#budgetBits += ((nowMs - this.#lastMs) * this.#settings.baud) / 1000;
+    if (this.#resting) this.#budgetBits = 0;
+    else this.#budgetBits += ((nowMs - this.#lastMs) * this.#settings.baud) / 1000;
+    this.#resting = false;
     this.#lastMs = nowMs;
-    return Math.max(0, Math.floor(this.#budgetBits / perCharacter));
+    return Math.max(0, Math.floor(this.#budgetBits / bitsOf(this.#settings)));
   }
 
   #schedule(): void {
-    if (!this.#paced || this.#timer !== undefined || this.transmit.length === 0 || this.#isHeld()) {
-      if (this.transmit.length === 0) this.#budgetBits = Math.min(this.#budgetBits, 0);
-      return;
-    }
+    if (this.transmit.length === 0 || this.#isHeld()) this.#resting = true;
+    if (!this.#paced || this.#timer !== undefined || this.#resting) return;
     const wireMs = (bitsOf(this.#settings) * 1000) / this.#settings.baud;
     this.#timer = this.#clock.startTimer(Math.max(MIN_STEP_MS, wireMs), () => {
       this.#timer = undefined;
