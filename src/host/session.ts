@@ -309,8 +309,10 @@ export class DeviceSession {
     if (opened === undefined || this.#over)
       throw new Error("a rump process is started for a device that was not opened");
     const { bus, drivers } = opened;
+    // Through usbfs a device comes as whoever had it before left it, and nobody knows how that was.
+    const mayBeInterrupted = interrupted || bus.kind === "usbfs";
     return await RumpLife.spawn({
-      config: { version: 1, bus, drivers, ...(interrupted ? { interrupted } : {}) },
+      config: { version: 1, bus, drivers, interrupted: mayBeInterrupted },
       sandbox,
       clock,
       onLine: (line) => this.#debug(line),

@@ -1,8 +1,9 @@
 /**
  * Writes that a device has acknowledged and may still hold in a volatile cache, kept until a flush has covered them.
  *
- * When the device loses power, what is in here is written again in its order, so that nothing acknowledged is lost. It is
- * bounded: whoever sends writes reserves room first, and where there is none a flush makes some.
+ * When the device loses power, what is in here is written again in its order, so that nothing acknowledged is lost. Nothing
+ * in here is older than what is on the medium for sure: were such an entry written again, and the power lost once more, an
+ * old value would stay. It is bounded: whoever sends writes reserves room first, and where there is none a flush makes some.
  */
 
 /** What an entry costs beyond its data, so that many small ones are bounded too. */
@@ -15,16 +16,22 @@ export interface JournalEntry {
   readonly data: Uint8Array | undefined;
 }
 
+interface NumberedEntry extends JournalEntry {
+  /** Counts the writes that were recorded. */
+  readonly number: number;
+}
+
 export class WriteJournal {
   readonly #maxBytes: number;
-  #entries: JournalEntry[] = [];
-  /** Entries dropped since the beginning: the position of the first one that is kept. */
-  #dropped = 0;
+  readonly #blockBytes: number;
+  #entries: NumberedEntry[] = [];
+  #lastNumber = 0;
   #recordedBytes = 0;
   #reservedBytes = 0;
 
-  constructor(maxBytes: number) {
+  constructor(maxBytes: number, blockBytes: number) {
     this.#maxBytes = maxBytes;
+    this.#blockBytes = blockBytes;
   }
 
   /** In the order in which the device acknowledged them. */
@@ -50,29 +57,37 @@ export class WriteJournal {
     return true;
   }
 
-  /** The write was not acknowledged: gives its room back. */
+  /** The write was not acknowledged, or is not recorded: gives its room back. */
   release(dataBytes: number): void {
     this.#reservedBytes -= ENTRY_BYTES + dataBytes;
   }
 
   /** The write was acknowledged: its reservation becomes an entry. Copies the data. */
   record(firstBlock: number, blockCount: number, data: Uint8Array | undefined): void {
-    const bytes = ENTRY_BYTES + (data?.length ?? 0);
-    this.#reservedBytes -= bytes;
-    this.#recordedBytes += bytes;
-    this.#entries.push({ firstBlock, blockCount, data: data?.slice() });
+    this.release(data?.length ?? 0);
+    this.#add({ firstBlock, blockCount, data: data?.slice(), number: ++this.#lastNumber });
   }
 
-  /** Stands for everything acknowledged up to now; for `dropUntil` when a flush that is sent now has been answered. */
+  /** The blocks were written past the cache: what is older than that is not kept. */
+  supersede(firstBlock: number, blockCount: number): void {
+    if (!this.touches(firstBlock, blockCount)) return;
+    const before = this.#entries;
+    this.#entries = [];
+    this.#recordedBytes = 0;
+    for (const entry of before)
+      for (const rest of without(entry, firstBlock, firstBlock + blockCount, this.#blockBytes)) this.#add(rest);
+  }
+
+  /** Stands for everything recorded up to now; for `dropUntil` when a flush that is sent now has been answered. */
   mark(): number {
-    return this.#dropped + this.#entries.length;
+    return this.#lastNumber;
   }
 
-  /** What was acknowledged before the mark is on the medium. */
+  /** What was recorded up to the mark is on the medium. */
   dropUntil(mark: number): void {
-    const gone = this.#entries.splice(0, Math.max(0, mark - this.#dropped));
-    this.#dropped += gone.length;
-    for (const { data } of gone) this.#recordedBytes -= ENTRY_BYTES + (data?.length ?? 0);
+    const keepFrom = this.#entries.findIndex((entry) => entry.number > mark);
+    for (const entry of this.#entries.splice(0, keepFrom < 0 ? this.#entries.length : keepFrom))
+      this.#recordedBytes -= costOf(entry);
   }
 
   /** An entry has a block of this range. */
@@ -80,5 +95,33 @@ export class WriteJournal {
     return this.#entries.some(
       (entry) => entry.firstBlock < firstBlock + blockCount && firstBlock < entry.firstBlock + entry.blockCount,
     );
+  }
+
+  #add(entry: NumberedEntry): void {
+    this.#entries.push(entry);
+    this.#recordedBytes += costOf(entry);
+  }
+}
+
+function costOf({ data }: JournalEntry): number {
+  return ENTRY_BYTES + (data?.length ?? 0);
+}
+
+/** The entry without the blocks from `from` to before `to`: itself, or what is left before and behind them. */
+function* without(entry: NumberedEntry, from: number, to: number, blockBytes: number): Generator<NumberedEntry> {
+  const { firstBlock, blockCount, data, number } = entry;
+  const end = firstBlock + blockCount;
+  if (to <= firstBlock || end <= from) {
+    yield entry;
+    return;
+  }
+  for (const [first, last] of [
+    [firstBlock, from],
+    [to, end],
+  ] as const) {
+    if (last <= first) continue;
+    // A copy, or the whole buffer would stay for a part of it.
+    const part = data?.slice((first - firstBlock) * blockBytes, (last - firstBlock) * blockBytes);
+    yield { firstBlock: first, blockCount: last - first, data: part, number };
   }
 }

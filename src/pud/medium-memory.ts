@@ -1,6 +1,6 @@
 /** What the host knows of a medium, learned from the requests that pass: enough to take it back after an unplug. */
 import type { DiskInfo } from "../rump/devsw.js";
-import { KINDS } from "./frames.js";
+import { FLAG_FUA, KINDS } from "./frames.js";
 import type { DiskRequest } from "./host-request.js";
 import { WriteJournal } from "./journal.js";
 import { type EdgeRange, MediumEdges } from "./medium-edges.js";
@@ -16,7 +16,7 @@ export class MediumMemory {
 
   constructor(info: DiskInfo, journalBytes: number) {
     this.edges = new MediumEdges(info);
-    this.journal = info.volatileCache ? new WriteJournal(journalBytes) : undefined;
+    this.journal = info.volatileCache ? new WriteJournal(journalBytes, info.blockBytes) : undefined;
   }
 
   /** Before a request is sent. @returns false when a write needs room first, which `journal.canShrink` may give. */
@@ -44,8 +44,11 @@ export class MediumMemory {
       default: {
         const data = kind === KINDS.write ? payload : undefined;
         this.edges.note(firstBlock, blockCount, data);
-        // Also what is on the medium for sure (FUA): an older entry for the same blocks may stand before it.
-        this.journal?.record(firstBlock, blockCount, data);
+        if ((request.flags & FLAG_FUA) === 0) this.journal?.record(firstBlock, blockCount, data);
+        else {
+          this.journal?.release(payload.length);
+          this.journal?.supersede(firstBlock, blockCount);
+        }
       }
     }
   }

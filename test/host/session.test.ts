@@ -74,7 +74,7 @@ async function start(
       let descriptor = openSync("/dev/null", "r+");
       let isOpen = true;
       return {
-        bus: { kind: "usbfs" },
+        bus: { kind: "usbip", busId: "1-1" },
         drivers: [{ name: behaviour, specifier: "./none.js" }],
         get descriptor() {
           return descriptor;

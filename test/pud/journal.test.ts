@@ -6,14 +6,14 @@ const filled = (byte: number, blocks = 1): Uint8Array => new Uint8Array(512 * bl
 
 describe("journal", () => {
   test("keeps copies in the order of their acknowledgement", () => {
-    const journal = new WriteJournal(1 << 20);
+    const journal = new WriteJournal(1 << 20, 512);
     const data = filled(1);
     journal.reserve(512);
     journal.reserve(0);
     journal.record(7, 1, data);
     data.fill(9); // the caller's again
     journal.record(3, 2, undefined);
-    expect(journal.entries).toEqual([
+    expect(journal.entries).toMatchObject([
       { firstBlock: 7, blockCount: 1, data: filled(1) },
       { firstBlock: 3, blockCount: 2, data: undefined },
     ]);
@@ -28,7 +28,7 @@ describe("journal", () => {
   });
 
   test("a flush drops what was acknowledged before it was sent, and nothing else", () => {
-    const journal = new WriteJournal(1 << 20);
+    const journal = new WriteJournal(1 << 20, 512);
     const write = (block: number): void => {
       journal.reserve(512);
       journal.record(block, 1, filled(block));
@@ -48,8 +48,28 @@ describe("journal", () => {
     expect(journal.bytes).toBe(0);
   });
 
+  test("what was written past the cache takes its blocks out of older entries", () => {
+    const journal = new WriteJournal(1 << 20, 512);
+    const pattern = Uint8Array.from({ length: 5 * 512 }, (_, at) => at >> 9);
+    journal.reserve(pattern.length);
+    journal.record(10, 5, pattern);
+    journal.reserve(0);
+    journal.record(12, 4, undefined);
+    const mark = journal.mark();
+    journal.supersede(11, 2);
+    journal.supersede(100, 1);
+    expect(journal.entries).toMatchObject([
+      { firstBlock: 10, blockCount: 1, data: filled(0) },
+      { firstBlock: 13, blockCount: 2, data: pattern.slice(3 * 512) },
+      { firstBlock: 13, blockCount: 3, data: undefined },
+    ]);
+    expect(journal.bytes).toBe(3 * 128 + 3 * 512);
+    journal.dropUntil(mark);
+    expect(journal.bytes).toBe(0);
+  });
+
   test("is bounded, counts small entries too, and takes any size when it is empty", () => {
-    const journal = new WriteJournal(4096);
+    const journal = new WriteJournal(4096, 512);
     expect(journal.reserve(1 << 20)).toBe(true);
     expect(journal.reserve(0)).toBe(false);
     journal.release(1 << 20);

@@ -244,7 +244,11 @@ export class BulkOnly implements ScsiTransport {
 
   /** Brings the device back and says what the failure means to the layer above. */
   async #afterFailure(error: unknown, signal: AbortSignal | undefined): Promise<Error> {
-    if (!(error instanceof TransferError || error instanceof ProtocolError)) return asError(error);
+    if (!(error instanceof TransferError || error instanceof ProtocolError)) {
+      // A bug of ours, somewhere between the phases: the device would take the next CBW for data.
+      this.#dead ??= asError(error);
+      return asError(error);
+    }
     const cancelledByCaller = error.code === "USB_CANCELLED" && signal?.aborted === true;
     if (isGone(error) && !cancelledByCaller) return this.#giveUp(error);
     if (!cancelledByCaller) this.#calmDown();

@@ -1,0 +1,3 @@
+import { randomCutsTest } from "./random-cuts.js";
+
+randomCutsTest("hotSpot", 3_400);

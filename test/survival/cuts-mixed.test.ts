@@ -1,0 +1,3 @@
+import { randomCutsTest } from "./random-cuts.js";
+
+randomCutsTest("mixed", 3_400);
