@@ -62,6 +62,8 @@ const NODE_FLAGS = [
   "--disable-proto=delete",
   "--no-deprecation",
   "--max-old-space-size=256",
+  // Not 16: no faster here, and what it grows to stays resident.
+  "--max-semi-space-size=2",
 ];
 /** The interpreter only: no memory that is executable. */
 const STRICT_FLAGS = ["--jitless"];
