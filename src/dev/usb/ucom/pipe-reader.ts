@@ -30,7 +30,10 @@ export interface PipeReaderOptions {
   readonly retried: (error: TransferError) => void;
 }
 
-type Outcome = { readonly completion: InCompletion } | { readonly error: unknown };
+type Outcome = ({ readonly completion: InCompletion } | { readonly error: unknown }) & {
+  readonly startedMs: number;
+  readonly endedMs: number;
+};
 
 export class PipeReader {
   readonly #pipe: InPipe;
@@ -42,6 +45,8 @@ export class PipeReader {
   #stalled = false;
   #lastEndMs = Number.NEGATIVE_INFINITY;
   #emptyInStorm = 0;
+  /** No read is started before those in flight have ended and so long has passed. */
+  #pauseMs = 0;
 
   constructor(pipe: InPipe, options: PipeReaderOptions) {
     this.#pipe = pipe;
@@ -56,9 +61,10 @@ export class PipeReader {
     const { signal } = this.#abort;
     try {
       while (!signal.aborted) {
-        if (!this.#stalled) this.#fill();
+        if (!this.#stalled && this.#pauseMs === 0) this.#fill();
         const next = this.#inFlight.shift();
-        if (next !== undefined) await this.#take(await next);
+        if (next !== undefined) this.#take(await next);
+        else if (this.#pauseMs > 0) await this.#pause();
         else if (this.#stalled) await this.#clearHalt();
         else await this.#sleep();
       }
@@ -82,41 +88,44 @@ export class PipeReader {
   #fill(): void {
     const { reads, readBytes, mayRead } = this.#options;
     const { signal } = this.#abort;
+    const { clock } = this.#options;
     while (this.#inFlight.length < reads && mayRead()) {
+      const startedMs = clock.nowMs();
       const read = this.#pipe.transfer(readBytes, { timeoutMs: 0, signal });
       this.#inFlight.push(
         read.then(
-          (completion) => ({ completion }),
-          (error: unknown) => ({ error }),
+          (completion) => ({ completion, startedMs, endedMs: clock.nowMs() }),
+          (error: unknown) => ({ error, startedMs, endedMs: clock.nowMs() }),
         ),
       );
     }
   }
 
-  async #take(outcome: Outcome): Promise<void> {
+  #take(outcome: Outcome): void {
     if (this.#abort.signal.aborted) return;
-    if ("error" in outcome) return await this.#retry(outcome.error);
+    if ("error" in outcome) return this.#retry(outcome.error);
     const { status, data } = outcome.completion;
     if (status === "stalled") {
       this.#stalled = true;
       return;
     }
     this.#errors = 0;
-    const nowMs = this.#options.clock.nowMs();
-    const storms = !this.#options.consume(data) && nowMs - this.#lastEndMs < STORM_INTERVAL_MS;
-    this.#lastEndMs = nowMs;
-    if (!storms) this.#emptyInStorm = 0;
-    else if (++this.#emptyInStorm > STORM_BURST) await this.#backOff(this.#emptyInStorm - STORM_BURST);
+    // How long the device let this read wait once it was the first in the queue.
+    const waitedMs = outcome.endedMs - Math.max(outcome.startedMs, this.#lastEndMs);
+    this.#lastEndMs = outcome.endedMs;
+    const storms = !this.#options.consume(data) && waitedMs < STORM_INTERVAL_MS;
+    this.#emptyInStorm = storms ? this.#emptyInStorm + 1 : 0;
+    this.#pauseMs = backOffMs(this.#emptyInStorm - STORM_BURST);
   }
 
   /** @throws the error when it is one too many, or no use trying again. */
-  async #retry(error: unknown): Promise<void> {
+  #retry(error: unknown): void {
     const passing =
       error instanceof TransferError &&
       (error.code === "USB_IO" || error.code === "USB_OVERFLOW" || error.code === "USB_TIMED_OUT");
     if (!passing || ++this.#errors > MAX_READ_ERRORS) throw error;
     this.#options.retried(error);
-    await this.#backOff(this.#errors);
+    this.#pauseMs = backOffMs(this.#errors);
   }
 
   /** When every read has ended: those behind the halt end as stalled too (USB 2.0 §8.4.5). */
@@ -125,11 +134,13 @@ export class PipeReader {
       throw new TransferError("USB_STALLED", `IN ${this.#pipe.endpointAddress.toString(16)}h halts again and again`);
     await this.#pipe.clearHalt({ signal: this.#abort.signal });
     this.#stalled = false;
-    if (this.#errors > 1) await this.#backOff(this.#errors);
+    this.#pauseMs = backOffMs(this.#errors - 1);
   }
 
-  #backOff(step: number): Promise<void> {
-    return this.#sleep(Math.min(2 ** Math.min(step, 10), MAX_BACK_OFF_MS));
+  async #pause(): Promise<void> {
+    const ms = this.#pauseMs;
+    this.#pauseMs = 0;
+    await this.#sleep(ms);
   }
 
   /** Until `wake` or `stop`, or so long. */
@@ -150,4 +161,9 @@ export class PipeReader {
       this.#wake = wake;
     });
   }
+}
+
+/** Doubles with each step from the first on. */
+function backOffMs(step: number): number {
+  return step <= 0 ? 0 : Math.min(2 ** Math.min(step, 10), MAX_BACK_OFF_MS);
 }
