@@ -1,7 +1,9 @@
 /**
  * Our driver on a usbfs device, at the device switch: no pud, no NBD, no sandbox. Runs in the lab's guest.
  *
- *   node bench/lab-port.mjs NODE MODE DEPTH BYTES:COUNT…     prints reads per second for each BYTES:COUNT, one a line
+ *   node bench/lab-port.mjs NODE MODE DEPTH WARM-UP BYTES:COUNT…     prints reads per second for each BYTES:COUNT, one a line
+ *
+ * WARM-UP: 4 KiB reads before the first figure; the compiler works beside them, on the guest's one processor.
  */
 import { openSync } from "node:fs";
 
@@ -12,7 +14,7 @@ const { createRumpuser } = await import(dist("rumpuser/real/rumpuser.js"));
 const { openUsbPort } = await import(dist("rumpuser/real/usb-port.js"));
 const { umass } = await import(dist("dev/usb/umass/umass.js"));
 
-const [, , node, phases, depth, ...runs] = process.argv;
+const [, , node, phases, depth, warmUp, ...runs] = process.argv;
 const say = ({ level, source, message }) => {
   if (level !== "debug") console.error(`${level} ${source}: ${message}`);
 };
@@ -39,7 +41,7 @@ async function measure(bytes, count) {
   return (count / (performance.now() - begin)) * 1000;
 }
 
-await measure(4096, 8000); // what the compiler learns from
+await measure(4096, Number(warmUp));
 for (const run of runs) {
   const [bytes, count] = run.split(":").map(Number);
   console.log((await measure(bytes, count)).toFixed(1));

@@ -21,7 +21,7 @@ by_program() { # MODE NODE
 
 by_driver() { # MODE DEPTH
   local rates size
-  "$LAB_NODE" "$LAB_ROOT/bench/lab-port.mjs" "$(device_node bench)" "$1" "$2" "${SIZES[@]}" >"$LAB_TMP/rates"
+  "$LAB_NODE" "$LAB_ROOT/bench/lab-port.mjs" "$(device_node bench)" "$1" "$2" 6000 "${SIZES[@]}" >"$LAB_TMP/rates"
   mapfile -t rates <"$LAB_TMP/rates"
   for size in "${!SIZES[@]}"; do note "BENCH ours $1 ${SIZES[$size]%:*} $2 ${rates[$size]}"; done
 }
@@ -34,7 +34,7 @@ system_calls() { # MODE
   note "BENCH ours $1 calls 1 $(awk -v a="$few" -v b="$many" 'BEGIN { printf "%.2f", (b - a) / 500 }')"
 }
 count_calls() { # MODE COUNT
-  strace -f -c -o "$LAB_TMP/calls.$1.$2" "$LAB_NODE" "$LAB_ROOT/bench/lab-port.mjs" "$(device_node bench)" "$1" 1 "4096:$2" >/dev/null
+  strace -f -c -o "$LAB_TMP/calls.$1.$2" "$LAB_NODE" "$LAB_ROOT/bench/lab-port.mjs" "$(device_node bench)" "$1" 1 100 "4096:$2" >/dev/null
   awk '$NF != "total" && $NF != "clock_gettime" && $4 ~ /^[0-9]+$/ { sum += $4 } END { print sum }' "$LAB_TMP/calls.$1.$2"
 }
 
