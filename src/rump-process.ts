@@ -14,6 +14,7 @@ import { closeSync, writeSync } from "node:fs";
 import { createUgenhc } from "./dev/ugenhc/ugenhc.js";
 import { createUsbip } from "./dev/usbip/usbip.js";
 import { attachUsbBus, loadDrivers } from "./dev/usb/attach-bus.js";
+import type { DriverToLoad } from "./dev/usb/drivers.js";
 import type { HostController } from "./dev/usb/usbdivar.js";
 import { createPudServer, type PudServer } from "./pud/server.js";
 import { RumpKernel } from "./rump/kernel.js";
@@ -46,7 +47,7 @@ export interface RumpProcessConfig {
   /** How the process locks itself; left out: it does not. */
   readonly lock?: LockProfile;
   /** Specifiers that begin with "." are relative to dev/usb. */
-  readonly drivers: readonly { readonly name: string; readonly specifier: string }[];
+  readonly drivers: readonly DriverToLoad[];
 }
 
 async function main(argument: string | undefined): Promise<void> {
@@ -64,7 +65,7 @@ async function main(argument: string | undefined): Promise<void> {
   const kernel = new RumpKernel(rumpuser);
   const drivers = await loadDrivers(
     kernel,
-    config.drivers.map(({ name, specifier }) => ({ name, specifier: resolveDriver(specifier), match: [] })),
+    config.drivers.map((driver) => ({ ...driver, specifier: resolveDriver(driver.specifier) })),
   );
 
   const channel = streamOfFd(PUD_FD);

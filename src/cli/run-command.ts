@@ -1,6 +1,8 @@
 /** `rumpusb run`: drives devices until it is told to stop. */
+import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { driverPath, readDriverFile } from "../host/driver-file.js";
+import { DRIVER_ID_HELP, parseDriverId } from "../host/driver-ids.js";
 import { HostError, messageOf } from "../host/errors.js";
 import type { EmitEvent } from "../host/events.js";
 import { RumpHost } from "../host/host.js";
@@ -25,6 +27,7 @@ interface RunOptions {
   readonly strict?: boolean;
   /** Files of the user's own drivers. */
   readonly driver?: readonly string[];
+  readonly driverId?: readonly string[];
   /** Seconds. */
   readonly grace?: number;
   readonly json?: boolean;
@@ -51,6 +54,11 @@ export function runCommand(program: Command, context: CommandContext): void {
         .argParser(collect)
         .default([], "none"),
     )
+    .addOption(
+      new Option("--driver-id <id>", `drive a device that no driver lists: ${DRIVER_ID_HELP}; repeatable`)
+        .argParser(collect)
+        .default([], "none"),
+    )
     .option("--strict", "no executable memory in the driver's process: slower, safer")
     .option("--no-sandbox", "run drivers with your own rights (not recommended)")
     .addOption(
@@ -59,7 +67,7 @@ export function runCommand(program: Command, context: CommandContext): void {
         .default(DEFAULT_GRACE_S),
     )
     .option("--json", "events as one JSON object per line")
-    .option("--runtime-dir <dir>", "where sockets go (default: $XDG_RUNTIME_DIR/rumpusb)")
+    .option("--runtime-dir <dir>", "where sockets go (default: $XDG_RUNTIME_DIR/rumpusb)", (dir) => resolve(dir))
     .action(async (devices: string[], options: RunOptions) => {
       context.exitStatus = await run(
         devices,
@@ -86,7 +94,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     runtimeDir: options.runtimeDir ?? runtimeDirOfUser(),
     emit,
     sandbox,
-    drivers: drivers.flat(),
+    drivers: [...(options.driverId ?? []).map(parseDriverId), ...drivers.flat()],
   });
   const signal = onStopSignal(() => host.kill());
   const resume = (): void => host.resume();

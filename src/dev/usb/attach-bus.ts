@@ -4,7 +4,7 @@ import { UsbBus, type UsbBusOptions } from "./bus.js";
 import { parseConfiguration } from "./configuration.js";
 import { UsbDevice, type UpstreamPort } from "./device.js";
 import { exploreDevice } from "./explore.js";
-import type { DriverEntry } from "./drivers.js";
+import type { DriverToLoad } from "./drivers.js";
 import { getDescriptor } from "./requests.js";
 import { ROOT_HUB_ADDRESS } from "./roothub.js";
 import { attachHub } from "./uhub.js";
@@ -12,12 +12,12 @@ import { DESCRIPTOR } from "./usb.js";
 import type { Driver } from "./usbdi.js";
 
 /** Loads drivers as components. @throws Error naming the module that is not a driver. */
-export async function loadDrivers(kernel: RumpKernel, entries: readonly DriverEntry[]): Promise<Driver[]> {
+export async function loadDrivers(kernel: RumpKernel, entries: readonly DriverToLoad[]): Promise<Driver[]> {
   const drivers: Driver[] = [];
   for (const entry of entries) {
     const component = await kernel.loadComponent(entry.specifier, entry.name);
     if (!isDriver(component)) throw new Error(`component ${entry.specifier}: "${entry.name}" is not a USB driver`);
-    drivers.push(component);
+    drivers.push(entry.match === undefined ? component : { ...component, match: entry.match });
   }
   return drivers;
 }

@@ -12,6 +12,15 @@ export interface DriverEntry {
   /** Module specifier relative to this folder; the module exports the driver record under `name`. */
   readonly specifier: string;
   readonly match: readonly MatchRule[];
+  /** The rules are the user's, and hold in place of those in the module. */
+  readonly byId?: boolean;
+}
+
+/** What a rump process is told of a driver: the rules only where the module does not have them. */
+export type DriverToLoad = Pick<DriverEntry, "name" | "specifier"> & Partial<Pick<DriverEntry, "match">>;
+
+export function driverToLoad({ name, specifier, match, byId }: DriverEntry): DriverToLoad {
+  return byId === true ? { name, specifier, match } : { name, specifier };
 }
 
 export const DRIVERS: readonly DriverEntry[] = [

@@ -2,7 +2,7 @@
 import { close, constants, open } from "node:fs";
 import { promisify } from "node:util";
 import { hex16 } from "../../bytes.js";
-import { type DriverEntry, DRIVERS } from "../../dev/usb/drivers.js";
+import { type DriverEntry, DRIVERS, driverToLoad } from "../../dev/usb/drivers.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { permissionHelp } from "../access.js";
 import { confine, mayReset } from "../confine.js";
@@ -84,7 +84,7 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
 /** Only what the ids call for: a device that changes its class on a reset finds no other driver. */
 function driversFor(device: UsbDevice, drivers: readonly DriverEntry[]): OpenedDevice["drivers"] {
   const names = new Set(device.matches.map((match) => match.driver));
-  return drivers.filter(({ name }) => names.has(name)).map(({ name, specifier }) => ({ name, specifier }));
+  return drivers.filter(({ name }) => names.has(name)).map(driverToLoad);
 }
 
 async function openReadWrite(device: UsbDevice): Promise<number> {

@@ -1,6 +1,6 @@
 /** A device of a USB/IP server: the host connects, the rump process speaks the protocol. */
 import net from "node:net";
-import { type DriverEntry, DRIVERS } from "../../dev/usb/drivers.js";
+import { type DriverEntry, DRIVERS, driverToLoad } from "../../dev/usb/drivers.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { HostError, messageOf } from "../errors.js";
 import type { UsbipAddress } from "../selector.js";
@@ -26,7 +26,7 @@ async function connect({ address, busId, clock, drivers = DRIVERS }: UsbipSource
   return {
     bus: { kind: "usbip", busId },
     // What the device is, only the rump process will know.
-    drivers: drivers.map(({ name, specifier }) => ({ name, specifier })),
+    drivers: drivers.map(driverToLoad),
     get descriptor() {
       return socket;
     },
