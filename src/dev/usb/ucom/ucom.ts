@@ -39,8 +39,9 @@ function publish(at: Attachment<unknown>, ucom: Ucom): PublishedNode {
   try {
     return at.publish(CLASS_NAME, ucom);
   } catch (error) {
-    if (error instanceof DeviceError && error.code === "EOPNOTSUPP") throw new UnsupportedError(error.message);
-    throw error;
+    if (!(error instanceof DeviceError && error.code === "EOPNOTSUPP")) throw error;
+    at.log("warn", `${ucom.info.model} works, but ${error.message}`);
+    throw new UnsupportedError(error.message);
   }
 }
 

@@ -160,7 +160,9 @@ describe("opening", () => {
     await rig.boot();
     await plugIn(rig, 1, make({ clock: rig.sim.clock }));
     expect(rig.kernel.devices).toEqual([]);
-    expect(rig.log().some((line) => line.startsWith("info") && line.includes("serves no tty devices"))).toBe(true);
+    expect(rig.log().some((line) => line.startsWith("warn uftdi0") && line.includes("serves no tty devices"))).toBe(
+      true,
+    );
     expect(rig.log().filter((line) => line.startsWith("error"))).toEqual([]);
   });
 });
