@@ -62,7 +62,8 @@ export class DeviceSession {
   #attached = false;
   #killed = false;
   #restarts = 0;
-  /** Resolves when READY has come in this life. */
+  /** READY has come in this life; and then, with every node served, it is ready. */
+  #explored = false;
   #ready = deferred<void>();
   /** While the device is away: resolves with where it came back. */
   #return: Deferred<DeviceSource> | undefined;
@@ -269,6 +270,7 @@ export class DeviceSession {
   /** Connects the life to what waits for it and hands it the device. @returns how it ends. */
   #begin(life: RumpLife, deviceKept: boolean): Promise<Lost> {
     this.#life = life;
+    this.#explored = false;
     this.#ready = deferred();
     this.#pud ??= this.#createPud();
     return life.begin({
@@ -291,16 +293,27 @@ export class DeviceSession {
       handlers: {
         onDevice: (device) => this.#nodes.attached(device, this.#life?.pid ?? 0),
         onNode: (node) => this.#nodes.add(node),
-        onNodeGone: (node, reason) => this.#nodes.remove(node, reason),
+        onNodeGone: (node, reason) => {
+          this.#nodes.remove(node, reason);
+          this.#checkReady();
+        },
+        onNodeBack: () => this.#checkReady(),
         onLog: (entry) => this.#onLog(entry),
         onError: (code, message) => this.#onError(code, message),
-        onReady: () => this.#ready.resolve(),
+        onReady: () => {
+          this.#explored = true;
+          this.#checkReady();
+        },
         onLost: (error) => {
           if (this.#over) this.#pud?.abandon(error.message);
           this.#life?.channelLost(error);
         },
       },
     });
+  }
+
+  #checkReady(): void {
+    if (this.#explored && this.#pud?.isServing === true) this.#ready.resolve();
   }
 
   async #spawn(interrupted: boolean): Promise<RumpLife> {

@@ -29,7 +29,7 @@ export interface QueueLimits {
 /** What a queue has besides its limits. */
 export interface QueueContext {
   readonly clock: Clock;
-  /** Counts requests that a driver has answered, one way or the other. */
+  /** Counts requests that a driver has answered, one way or the other, and other work that is done for good. */
   readonly onAnswered: () => void;
   /** What is known of the medium; without it a device that has gone never comes back. */
   readonly memory?: MediumMemory | undefined;
@@ -106,6 +106,11 @@ export class NodeQueue {
     this.#own.push(request);
     this.pump();
     return request.result;
+  }
+
+  /** Something was done that will not have to be done again. */
+  noteWork(): void {
+    this.#context.onAnswered();
   }
 
   /** Sends what may be sent. */

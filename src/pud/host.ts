@@ -104,10 +104,10 @@ export interface PudHost {
    * @throws Error while another channel is in use, or after `abandon` or `shutdown`.
    */
   connect(stream: ByteStream, options?: ConnectOptions): void;
-  /** Requests of links that drivers have answered, in all. */
+  /** Every node is served: none waits for a process, or for its medium to be checked. */
+  readonly isServing: boolean;
+  /** Requests of links that drivers have answered, and other steps that are done for good; in all. */
   readonly answeredRequests: number;
-  /** Requests of links that wait for an answer. */
-  readonly unansweredRequests: number;
   /** Gives up: ends the channel, answers everything with `code`, and all nodes go. `onLost` is not called. */
   abandon(reason: string, code?: DeviceErrorCode): void;
   /**
@@ -178,8 +178,8 @@ class Host implements PudHost, ChannelOwner {
     return this.#answered;
   }
 
-  get unansweredRequests(): number {
-    return this.#entries.reduce((sum, { queue }) => sum + queue.unanswered.length, 0);
+  get isServing(): boolean {
+    return this.#entries.every(({ queue, isDoubtful }) => queue.bound && !isDoubtful);
   }
 
   connect(stream: ByteStream, { deviceKept = true, heartbeatMs }: ConnectOptions = {}): void {
@@ -241,6 +241,7 @@ class Host implements PudHost, ChannelOwner {
   #takeBack(entry: Entry, channel: HostChannel, number: number): void {
     const { node, queue, memory } = entry;
     if (!entry.isDoubtful || memory === undefined) {
+      entry.isDoubtful = false;
       queue.bind(channel, number);
       this.#handlers.onNodeBack?.(node);
       return;

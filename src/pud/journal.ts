@@ -90,6 +90,18 @@ export class WriteJournal {
       this.#recordedBytes -= costOf(entry);
   }
 
+  /** The entries that have been here longest, up to `dataBytes` and one more; with the mark that stands for them. */
+  oldest(dataBytes: number): { readonly entries: readonly JournalEntry[]; readonly mark: number } {
+    let bytes = 0;
+    const end = this.#entries.findIndex((entry, at) => {
+      const isNext = bytes >= dataBytes && entry.number !== this.#entries[at - 1]?.number;
+      bytes += costOf(entry);
+      return isNext;
+    });
+    const entries = end < 0 ? [...this.#entries] : this.#entries.slice(0, end);
+    return { entries, mark: entries.at(-1)?.number ?? 0 };
+  }
+
   /** An entry has a block of this range. */
   touches(firstBlock: number, blockCount: number): boolean {
     return this.#entries.some(

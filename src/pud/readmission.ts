@@ -7,10 +7,13 @@
 import { DeviceError, type DiskInfo } from "../rump/devsw.js";
 import { KINDS } from "./frames.js";
 import type { NodeQueue } from "./host-queue.js";
-import type { JournalEntry } from "./journal.js";
+import type { JournalEntry, WriteJournal } from "./journal.js";
 import type { EdgeRange } from "./medium-edges.js";
 import type { MediumMemory } from "./medium-memory.js";
 import type { DeviceAnnouncement } from "./payloads.js";
+
+/** Written again between two flushes, and one write more. */
+const RESTORE_BYTES = 1024 * 1024;
 
 /**
  * How it went. "lost": the channel ended meanwhile; nothing is known. Otherwise why the node cannot be served again; ""
@@ -26,8 +29,7 @@ export async function readmit(queue: NodeQueue, info: DiskInfo, memory: MediumMe
       const block = memory.difference(range, data, queue.unanswered);
       if (block !== undefined) return { refusal: `another medium: block ${block} holds something else than before` };
     }
-    // All at once: they are sent in this order, and so is what they overlap.
-    await Promise.all((memory.journal?.entries ?? []).map((entry) => writeAgain(queue, entry)));
+    if (memory.journal?.canShrink === true) await restore(queue, memory.journal);
     return { refusal: "" };
   } catch (error) {
     if (!(error instanceof DeviceError)) throw error;
@@ -71,6 +73,21 @@ async function readEdge(queue: NodeQueue, info: DiskInfo, { firstBlock, blockCou
     data.set(part, done * blockBytes);
   }
   return data;
+}
+
+/**
+ * Writes everything again and flushes it, a part after the other: what is done needs not be done again, should this process
+ * not live to the end of it.
+ */
+async function restore(queue: NodeQueue, journal: WriteJournal): Promise<void> {
+  while (journal.canShrink) {
+    const { entries, mark } = journal.oldest(RESTORE_BYTES);
+    // All at once: they are sent in this order, and so is what they overlap.
+    await Promise.all(entries.map((entry) => writeAgain(queue, entry)));
+    await queue.issueOwn({ kind: KINDS.flush });
+    journal.dropUntil(mark);
+    queue.noteWork();
+  }
 }
 
 async function writeAgain(queue: NodeQueue, { firstBlock, blockCount, data }: JournalEntry): Promise<void> {

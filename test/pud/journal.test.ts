@@ -68,6 +68,19 @@ describe("journal", () => {
     expect(journal.bytes).toBe(0);
   });
 
+  test("gives its oldest entries, never a part of one write without the rest", () => {
+    const journal = new WriteJournal(1 << 20, 512);
+    for (let block = 0; block < 8; block++) {
+      journal.reserve(1536);
+      journal.record(block * 10, 3, filled(block, 3));
+    }
+    journal.supersede(11, 1);
+    const { entries, mark } = journal.oldest(2000);
+    expect(entries.map((entry) => entry.firstBlock)).toEqual([0, 10, 12]);
+    journal.dropUntil(mark);
+    expect(journal.oldest(1 << 20).entries.map((entry) => entry.firstBlock)).toEqual([20, 30, 40, 50, 60, 70]);
+  });
+
   test("is bounded, counts small entries too, and takes any size when it is empty", () => {
     const journal = new WriteJournal(4096, 512);
     expect(journal.reserve(1 << 20)).toBe(true);

@@ -86,6 +86,7 @@ describe("the same medium", () => {
       "write 2",
       "write 3",
       "writeZeroes 4",
+      "flush 0",
       "read 2",
       "write 3",
       "flush 0",

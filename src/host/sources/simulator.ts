@@ -115,6 +115,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     busId: SIMULATED_BUS_ID,
     clock,
     drivers: options.drivers,
+    unplugIsTold: true,
   });
   return { pid, source, gone: gone.promise, end, kill: () => child.kill("SIGKILL") };
 }

@@ -13,6 +13,8 @@ export interface UsbipSourceOptions {
   readonly address: UsbipAddress;
   readonly busId: string;
   readonly clock: Clock;
+  /** Whoever made the source hears of an unplug in another way: a server that is still there has the same device still. */
+  readonly unplugIsTold?: boolean;
   /** Left out: those that come with the project. */
   readonly drivers?: readonly DriverEntry[] | undefined;
 }
@@ -21,7 +23,8 @@ export function usbipSource(options: UsbipSourceOptions): DeviceSource {
   return { key: options.key, mayReturn: true, open: async () => await connect(options) };
 }
 
-async function connect({ address, busId, clock, drivers = DRIVERS }: UsbipSourceOptions): Promise<OpenedDevice> {
+async function connect(options: UsbipSourceOptions): Promise<OpenedDevice> {
+  const { address, busId, clock, drivers = DRIVERS, unplugIsTold = false } = options;
   let socket = await connectUnread(address, clock);
   return {
     bus: { kind: "usbip", busId },
@@ -34,7 +37,7 @@ async function connect({ address, busId, clock, drivers = DRIVERS }: UsbipSource
     reopen: async () => {
       socket.destroy();
       socket = await connectUnread(address, clock);
-      return false; // the protocol has no word for "still the same"
+      return unplugIsTold; // the protocol has no word for "still the same"
     },
     release: async () => {},
   };
