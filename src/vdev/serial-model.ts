@@ -130,7 +130,9 @@ export abstract class SerialModel extends UsbFunction {
   protected takeReceived(port: SerialPort, maxBytes: number): Uint8Array {
     const data = port.uart.takeReceived(maxBytes);
     port.receivedBytes += data.length;
-    port.errors.push(...port.faults.takeErrors(port.receivedBytes));
+    const errors = port.faults.takeErrors(port.receivedBytes);
+    port.errors.push(...errors);
+    if (errors.length > 0) this.onEndpointReady();
     return data;
   }
 

@@ -126,6 +126,6 @@ describe("a flash drive from text", () => {
       'kind "constructor" is none of flash-drive',
     );
     expect(() => make({ image: "/nonexistent/x" })).toThrow(ImageError);
-    expect(modelKinds().map(({ kind }) => kind)).toEqual(["flash-drive"]);
+    expect(modelKinds().map(({ kind }) => kind)).toEqual(["flash-drive", "serial"]);
   });
 });

@@ -1,0 +1,175 @@
+/** Serial adapters as models: what they answer, what they refuse, and the line behind them. */
+import { describe, expect, test } from "vitest";
+import { createModel, modelKinds, type ModelOptions, OptionError } from "../../src/vdev/kinds.js";
+import { AcmModel } from "../../src/vdev/serial-acm.js";
+import { Ch34xModel } from "../../src/vdev/serial-ch34x.js";
+import { Cp210xModel } from "../../src/vdev/serial-cp210x.js";
+import { FtdiModel } from "../../src/vdev/serial-ftdi.js";
+import { SerialModel } from "../../src/vdev/serial-model.js";
+import { Pl2303Model } from "../../src/vdev/serial-pl2303.js";
+import { ByteQueue } from "../../src/vdev/serial-queue.js";
+import { Uart } from "../../src/vdev/serial-uart.js";
+import { done, ManualClock, pattern, TestBus } from "./bus.js";
+
+function make(options: ModelOptions): SerialModel {
+  const model = createModel("serial", options, { clock: new ManualClock() });
+  if (!(model instanceof SerialModel)) throw new Error("not a serial adapter");
+  return model;
+}
+
+describe("from text", () => {
+  test.each([
+    [{}, FtdiModel, 0x6001],
+    [{ chip: "ft4232h" }, FtdiModel, 0x6011],
+    [{ chip: "cp2108" }, Cp210xModel, 0xea71],
+    [{ chip: "ch343" }, Ch34xModel, 0x55d3],
+    [{ chip: "pl2303-hxn" }, Pl2303Model, 0x23a3],
+    [{ chip: "acm", shape: "one-interface", ports: "2" }, AcmModel, 0x0002],
+    [{ chip: "ftdi", ids: "1234:5678" }, FtdiModel, 0x5678],
+  ] as const)("%o", (options, kind, product) => {
+    const model = make(options);
+    expect(model).toBeInstanceOf(kind);
+    expect(new DataView(model.deviceDescriptor.buffer, model.deviceDescriptor.byteOffset).getUint16(10, true)).toBe(
+      product,
+    );
+  });
+
+  test.each([
+    [{ chip: "ft999" }, /it is one of acm, ft232r/],
+    [{ chip: "ftdi", wiring: "null-modem" }, /no port 1/],
+    [{ chip: "ftdi", shape: "union" }, /belong to chip=acm/],
+    [{ chip: "acm", ports: "5" }, /whole number from 1 to 4/],
+    [{ fault: "smoke" }, /is none of framing, parity/],
+    [{ fault: "zlp:sometimes" }, /is none of every, count=N/],
+    [{ paced: "maybe" }, /a flag stands alone/],
+    [{ baud: "9600" }, /option "baud" is none of chip/],
+  ] as const)("%o is refused", (options, message) => {
+    expect(() => make(options)).toThrow(OptionError);
+    expect(() => make(options)).toThrow(message);
+  });
+
+  test("the kind is listed with its options", () => {
+    const kind = modelKinds().find((one) => one.kind === "serial");
+    expect(Object.keys(kind?.options ?? {})).toEqual(["chip", "wiring", "paced", "shape", "ports", "ids", "fault"]);
+  });
+});
+
+describe("what a chip does not know is stalled, and changes nothing", () => {
+  /** bmRequestType, bRequest, wValue, wIndex, data. */
+  const WRONG = {
+    ft232r: [
+      [0x40, 0, 3, 0, 0],
+      [0x40, 1, 0x0404, 0, 0],
+      [0x40, 2, 0x1111, 0x0400, 0],
+      [0x40, 2, 0, 0x0300, 0],
+      [0x40, 3, 0x4000, 0, 0],
+      [0x40, 4, 0x0009, 0, 0],
+      [0x40, 4, 0x0508, 0, 0],
+      [0x40, 9, 0, 0, 0],
+      [0x40, 3, 0x1a, 2, 0],
+      [0x40, 77, 0, 0, 0],
+      [0xc0, 5, 0, 0, 1],
+    ],
+    cp2102: [
+      [0x41, 0, 2, 0, 0],
+      [0x41, 3, 0x0900, 0, 0],
+      [0x41, 0x1e, 0, 0, new Uint8Array(3)],
+      [0x41, 0x1e, 0, 0, Uint8Array.of(0, 0, 0, 1)],
+      [0x41, 7, 0x0404, 0, 0],
+      [0x41, 0x13, 0, 0, new Uint8Array(15)],
+      [0x41, 0, 1, 1, 0],
+      [0xc1, 0x10, 0, 0, 18],
+    ],
+    ch340: [
+      [0x40, 0x9a, 0x1312, 0xff83, 0],
+      [0x40, 0x9a, 0x1312, 0xfe87, 0],
+      [0x40, 0xa8, 0x80, 0, 0],
+      [0x40, 0x42, 0, 0, 0],
+    ],
+    "pl2303-hx": [
+      [0x21, 0x20, 0, 0, new Uint8Array(6)],
+      [0x21, 0x20, 0, 0, Uint8Array.of(0, 0, 0, 0x80, 0, 0, 8)],
+      [0x21, 0x20, 0, 0, Uint8Array.of(0x80, 0x25, 0, 0, 3, 0, 8)],
+      [0x21, 0x23, 5, 0, 0],
+      [0x40, 0x80, 0, 0, 0],
+      [0x40, 0x01, 0, 0x10, 0],
+      [0xc0, 0x01, 0x0001, 0, 1],
+    ],
+    acm: [
+      [0x21, 0x20, 0, 0, Uint8Array.of(0, 0, 0, 0, 0, 0, 8)],
+      [0x21, 0x20, 0, 0, Uint8Array.of(0x80, 0x25, 0, 0, 0, 0, 9)],
+      [0x21, 0x20, 1, 0, new Uint8Array(7)],
+      [0x21, 0x22, 4, 0, 0],
+      [0x21, 0x22, 3, 1, 0],
+      [0x21, 0x02, 0, 0, 0],
+    ],
+  } as const;
+
+  test.each(Object.entries(WRONG))("%s", (chip, requests) => {
+    const model = make({ chip });
+    const bus = new TestBus(model).configure();
+    const before = model.port(0).uart.settings;
+    for (const [type, request, value, index, data] of requests)
+      expect(done(bus.control(type, request, value, index, data)).status, `${type} ${request} ${value}`).toBe(
+        "stalled",
+      );
+    expect(model.port(0).uart.settings).toEqual(before);
+  });
+});
+
+describe("the line", () => {
+  test("FTDI: two status bytes in front of each packet; a short one when the latency timer runs out", () => {
+    const clock = new ManualClock();
+    const model = new FtdiModel("ft232r", { clock });
+    const bus = new TestBus(model).configure();
+    const read = bus.in(512);
+    expect(done(bus.out(pattern(100))).bytes).toBe(100);
+    expect(read.completion).toBeUndefined();
+    clock.advance(16);
+    const { data } = done(read);
+    expect([data.length, data[0], data[1], data[64], data[65]]).toEqual([104, 0x01, 0x60, 0x01, 0x60]);
+    expect([...data.subarray(2, 64), ...data.subarray(66)]).toEqual([...pattern(100)]);
+  });
+
+  test("paced: characters take the time of the rate, and what finds no room is lost and told", () => {
+    const clock = new ManualClock();
+    const uart = new Uart({ clock, transmitBytes: 1000, receiveBytes: 10, paced: true });
+    uart.loopBack();
+    uart.configure({ baud: 10_000 });
+    uart.transmit.push(pattern(20));
+    uart.run();
+    clock.advance(5);
+    expect(uart.receive.length).toBe(5);
+    clock.advance(100);
+    expect([uart.receive.length, uart.takeErrors().includes("overrun")]).toEqual([10, true]);
+    expect(clock.pendingTimers).toBe(0);
+  });
+
+  test("two ends at different rates hear damaged characters; seven bits lose the eighth", () => {
+    const clock = new ManualClock();
+    const options = { clock, transmitBytes: 64, receiveBytes: 64, paced: false };
+    const [a, b] = [new Uart(options), new Uart(options)];
+    Uart.connect(a, b);
+    a.configure({ baud: 9600 });
+    b.configure({ baud: 19_200, dataBits: 7 });
+    a.transmit.push(Uint8Array.of(0xff));
+    a.run();
+    expect([b.takeErrors(), [...b.takeReceived(10)]]).toEqual([["framing"], [0x7f]]);
+  });
+
+  test("a queue keeps the order when it wraps", () => {
+    const queue = new ByteQueue(5);
+    expect([queue.push(Uint8Array.of(1, 2, 3, 4)), ...queue.shift(3)]).toEqual([4, 1, 2, 3]);
+    expect([queue.push(Uint8Array.of(5, 6, 7, 8, 9)), ...queue.shift(9)]).toEqual([4, 4, 5, 6, 7, 8]);
+    expect([queue.length, queue.room]).toEqual([0, 5]);
+  });
+
+  test("line faults from text hit once, at their place", () => {
+    const model = make({ chip: "pl2303-hx", fault: ["framing:after=3", "break"] });
+    const bus = new TestBus(model).configure();
+    const notification = bus.in(10, 0x81);
+    done(bus.out(pattern(8)));
+    bus.in(64, 0x83);
+    expect((done(notification).data[8] ?? 0) & 0x74).toBe(0x14);
+  });
+});
