@@ -1,19 +1,29 @@
 /**
- * The benchmark: `npm run bench [-- --seconds 3 --rounds 3 --write]`. Needs fio with its nbd engine, and nbdkit for the baseline.
+ * The benchmark: `npm run bench [-- --seconds 3 --rounds 3 --write]`. Needs fio with its nbd engine, nbdkit for the baseline
+ * and strace for the system calls; what is missing leaves a dash.
  *
- * Every workload runs on every target in turn, round after round, so that a machine that drifts drifts for all; a figure is the
- * median of the rounds. With --write the tables go into docs/benchmarks.md between its markers.
+ * Every workload runs on every target in turn, round after round and in turned order, so that a machine that drifts drifts for
+ * all; a figure is the median of the rounds. A first round is not counted: V8 compiles meanwhile. With --write the tables go
+ * into docs/benchmarks.md between its markers.
  */
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { cpuSeconds, residentMiB, startNbdkit, startRumpusb, wakeUps } from "./targets.mjs";
+import { callsPerOperation, runFio } from "./fio.mjs";
+import { familyOf, memoryOf, wakeUps } from "./processes.mjs";
+import { bytesPerSecond, describeMachine, median, table } from "./tables.mjs";
+import { startNbdkit, startRumpusb } from "./targets.mjs";
 import { WORKLOADS } from "./workloads.mjs";
 
 const SIZE_MIB = 256;
+const WARM_UP_SECONDS = 1;
+/** V8 collects garbage for some seconds after the last work was done. */
+const SETTLE_SECONDS = 30;
 const IDLE_SECONDS = 10;
+const DEVICE_COUNTS = [1, 2, 4, 8, 16];
+const ROLES = ["host", "rump", "model"];
 const DOCUMENT = new URL("../docs/benchmarks.md", import.meta.url);
 
 const { values } = parseArgs({
@@ -28,62 +38,47 @@ const rounds = Number(values.rounds);
 
 const rump = await startRumpusb(SIZE_MIB);
 const nbdkit = await startNbdkit(SIZE_MIB);
-const lines = [];
+const lines = [describeMachine(SIZE_MIB, rounds, seconds)];
 try {
-  const targets = [rump, nbdkit].filter((target) => target !== undefined);
-  const results = new Map(WORKLOADS.map((w) => [w.name, new Map()]));
-  for (let round = 0; round < rounds; round++) {
-    for (const workload of WORKLOADS)
-      for (const target of targets) add(results, workload, target.name, runFio(target, workload));
-    for (const [name, figure] of runDirect()) add(results, { name }, "direct", figure);
-  }
-  lines.push(...describeMachine(), "", ...tableOf(results), "", ...(await idleTable()));
+  const atStart = memory(rump);
+  const results = measure([rump, nbdkit].filter((target) => target !== undefined));
+  lines.push("", ...rateTable(results), "", ...(await costTable(results)), "", ...(await processTable(atStart)));
 } finally {
   await rump.stop();
   await nbdkit?.stop();
 }
+lines.push("", ...(await deviceTable()));
 console.log(lines.join("\n"));
 if (values.write) {
-  const text = readFileSync(DOCUMENT, "utf8");
   const block = `<!-- bench -->\n${lines.join("\n")}\n<!-- /bench -->`;
+  const text = readFileSync(DOCUMENT, "utf8");
   writeFileSync(
     DOCUMENT,
     text.replace(/<!-- bench -->[\s\S]*<!-- \/bench -->/, () => block),
   );
 }
 
-/** One fio run: operations per second, processor seconds per GiB by role. */
-function runFio(target, workload) {
-  const operation = `${workload.random ? "rand" : ""}${workload.write ? "write" : "read"}`;
-  const before = Object.entries(target.pids).map(([role, pid]) => [role, cpuSeconds(pid)]);
-  const fio = spawnSync(
-    "fio",
-    [
-      "--name=bench",
-      "--ioengine=nbd",
-      `--uri=${target.uri}`,
-      `--rw=${operation}`,
-      `--bs=${workload.bytes}`,
-      `--iodepth=${workload.depth}`,
-      `--size=${SIZE_MIB}m`,
-      `--runtime=${seconds}`,
-      "--time_based",
-      "--output-format=json",
-    ],
-    { encoding: "utf8", cwd: os.tmpdir(), maxBuffer: 1 << 24 },
-  );
-  if (fio.status !== 0) throw new Error(`fio: ${fio.stderr || fio.error}`);
-  const [job] = JSON.parse(fio.stdout.slice(fio.stdout.indexOf("{"))).jobs;
-  const side = workload.write ? job.write : job.read;
-  const gib = side.io_bytes / 2 ** 30;
-  const cpu = Object.fromEntries(before.map(([role, was]) => [role, (cpuSeconds(target.pids[role]) - was) / gib]));
-  return { operationsPerSecond: side.iops, cpu, p99: side.clat_ns.percentile?.["99.000000"] / 1000 };
+/** @returns figures of the rounds: by workload, then by target. */
+function measure(targets) {
+  const results = new Map(WORKLOADS.map((w) => [w.name, new Map()]));
+  for (const target of targets) for (const workload of WORKLOADS) runFio(target, workload, WARM_UP_SECONDS, SIZE_MIB);
+  for (let round = 0; round < rounds; round++) {
+    const order = round % 2 === 0 ? targets : targets.toReversed();
+    for (const workload of WORKLOADS)
+      for (const target of order) add(results, workload.name, target.name, runFio(target, workload, seconds, SIZE_MIB));
+    for (const [name, figure] of runDirect()) add(results, name, "direct", figure);
+  }
+  return results;
+}
+
+function add(results, workload, target, figure) {
+  const byTarget = results.get(workload);
+  byTarget.set(target, [...(byTarget.get(target) ?? []), figure]);
 }
 
 /** The driver alone against a model of its own: see direct.mjs. */
 function* runDirect() {
-  const folder = os.tmpdir();
-  const socket = `${folder}/rumpusb-direct-${process.pid}.sock`;
+  const socket = `${os.tmpdir()}/rumpusb-direct-${process.pid}.sock`;
   const script = fileURLToPath(new URL("direct.mjs", import.meta.url));
   const cli = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
   const shell = `node "$1" vdev flash-drive --listen "unix:$3" size=${SIZE_MIB}M >/dev/null & model=$!
@@ -92,57 +87,93 @@ function* runDirect() {
   const run = spawnSync("bash", ["-c", shell, "bench", cli, script, socket], { encoding: "utf8" });
   if (run.status !== 0) throw new Error(`direct: ${run.stderr}`);
   for (const line of run.stdout.trim().split("\n")) {
-    const { workload, operationsPerSecond, cpuPerGiB } = JSON.parse(line);
-    yield [workload, { operationsPerSecond, cpu: { driver: cpuPerGiB } }];
+    const { workload, operationsPerSecond } = JSON.parse(line);
+    yield [workload, { operationsPerSecond }];
   }
 }
 
-function add(results, workload, target, figure) {
-  const byTarget = results.get(workload.name);
-  byTarget.set(target, [...(byTarget.get(target) ?? []), figure]);
-}
-
-function tableOf(results) {
-  const rows = [
-    "| workload | rumpusb | of nbdkit | of direct | p99 µs | CPU s/GiB host + rump + model | nbdkit | direct |",
-    "|---|---|---|---|---|---|---|---|",
-  ];
-  for (const workload of WORKLOADS) {
+function rateTable(results) {
+  const rows = WORKLOADS.map((workload) => {
     const byTarget = results.get(workload.name);
     const rate = (name) => median((byTarget.get(name) ?? []).map((f) => f.operationsPerSecond));
-    const ours = byTarget.get(rump.name) ?? [];
-    const cpu = ["host", "rump", "model"].map((role) => median(ours.map((f) => f.cpu[role] ?? 0)).toFixed(2));
-    const shown = (operations) =>
-      workload.bytes >= 1 << 16
-        ? `${((operations * workload.bytes) / 1e6).toFixed(0)} MB/s`
-        : `${operations.toFixed(0)} /s`;
-    const ratio = (name) => (rate(name) > 0 ? (rate(rump.name) / rate(name)).toFixed(2) : "–");
-    rows.push(
-      `| ${workload.name} | ${shown(rate(rump.name))} | ${ratio("nbdkit memory")} | ${ratio("direct")} | ${median(ours.map((f) => f.p99)).toFixed(0)} | ${cpu.join(" + ")} | ${shown(rate("nbdkit memory"))} | ${shown(rate("direct"))} |`,
-    );
+    const ours = byTarget.get(rump.name);
+    const ratio = (name) => (rate(rump.name) / rate(name)).toFixed(2);
+    const latency = [0, 1, 2].map((at) => median(ours.map((f) => f.latencyUs[at])).toFixed(0));
+    const shown = (name) => bytesPerSecond(workload, rate(name));
+    return [
+      workload.name,
+      shown(rump.name),
+      ratio("nbdkit memory"),
+      ratio("direct"),
+      latency.join(" / "),
+      shown("nbdkit memory"),
+      shown("direct"),
+    ];
+  });
+  return table(
+    ["workload", "rumpusb", "of nbdkit", "of direct", "p50 / p99 / p99.9 µs", "nbdkit memory", "direct"],
+    rows,
+  );
+}
+
+/** What one operation costs each process. */
+async function costTable(results) {
+  const rows = [];
+  for (const workload of WORKLOADS) {
+    const ours = results.get(workload.name).get(rump.name);
+    const perRole = (figure) => ROLES.map((role) => figure(role)).join(" + ");
+    const calls = [];
+    for (const role of ROLES) calls.push((await callsPerOperation(rump, role, workload, SIZE_MIB))?.toFixed(1) ?? "–");
+    const cpu = (role) => median(ours.map((f) => f.cpu[role]));
+    rows.push([
+      workload.name,
+      perRole((role) => cpu(role).toFixed(2)),
+      perRole((role) => ((cpu(role) * 1e6 * workload.bytes) / 2 ** 30).toFixed(0)),
+      perRole((role) => median(ours.map((f) => f.wakeUps[role])).toFixed(1)),
+      calls.join(" + "),
+    ]);
   }
-  return rows;
+  return table(
+    ["host + rump process + flash drive", "CPU s/GiB", "CPU µs each", "wake-ups each", "system calls each"],
+    rows,
+  );
 }
 
-/** What it costs to do nothing. */
-async function idleTable() {
-  const rows = ["| process | resident MiB | wake-ups in 10 s of idleness |", "|---|---|---|"];
-  await new Promise((resolve) => setTimeout(resolve, 2000));
-  const before = Object.entries(rump.pids).map(([role, pid]) => [role, pid, wakeUps(pid)]);
+/** Memory, and what it costs to do nothing. */
+async function processTable(atStart) {
+  const loaded = memory(rump);
+  await new Promise((resolve) => setTimeout(resolve, SETTLE_SECONDS * 1000));
+  const before = Object.values(rump.pids).map(wakeUps);
   await new Promise((resolve) => setTimeout(resolve, IDLE_SECONDS * 1000));
-  for (const [role, pid, was] of before)
-    rows.push(`| ${role} | ${residentMiB(pid).toFixed(0)} | ${wakeUps(pid) - was} |`);
-  return rows;
+  const shown = ({ residentMiB, privateMiB }) => `${residentMiB.toFixed(0)} / ${privateMiB.toFixed(0)}`;
+  const rows = Object.entries(rump.pids).map(([role, pid], at) => [
+    role,
+    shown(atStart[at]),
+    shown(loaded[at]),
+    wakeUps(pid) - before[at],
+  ]);
+  const title = "resident / private MiB";
+  return table(["process", `${title} when ready`, "after the load", `wake-ups in ${IDLE_SECONDS} s of idleness`], rows);
 }
 
-function describeMachine() {
-  const [cpu] = os.cpus();
-  return [
-    `${os.cpus().length} × ${cpu?.model ?? "unknown processor"}, Linux ${os.release()}, Node.js ${process.version}; flash drive of ${SIZE_MIB} MiB in memory; median of ${rounds} rounds of ${seconds} s.`,
-  ];
+function memory(target) {
+  return Object.values(target.pids).map(memoryOf);
 }
 
-function median(numbers) {
-  const sorted = numbers.filter(Number.isFinite).sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+/** Time to ready and memory of one host with several small devices, beside Node.js itself. */
+async function deviceTable() {
+  const bare = Array.from({ length: 5 }, () => {
+    const startedMs = performance.now();
+    spawnSync(process.execPath, ["-e", "0"]);
+    return performance.now() - startedMs;
+  });
+  const rows = [];
+  for (const devices of DEVICE_COUNTS) {
+    const target = await startRumpusb(16, { devices });
+    const privateMiB = familyOf(target.pids.host).reduce((sum, pid) => sum + memoryOf(pid).privateMiB, 0);
+    await target.stop();
+    rows.push([devices, target.readyMs.toFixed(0), privateMiB.toFixed(0)]);
+  }
+  const bareMs = median(bare).toFixed(0);
+  return table(["devices", `ms to ready (\`node -e 0\`: ${bareMs})`, "private MiB of all processes"], rows);
 }

@@ -4,11 +4,12 @@
  * All of them hold the same number of bytes in memory, so that no disk is measured.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { childrenOf, commandOf } from "./processes.mjs";
 
 const CLI = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
 
@@ -16,18 +17,19 @@ const CLI = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
  * @typedef {object} Target
  * @property {string} name
  * @property {string} uri
- * @property {Record<string, number>} pids  role → process id
+ * @property {Record<string, number>} pids  role → process id; of several devices the last
+ * @property {number} [readyMs]  from the start of the host process until every node is served
  * @property {() => Promise<void>} stop
  */
 
 /** Our whole path: client → NBD → host → pud → rump process → USB/IP → flash drive in memory. @returns {Promise<Target>} */
-export async function startRumpusb(sizeMiB, extraArguments = []) {
+export async function startRumpusb(sizeMiB, { devices = 1 } = {}) {
   const runtimeDir = mkdtempSync(join(tmpdir(), "rumpusb-bench-"));
-  const child = spawn(
-    process.execPath,
-    [CLI, "run", `sim:flash-drive,size=${sizeMiB}M`, "--json", "--runtime-dir", runtimeDir, ...extraArguments],
-    { stdio: ["ignore", "pipe", "inherit"] },
-  );
+  const selectors = Array.from({ length: devices }, () => `sim:flash-drive,size=${sizeMiB}M`);
+  const startedMs = performance.now();
+  const child = spawn(process.execPath, [CLI, "run", ...selectors, "--json", "--runtime-dir", runtimeDir], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const exited = new Promise((resolve) => child.once("exit", resolve));
   const pids = { host: child.pid };
   let uri;
@@ -38,13 +40,15 @@ export async function startRumpusb(sizeMiB, extraArguments = []) {
     if (event.event === "error") throw new Error(`${event.code}: ${event.message}`);
     if (event.event === "ready") break;
   }
+  const readyMs = performance.now() - startedMs;
   child.stdout.resume();
   const model = childrenOf(child.pid).find((pid) => commandOf(pid).includes(" vdev "));
   if (model !== undefined) pids.model = model;
   return {
-    name: ["rumpusb", ...extraArguments].join(" "),
+    name: "rumpusb",
     uri,
     pids,
+    readyMs,
     stop: async () => {
       child.kill("SIGTERM");
       await exited;
@@ -75,33 +79,4 @@ export async function startNbdkit(sizeMiB) {
       rmSync(folder, { recursive: true, force: true });
     },
   };
-}
-
-/** Processor seconds that a process has used, from /proc/PID/stat (proc(5), fields 14 and 15, in 1/100 s). */
-export function cpuSeconds(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, "latin1")
-    .replace(/^.*\) /, "")
-    .split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-/** Resident memory in MiB. */
-export function residentMiB(pid) {
-  const [, kib = "0"] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "latin1")) ?? [];
-  return Number(kib) / 1024;
-}
-
-/** Context switches of the process's own accord since it started: its wake-ups. */
-export function wakeUps(pid) {
-  const [, count = "0"] =
-    /^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1")) ?? [];
-  return Number(count);
-}
-
-function childrenOf(pid) {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim().split(" ").filter(Boolean).map(Number);
-}
-
-function commandOf(pid) {
-  return readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ");
 }

@@ -1,0 +1,68 @@
+/** What a process costs, as Linux counts it (proc(5)). */
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** Processor seconds used, from /proc/PID/stat (fields 14 and 15, in 1/100 s). */
+export function cpuSeconds(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, "latin1")
+    .replace(/^.*\) /, "")
+    .split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+/** Resident memory, and the part of it that no other process shares (Node's own code is shared), in MiB. */
+export function memoryOf(pid) {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "latin1");
+  const mib = (key) => Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(rollup)?.[1] ?? 0) / 1024;
+  return { residentMiB: mib("Rss"), privateMiB: mib("Private_Clean") + mib("Private_Dirty") };
+}
+
+/** Context switches of its own accord, of all its threads, since it started: its wake-ups. */
+export function wakeUps(pid) {
+  let count = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`))
+    count += Number(
+      /^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/task/${thread}/status`, "latin1"))?.[1] ?? 0,
+    );
+  return count;
+}
+
+/**
+ * System calls of all threads of a process while `work` runs.
+ * @returns {Promise<number | undefined>} undefined where strace is missing or may not look.
+ */
+export async function systemCalls(pid, work) {
+  if (spawnSync("strace", ["--version"]).status !== 0) return undefined;
+  const folder = mkdtempSync(join(tmpdir(), "rumpusb-bench-"));
+  const table = join(folder, "calls");
+  try {
+    const tracer = spawn("strace", ["-f", "-c", "-o", table, "-p", String(pid)], { stdio: "ignore" });
+    const ended = new Promise((resolve) => tracer.once("exit", resolve));
+    while (tracer.exitCode === null && !isTraced(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
+    work();
+    tracer.kill("SIGINT");
+    await ended;
+    return Number(/(\d+)(?:\s+\d+)?\s+total\s*$/.exec(readFileSync(table, "latin1"))?.[1] ?? Number.NaN);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function isTraced(pid) {
+  return /^TracerPid:\s+[1-9]/m.test(readFileSync(`/proc/${pid}/status`, "latin1"));
+}
+
+export function childrenOf(pid) {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim().split(" ").filter(Boolean).map(Number);
+}
+
+export function commandOf(pid) {
+  return readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ");
+}
+
+/** The process and everything below it. */
+export function familyOf(pid) {
+  return [pid, ...childrenOf(pid).flatMap(familyOf)];
+}
