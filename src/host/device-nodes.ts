@@ -31,6 +31,7 @@ export class DeviceNodes {
   /** By the name that the rump process gave. */
   readonly #drivers = new Map<string, AttachedDriver>();
   readonly #nodes = new Map<HostNode, Promise<ServedNode | undefined>>();
+  readonly #removals = new Set<Promise<void>>();
 
   constructor(key: string, context: DeviceNodesContext) {
     this.#key = key;
@@ -75,7 +76,9 @@ export class DeviceNodes {
   remove(node: HostNode, reason: string): void {
     const served = this.#nodes.get(node);
     this.#nodes.delete(node);
-    void served?.then(async (it) => await it?.remove(reason));
+    if (served === undefined) return;
+    const removal = served.then(async (it) => await it?.remove(reason)).finally(() => this.#removals.delete(removal));
+    this.#removals.add(removal);
   }
 
   /** Resolves when the links of the nodes there are now are up, or have failed. */
@@ -83,9 +86,10 @@ export class DeviceNodes {
     await Promise.all(this.#nodes.values());
   }
 
+  /** Resolves when every node is gone, those too that were on their way. */
   async removeAll(reason: string): Promise<void> {
-    await Promise.all([...this.#nodes.values()].map(async (node) => await (await node)?.remove(reason)));
-    this.#nodes.clear();
+    for (const node of this.#nodes.keys()) this.remove(node, reason);
+    await Promise.all(this.#removals);
   }
 
   /** The device is not ours any more. */
