@@ -23,29 +23,40 @@ const FTDI_PRODUCTS = [
   0x6045, // FT232HP
   0x6048, // FT4232HA
   0x8372, // FT8U100AX
-  0xcd18, // FT232R of a MikroTik board
+  0xcaa0, // uChameleon
+  0xcc48, // Tactrix OpenPort 1.3 Mitsubishi
+  0xcc49, // Tactrix OpenPort 1.3 Subaru
+  0xcc4a, // Tactrix OpenPort 1.3 Universal
+  0xcd18, // without a name in TinyUSB
   0xf0c8, // SPROG decoder programmer
   0xf857, // ADS Tech IR blaster
+  0xf9d0, // CCS ICD-U20
+  0xf9d1, // CCS ICD-U40
+  0xf9d2, // CCS MACH X
   0xfa10, // relays of R. Gugler
+  0xfad0, // Inside Accesso reader
   0xfbfa, // FT232RL, second id
   0xfc60, // IRTrans
   0xff00, // AMC-232USB01
+  0xff38, // IBS US485
+  0xff39, // IBS PIC programmer
   0xffa8, // CANUSB
 ] as const;
 
 /** Other vendors that put the chip under ids of their own. */
 const OTHERS = [
-  [0x0dcd, 0x0001], // Neuronal Fuzzy RIC
-  [0x0403, 0xcaa0], // uChameleon
-  [0x1781, 0x0c30], // Telldus Tellstick
-  [0x1781, 0x0c31], // Telldus Tellstick Duo
-  [0x0856, 0xac01], // Black Box USOTL4
-  [0x0856, 0xac02], // Black Box USTL4
   [0x093c, 0x0601], // Intrepid ValueCAN
+  [0x093c, 0x0701], // Intrepid neoVI
   [0x0c52, 0x2101], // Sealevel SeaLINK+232
   [0x0c52, 0x2102], // Sealevel SeaLINK+485
-  [0x165c, 0x0002], // ThorLabs APT
-  [0x20b7, 0x0713], // Qi Hardware JTAG/serial
+  [0x0c52, 0x2103], // Sealevel SeaLINK+232I
+  [0x0c52, 0x2104], // Sealevel SeaLINK+485I
+  [0x0dcd, 0x0001], // Neuronal Fuzzy RIC
+  [0x0f94, 0x0001], // Falcom Twist
+  [0x0f94, 0x0005], // Falcom Samba
+  [0x1781, 0x0c30], // Telldus TellStick
+  [0x1a28, 0x6010], // Novitus Bono E
+  [0x2100, 0x9e52], // RT Systems VX-7 cable
 ] as const;
 
 export const UFTDI_MATCH: readonly MatchRule[] = [
