@@ -1,7 +1,7 @@
 /** The small parts: event decoder, notifications, functional descriptors, inbox, match tables, multi-port functions. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { DRIVERS as ALL_DRIVERS } from "../../../../src/dev/usb/drivers.js";
+import { ALL_DRIVERS } from "../../../../src/dev/usb/drivers.js";
 import { findMatches } from "../../../../src/dev/usb/match.js";
 import { acmFunctionOf, NotificationReader } from "../../../../src/dev/usb/ucom/cdc.js";
 import type { ChipSink } from "../../../../src/dev/usb/ucom/chip.js";
