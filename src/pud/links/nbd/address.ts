@@ -1,5 +1,5 @@
 /** Where an NBD server listens: a Unix socket only its owner can open, or TCP on this machine alone. */
-import { chmod, lstat, mkdir, unlink } from "node:fs/promises";
+import { access, chmod, lstat, unlink } from "node:fs/promises";
 import { connect, isIPv4 } from "node:net";
 import type { Server } from "node:net";
 import { dirname } from "node:path";
@@ -12,7 +12,6 @@ export type NbdAddress = { readonly unix: string } | { readonly host: string; re
 export const MAX_SOCKET_PATH_BYTES = 107;
 
 const PRIVATE_FILE = 0o600;
-const PRIVATE_FOLDER = 0o700;
 
 /** Makes the server listen. @throws LinkSetupError */
 export async function listen(server: Server, address: NbdAddress): Promise<void> {
@@ -52,7 +51,8 @@ function isLoopback(host: string): boolean {
 
 async function listenUnix(server: Server, path: string): Promise<void> {
   const failed = setupFailure(path);
-  await mkdir(dirname(path), { recursive: true, mode: PRIVATE_FOLDER }).catch(failed);
+  // Asked here because libuv calls a missing folder EACCES. It is not made: whoever names it says whose it is.
+  await access(dirname(path)).catch(failed);
   await removeStale(path);
   const listening = untilListening(server);
   // The file must not be open to others even between bind and chmod; bind happens inside listen().
@@ -120,6 +120,7 @@ const CODE_OF: Readonly<Record<string, LinkSetupErrorCode>> = {
   EROFS: "LINK_PERMISSION",
   ENOTDIR: "LINK_USAGE",
   EEXIST: "LINK_USAGE",
+  ENOENT: "LINK_USAGE",
   EADDRNOTAVAIL: "LINK_UNAVAILABLE",
 };
 

@@ -58,12 +58,11 @@ async function listening(server: Server, path?: string): Promise<AddressInfo | s
 }
 
 describe("the Unix socket", () => {
-  test("is its owner's alone, in a folder that is made private, and goes away with the server", async () => {
+  test("is its owner's alone, and goes away with the server", async () => {
     await using folder = await temporaryFolder();
-    const path = join(folder.path, "made", "here", "sd0.sock");
+    const path = join(folder.path, "sd0.sock");
     const server = await listenNbd({ address: { unix: path }, log: new RecordingLog() });
     expect((await stat(path)).mode & 0o777).toBe(0o600);
-    expect((await stat(join(folder.path, "made", "here"))).mode & 0o777).toBe(0o700);
     await server.close();
     await expect(lstat(path)).rejects.toThrow(/ENOENT/);
   });
@@ -122,6 +121,7 @@ describe("the Unix socket", () => {
     ["a path of 108 bytes", { unix: long }, "LINK_USAGE", /108 bytes, at most 107/],
     ["an empty path", { unix: "" }, "LINK_USAGE", /empty/],
     ["a file where the folder should be", { unix: "/dev/null/s" }, "LINK_USAGE", /\/dev\/null/],
+    ["a folder that is not there", { unix: "/nonexistent/s" }, "LINK_USAGE", /\/nonexistent\/s: ENOENT/],
     ["a host of the network", { host: "192.168.1.1", port: 10809 }, "LINK_USAGE", /loopback/],
     ["all hosts", { host: "0.0.0.0", port: 10809 }, "LINK_USAGE", /loopback/],
     ["a name that only looks like loopback", { host: "127.example.org", port: 10809 }, "LINK_USAGE", /loopback/],
