@@ -17,12 +17,14 @@ export interface ControlledDevice {
 type Control = (device: ControlledDevice, argument: string) => string;
 
 const CONTROLS: Readonly<Record<string, Control>> = {
-  eject: ({ model }) =>
-    drive(model).eject(0) ? "ejected" : "not ejected: no medium, not removable, or locked by the host",
-  insert: ({ model }) => {
-    drive(model).load(0);
-    return "inserted";
+  eject: ({ model }, argument) => {
+    const force = argument === "force";
+    if (drive(model).eject(0, { force })) return "ejected";
+    return force
+      ? "not ejected: no medium, or not removable"
+      : 'not ejected: no medium, not removable, or locked by the host ("eject force" takes it out all the same)';
   },
+  insert: ({ model }) => (drive(model).load(0) ? "inserted" : "not inserted: a medium is in it, or none was ejected"),
   unplug: ({ model }) => {
     drive(model).unplug();
     return "unplugged";
@@ -38,7 +40,9 @@ const CONTROLS: Readonly<Record<string, Control>> = {
   },
 };
 
-export const CONTROL_HELP = Object.keys(CONTROLS).join(", ");
+export const CONTROL_HELP = Object.keys(CONTROLS)
+  .map((name) => (name === "eject" ? "eject [force]" : name))
+  .join(", ");
 
 /**
  * Obeys the lines of `input`; a command that cannot be is answered, never fatal.

@@ -109,9 +109,9 @@ export class FlashDrive extends UsbFunction {
     return this.#unit(lun).eject(options.force);
   }
 
-  /** Puts the medium back that was ejected last; nothing when there is none. @throws RangeError: no such unit. */
-  load(lun: number): void {
-    this.#unit(lun).load();
+  /** Puts the medium back that was ejected last. @returns false when there is none. @throws RangeError: no such unit. */
+  load(lun: number): boolean {
+    return this.#unit(lun).load();
   }
 
   /** Moves the write-protect tab. */

@@ -58,8 +58,27 @@ describe("rumpusb vdev", () => {
 
     vdev.say("explode");
     const answer = await vdev.event("answer", (event) => String(event["message"]).startsWith('"explode"'));
-    expect(answer["message"]).toContain("eject, insert, unplug, replug, power-cut");
+    expect(answer["message"]).toContain("eject [force], insert, unplug, replug, power-cut");
     expect(await vdev.end("SIGTERM")).toBe(0);
+  });
+
+  test("eject obeys the host's lock, eject force does not; insert puts the medium back", async () => {
+    const socket = join(folder, "v.sock");
+    await using vdev = new RunningCommand("vdev", "flash-drive", "--json", "--listen", `unix:${socket}`, "removable");
+    await vdev.event("listening");
+    const device = `usbip:unix:${socket}/1-1`;
+    await using host = new RunningCommand("run", "--json", "--runtime-dir", join(folder, "rt"), device);
+    await host.event("ready");
+    const answer = async (command: string, text: string): Promise<void> => {
+      vdev.say(command);
+      await vdev.event("answer", (event) => String(event["message"]).startsWith(text));
+    };
+    await answer("eject", "not ejected: no medium, not removable, or locked by the host");
+    await answer("insert", "not inserted: a medium is in it");
+    await answer("eject force", "ejected");
+    await answer("eject force", "not ejected: no medium, or not removable");
+    await answer("insert", "inserted");
+    expect(await host.end()).toBe(0);
   });
 
   test("a socket in use, a remote address, a bad option: refused with the right status", async () => {

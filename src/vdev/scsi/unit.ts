@@ -113,12 +113,13 @@ export class LogicalUnit {
     return true;
   }
 
-  /** Draws the medium that was ejected last back in. */
-  load(): void {
-    if (this.#store !== undefined || this.#ejected === undefined) return;
+  /** Draws the medium that was ejected last back in. @returns false when there is none. */
+  load(): boolean {
+    if (this.#store !== undefined || this.#ejected === undefined) return false;
     this.#store = this.#ejected;
     this.#ejected = undefined;
     this.#inserted();
+    return true;
   }
 
   /** Bus reset (SPC-4 §5.9.5): locks are released; sense data is forgotten. */
