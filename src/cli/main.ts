@@ -4,10 +4,11 @@ import { HostError } from "../host/errors.js";
 import type { CommandContext } from "./context.js";
 import { demoCommand } from "./demo-command.js";
 import { listCommand } from "./list-command.js";
-import { type Output, processOutput, reportFailure } from "./output.js";
+import { type Output, processOutput, reportFailure, surviveLostOutput } from "./output.js";
 import { runCommand } from "./run-command.js";
 import { sandboxCommand } from "./sandbox-command.js";
 import { vdevCommand } from "./vdev-command.js";
+import { packageVersion } from "./version.js";
 
 /**
  * Runs one command line.
@@ -16,11 +17,14 @@ import { vdevCommand } from "./vdev-command.js";
  * @returns     The exit status.
  */
 export async function main(args: readonly string[], output: Output = processOutput): Promise<number> {
-  ignoreClosedPipe(process.stdout);
   const context: CommandContext = { output, exitStatus: 0 };
+  let lost = 0;
+  surviveLostOutput(process, output, () => {
+    lost = 1;
+  });
   try {
     await createProgram(context).parseAsync(args, { from: "user" });
-    return context.exitStatus;
+    return context.exitStatus || lost;
   } catch (error) {
     // commander has printed its own message; its status 0 is that of --help and --version
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : new HostError("USAGE", "").exitStatus;
@@ -35,6 +39,7 @@ function createProgram(context: CommandContext): Command {
   const { output } = context;
   const program = new Command("rumpusb")
     .description("USB device drivers outside the kernel, each in a process of its own")
+    .version(packageVersion(), "--version")
     .exitOverride()
     .configureOutput({
       writeOut: (text) => output.data(text.trimEnd()),
@@ -42,11 +47,4 @@ function createProgram(context: CommandContext): Command {
     });
   for (const add of COMMANDS) add(program, context);
   return program;
-}
-
-/** `rumpusb list | head -1`: a reader that has seen enough is no error. */
-function ignoreClosedPipe(stream: NodeJS.WriteStream): void {
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-  });
 }

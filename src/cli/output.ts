@@ -19,6 +19,35 @@ export const processOutput: Output = {
   },
 };
 
+interface FallibleStream {
+  on(event: "error", listener: (error: Error) => void): unknown;
+}
+
+/** Of a process. */
+export interface OutputStreams {
+  readonly stdout: FallibleStream;
+  readonly stderr: FallibleStream;
+}
+
+/**
+ * A stream that cannot be written (a full disk, a terminal that was closed) must not end a process that has a device to
+ * let go: nothing is thrown, what is written from then on is lost. A command that runs until it is told to stop stops at
+ * the first error on stdout (signals.ts).
+ *
+ * @param failed  Called when data on stdout was lost, which has been told. `rumpusb list | head -1` is no loss: that
+ *                reader has seen enough.
+ */
+export function surviveLostOutput({ stdout, stderr }: OutputStreams, output: Output, failed: () => void): void {
+  let lost = false;
+  stdout.on("error", (error: Error) => {
+    if (lost || errnoOf(error) === "EPIPE") return;
+    lost = true;
+    output.talk(`rumpusb: standard output: ${messageOf(error)}`);
+    failed();
+  });
+  stderr.on("error", () => {}); // nowhere is left to say so
+}
+
 /** Prints an error the way the command line was asked to, and says which status to exit with. */
 export function reportFailure(error: unknown, json: boolean, output: Output): number {
   const known = error instanceof HostError;

@@ -1,7 +1,14 @@
 /** The end of a command that runs until it is told to stop. */
 import { constants } from "node:os";
+import { realClock } from "../rumpuser/real/rumpuser.js";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/**
+ * Signals this close to the first are the same wish twice: timeout(1) signals its child and then its process group, a
+ * terminal that closes sends SIGHUP from the shell and from the kernel. A person is slower.
+ */
+const SAME_WISH_MS = 200;
 
 export interface StopSignal {
   /** Resolves with the reason at the first signal, or when nobody reads our output any more. */
@@ -11,7 +18,7 @@ export interface StopSignal {
 }
 
 /**
- * @param atOnce  Called at the second signal, before the process exits with 130 (128 + SIGINT): it must end whatever
+ * @param atOnce  Called at a second signal, before the process exits with 130 (128 + SIGINT): it must end whatever
  *                would outlive this process.
  */
 export function onStopSignal(atOnce: () => void): StopSignal {
@@ -19,10 +26,14 @@ export function onStopSignal(atOnce: () => void): StopSignal {
   const stopped = new Promise<string>((resolve) => {
     stop = resolve;
   });
-  let signals = 0;
+  let firstMs: number | undefined;
   const onSignal = (signal: NodeJS.Signals): void => {
-    signals++;
-    if (signals === 1) return stop(signal);
+    const nowMs = realClock.nowMs();
+    if (firstMs === undefined) {
+      firstMs = nowMs;
+      return stop(signal);
+    }
+    if (nowMs - firstMs < SAME_WISH_MS) return;
     atOnce();
     process.exit(128 + constants.signals.SIGINT);
   };

@@ -11,6 +11,8 @@ export type JsonEvent = Readonly<Record<string, unknown>> & { readonly event: st
 
 export class RunningCommand implements AsyncDisposable {
   readonly events: JsonEvent[] = [];
+  /** Of stdout, all of them. */
+  readonly lines: string[] = [];
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #exit: Promise<number>;
   #stderr = "";
@@ -23,6 +25,7 @@ export class RunningCommand implements AsyncDisposable {
       this.#stderr += chunk.toString();
     });
     createInterface({ input: this.#child.stdout }).on("line", (line) => {
+      this.lines.push(line);
       if (line.startsWith("{")) this.events.push(JSON.parse(line) as JsonEvent);
       this.#wake();
     });

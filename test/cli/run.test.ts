@@ -145,17 +145,6 @@ describe("processes that die", () => {
     expect(await next.end()).toBe(0);
     expect(left()).toEqual([]);
   });
-
-  test("a second signal ends a shutdown that does not come to its end, with status 130", async () => {
-    await using host = start("sim:flash-drive");
-    await host.event("ready");
-    const pid = Number((await host.event("device"))["pid"]);
-    process.kill(pid, "SIGSTOP"); // it will never answer
-    host.signal("SIGINT");
-    await host.event("node-gone");
-    expect(await host.end("SIGINT")).toBe(130);
-    await gone(pid);
-  });
 });
 
 describe("what cannot be: a message, the right status, nothing left behind", () => {
