@@ -18,17 +18,6 @@ type Pipes = {
   readonly interruptIn: InPipe | undefined;
 };
 
-export const uchcom = defineDriver({
-  name: "uchcom",
-  match: UCHCOM_MATCH,
-  endpoints: {
-    bulkIn: { type: "bulk", dir: "in", optional: true },
-    bulkOut: { type: "bulk", dir: "out", optional: true },
-    interruptIn: { type: "interrupt", dir: "in", optional: true },
-  },
-  attach,
-});
-
 const DATA_ENDPOINTS = { bulkIn: { type: "bulk", dir: "in" }, bulkOut: { type: "bulk", dir: "out" } } as const;
 const SPEC = "WCH requests as in Linux ch341";
 /** bRequest. SERIAL_INIT with values sets line and rate in one on the CH343 type. */
@@ -87,6 +76,39 @@ interface ChType {
   readonly prescalers: ChPrescalers;
   readonly canBreak: boolean;
 }
+
+/** Vendor requests to the device (USB 2.0 §9.3), as rows have them. */
+const VENDOR_IN = { direction: "in", type: "vendor", recipient: "device" } as const;
+const VENDOR_OUT = { direction: "out", type: "vendor", recipient: "device" } as const;
+/** The pairs of registers that are read, and those that are written: wValue. */
+const READ = [REGISTER.BREAK, pair(REGISTER.BREAK, REGISTER.LINE), pair(REGISTER.STATUS, REGISTER.STATUS_2)];
+const WRITTEN = [
+  pair(REGISTER.BREAK, REGISTER.LINE),
+  pair(REGISTER.STATUS, REGISTER.STATUS),
+  pair(REGISTER.PRESCALER, REGISTER.DIVISOR),
+  pair(REGISTER.LINE, REGISTER.LINE_2),
+  pair(REGISTER.FLOW, REGISTER.FLOW),
+];
+
+export const uchcom = defineDriver({
+  name: "uchcom",
+  match: UCHCOM_MATCH,
+  endpoints: {
+    bulkIn: { type: "bulk", dir: "in", optional: true },
+    bulkOut: { type: "bulk", dir: "out", optional: true },
+    interruptIn: { type: "interrupt", dir: "in", optional: true },
+  },
+  requests: [
+    { ...VENDOR_IN, request: REQUEST.GET_VERSION, value: 0 },
+    ...READ.map((value) => ({ ...VENDOR_IN, request: REQUEST.READ_REGISTERS, value })),
+    ...WRITTEN.map((value) => ({ ...VENDOR_OUT, request: REQUEST.WRITE_REGISTERS, value })),
+    { ...VENDOR_OUT, request: REQUEST.SERIAL_INIT },
+    { ...VENDOR_OUT, request: REQUEST.SET_LINES },
+    { ...VENDOR_OUT, request: REQUEST.CH343_WRITE, value: CH343_BREAK.ON },
+    { ...VENDOR_OUT, request: REQUEST.CH343_WRITE, value: CH343_BREAK.OFF },
+  ],
+  attach,
+});
 
 async function attach(at: Attachment<Pipes>): Promise<void> {
   const requests = new ChipRequests(at.control, SPEC);

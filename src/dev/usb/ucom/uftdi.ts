@@ -16,13 +16,6 @@ import { UFTDI_MATCH } from "./uftdi-match.js";
 
 type Pipes = { readonly bulkIn: InPipe; readonly bulkOut: OutPipe };
 
-export const uftdi = defineDriver({
-  name: "uftdi",
-  match: UFTDI_MATCH,
-  endpoints: { bulkIn: { type: "bulk", dir: "in" }, bulkOut: { type: "bulk", dir: "out" } },
-  attach,
-});
-
 const SPEC = "FTDI AN232B-05";
 /** bRequest. */
 const REQUEST = {
@@ -63,6 +56,28 @@ const ERROR_BITS: readonly (readonly [LineError, number])[] = [
 const TRANSMITTER_EMPTY = 0x40;
 /** What the chip starts with. */
 const DEFAULT_LATENCY_MS = 16;
+
+/** Vendor requests to the device (USB 2.0 §9.3), as rows have them. */
+const VENDOR_IN = { direction: "in", type: "vendor", recipient: "device" } as const;
+const VENDOR_OUT = { direction: "out", type: "vendor", recipient: "device" } as const;
+
+export const uftdi = defineDriver({
+  name: "uftdi",
+  match: UFTDI_MATCH,
+  endpoints: { bulkIn: { type: "bulk", dir: "in" }, bulkOut: { type: "bulk", dir: "out" } },
+  requests: [
+    { ...VENDOR_OUT, request: REQUEST.RESET, value: RESET.SIO },
+    { ...VENDOR_OUT, request: REQUEST.RESET, value: RESET.PURGE_RX },
+    { ...VENDOR_OUT, request: REQUEST.RESET, value: RESET.PURGE_TX },
+    { ...VENDOR_OUT, request: REQUEST.MODEM_CTRL },
+    { ...VENDOR_OUT, request: REQUEST.SET_FLOW_CTRL },
+    { ...VENDOR_OUT, request: REQUEST.SET_BAUD_RATE },
+    { ...VENDOR_OUT, request: REQUEST.SET_DATA },
+    { ...VENDOR_IN, request: REQUEST.GET_MODEM_STATUS, value: 0 },
+    { ...VENDOR_OUT, request: REQUEST.SET_LATENCY_TIMER },
+  ],
+  attach,
+});
 
 async function attach(at: Attachment<Pipes>): Promise<void> {
   const { revision, serial } = at.identity;

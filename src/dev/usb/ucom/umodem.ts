@@ -21,17 +21,6 @@ type Pipes = {
   readonly interruptIn: InPipe | undefined;
 };
 
-export const umodem = defineDriver({
-  name: "umodem",
-  match: UMODEM_MATCH,
-  endpoints: {
-    interruptIn: { type: "interrupt", dir: "in", optional: true },
-    bulkIn: { type: "bulk", dir: "in", optional: true },
-    bulkOut: { type: "bulk", dir: "out", optional: true },
-  },
-  attach,
-});
-
 const DATA_ENDPOINTS = { bulkIn: { type: "bulk", dir: "in" }, bulkOut: { type: "bulk", dir: "out" } } as const;
 const CLASS_DATA = 0x0a;
 /** bRequest, PSTN 1.2 Table 13. */
@@ -50,6 +39,25 @@ const LINE = { DTR: 1, RTS: 2 } as const;
 /** wValue of SEND_BREAK: until it is ended (PSTN 1.2 §6.3.13). */
 const BREAK_UNTIL_ENDED = 0xffff;
 const TRANSMIT_BUFFER_BYTES = 512;
+
+/** Class requests to the interface (USB 2.0 §9.3), as rows have them. */
+const CLASS_OUT = { direction: "out", type: "class", recipient: "interface" } as const;
+
+export const umodem = defineDriver({
+  name: "umodem",
+  match: UMODEM_MATCH,
+  endpoints: {
+    interruptIn: { type: "interrupt", dir: "in", optional: true },
+    bulkIn: { type: "bulk", dir: "in", optional: true },
+    bulkOut: { type: "bulk", dir: "out", optional: true },
+  },
+  requests: [
+    { ...CLASS_OUT, request: REQUEST.SET_LINE_CODING, value: 0 },
+    { ...CLASS_OUT, request: REQUEST.SET_CONTROL_LINE_STATE },
+    { ...CLASS_OUT, request: REQUEST.SEND_BREAK },
+  ],
+  attach,
+});
 
 async function attach(at: Attachment<Pipes>): Promise<void> {
   const acm = acmFunctionOf(at.extraDescriptors, at.interfaceNumber);

@@ -21,17 +21,6 @@ type Pipes = {
   readonly interruptIn: InPipe | undefined;
 };
 
-export const uplcom = defineDriver({
-  name: "uplcom",
-  match: UPLCOM_MATCH,
-  endpoints: {
-    bulkIn: { type: "bulk", dir: "in", optional: true },
-    bulkOut: { type: "bulk", dir: "out", optional: true },
-    interruptIn: { type: "interrupt", dir: "in", optional: true },
-  },
-  attach,
-});
-
 const DATA_ENDPOINTS = { bulkIn: { type: "bulk", dir: "in" }, bulkOut: { type: "bulk", dir: "out" } } as const;
 const SPEC = "PL2303 requests as in Linux pl2303";
 /** bRequest: class requests of PSTN 1.2 Table 13, and vendor requests, which the HXN has under other numbers. */
@@ -91,6 +80,39 @@ const ERROR_BITS: readonly (readonly [LineError, number])[] = [
   ["overrun", 0x40],
 ];
 const TRANSMIT_BUFFER_BYTES = 256;
+
+/** Class requests to the interface, vendor requests to the device (USB 2.0 §9.3), as rows have them. */
+const CLASS_OUT = { direction: "out", type: "class", recipient: "interface" } as const;
+const VENDOR_IN = { direction: "in", type: "vendor", recipient: "device" } as const;
+const VENDOR_OUT = { direction: "out", type: "vendor", recipient: "device" } as const;
+/** Every register that is read, and every one that is written: wValue of the vendor requests. */
+const REGISTERS = {
+  OLD: {
+    read: [OLD_STATUS, 0x8383, 0x8484, FLOW.hx.register | READ_OFFSET],
+    write: [0x0404, 0x0000, 0x0001, START_UP_LAST.register, RESET_IN, RESET_OUT],
+  },
+  HXN: { read: [FLOW.hxn.register], write: [FLOW.hxn.register, HXN_RESET.register] },
+} as const;
+
+export const uplcom = defineDriver({
+  name: "uplcom",
+  match: UPLCOM_MATCH,
+  endpoints: {
+    bulkIn: { type: "bulk", dir: "in", optional: true },
+    bulkOut: { type: "bulk", dir: "out", optional: true },
+    interruptIn: { type: "interrupt", dir: "in", optional: true },
+  },
+  requests: [
+    { ...CLASS_OUT, request: REQUEST.SET_LINE_CODING, value: 0 },
+    { ...CLASS_OUT, request: REQUEST.SET_CONTROL_LINE_STATE },
+    { ...CLASS_OUT, request: REQUEST.SEND_BREAK },
+    ...REGISTERS.OLD.read.map((value) => ({ ...VENDOR_IN, request: VENDOR.OLD.read, value })),
+    ...REGISTERS.OLD.write.map((value) => ({ ...VENDOR_OUT, request: VENDOR.OLD.write, value })),
+    ...REGISTERS.HXN.read.map((value) => ({ ...VENDOR_IN, request: VENDOR.HXN.read, value })),
+    ...REGISTERS.HXN.write.map((value) => ({ ...VENDOR_OUT, request: VENDOR.HXN.write, value })),
+  ],
+  attach,
+});
 
 async function attach(at: Attachment<Pipes>): Promise<void> {
   const requests = new ChipRequests(at.control, SPEC);

@@ -17,13 +17,6 @@ import { type CpPart, cpPartOf, cpRate } from "./uslsa-parts.js";
 
 type Pipes = { readonly bulkIn: InPipe; readonly bulkOut: OutPipe };
 
-export const uslsa = defineDriver({
-  name: "uslsa",
-  match: USLSA_MATCH,
-  endpoints: { bulkIn: { type: "bulk", dir: "in" }, bulkOut: { type: "bulk", dir: "out" } },
-  attach,
-});
-
 const SPEC = "AN571";
 /** bRequest, AN571 Table 4. */
 const REQUEST = {
@@ -77,6 +70,38 @@ const charsRecord = record("special characters", "AN571 §5.25", {
 /** AN571 §5.16: the serial status response. */
 const COMM_STATUS_BYTES = 19;
 const OUT_QUEUE_OFFSET = 12;
+
+/** Vendor requests to the interface of a port (AN571 §5), as rows have them. */
+const PORT_IN = { direction: "in", type: "vendor", recipient: "interface" } as const;
+const PORT_OUT = { direction: "out", type: "vendor", recipient: "interface" } as const;
+
+export const uslsa = defineDriver({
+  name: "uslsa",
+  match: USLSA_MATCH,
+  endpoints: { bulkIn: { type: "bulk", dir: "in" }, bulkOut: { type: "bulk", dir: "out" } },
+  requests: [
+    { ...PORT_OUT, request: REQUEST.IFC_ENABLE },
+    { ...PORT_OUT, request: REQUEST.SET_LINE_CTL },
+    { ...PORT_OUT, request: REQUEST.SET_BREAK },
+    { ...PORT_OUT, request: REQUEST.SET_MHS },
+    { ...PORT_IN, request: REQUEST.GET_MDMSTS, value: 0 },
+    { ...PORT_IN, request: REQUEST.GET_COMM_STATUS, value: 0 },
+    { ...PORT_OUT, request: REQUEST.PURGE },
+    { ...PORT_OUT, request: REQUEST.SET_FLOW, value: 0 },
+    { ...PORT_OUT, request: REQUEST.EMBED_EVENTS, value: EVENT_ESCAPE },
+    { ...PORT_OUT, request: REQUEST.SET_CHARS, value: 0 },
+    { ...PORT_OUT, request: REQUEST.SET_BAUDRATE, value: 0 },
+    // Other values reach pins and what the chip keeps; this one asks what it is.
+    {
+      direction: "in",
+      type: "vendor",
+      recipient: "device",
+      request: REQUEST.VENDOR_SPECIFIC,
+      value: GET_PARTNUM,
+    },
+  ],
+  attach,
+});
 
 async function attach(at: Attachment<Pipes>): Promise<void> {
   const requests = new ChipRequests(at.control, SPEC);

@@ -5,6 +5,7 @@ import { umodem } from "../../../../src/dev/usb/ucom/umodem.js";
 import { uplcom } from "../../../../src/dev/usb/ucom/uplcom.js";
 import { uslsa } from "../../../../src/dev/usb/ucom/uslsa.js";
 import type { Driver } from "../../../../src/dev/usb/usbdi.js";
+import type { TraceEntry } from "../../../../src/dev/vhc/vhc.js";
 import type { DeviceError, LineSettings, Tty, TtyPort, TtyReceiver, TtyStatus } from "../../../../src/rump/devsw.js";
 import type { Clock } from "../../../../src/rumpuser/rumpuser.js";
 import { AcmModel } from "../../../../src/vdev/serial-acm.js";
@@ -92,8 +93,10 @@ export interface SerialRig extends StackRig {
 export async function attachSerial(
   make: (options: { readonly clock: Clock }) => SerialModel,
   drivers: readonly Driver[] = DRIVERS,
+  onTransfer?: (entry: TraceEntry) => void,
 ): Promise<SerialRig> {
   const rig = makeRig(drivers);
+  if (onTransfer !== undefined) rig.vhc.trace(onTransfer);
   const model = make({ clock: rig.sim.clock });
   await rig.boot();
   await plugIn(rig, 1, model);
