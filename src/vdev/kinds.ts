@@ -39,7 +39,7 @@ const KINDS: Readonly<Record<string, KindRow>> = {
       luns: "units, 1 to 16; those after the first are in memory (default 1)",
       readOnly: "the medium is write protected",
       removable: "the medium can be ejected",
-      medium: "none = no medium is inserted (implies removable)",
+      medium: "none = the medium is not in the drive before 'insert' (implies removable)",
       cache: "a volatile write cache, switched on",
       startup: "commands that are answered 'becoming ready' first (default 0)",
       attention: "the first command is answered with a unit attention",
@@ -108,22 +108,21 @@ function makeFlashDrive(options: OptionReader, host: ModelHost): DeviceModel {
   };
   const bytes = options.size("size");
   const image = options.text("image");
-  if (noMedium && (image !== undefined || bytes !== undefined))
-    throw new OptionError(`flash-drive: medium=none leaves nothing to image= or size=`);
   if (image !== undefined && bytes !== undefined)
     throw new OptionError(`flash-drive: size= is for a medium in memory; image "${image}" has its own size`);
   const memoryBytes = bytes ?? DEFAULT_BYTES;
   checkImageSize(memoryBytes, blockBytes, `size=${options.text("size") ?? ""}`);
-  const stores: (ImageStore | undefined)[] = [];
+  const stores: ImageStore[] = [];
   try {
     for (let lun = 0; lun < luns; lun++) {
-      if (noMedium) stores.push(undefined);
-      else if (lun === 0 && image !== undefined) stores.push(new FileStore(image, { blockBytes, readOnly }));
+      if (lun === 0 && image !== undefined) stores.push(new FileStore(image, { blockBytes, readOnly }));
       else stores.push(formattedMemory(memoryBytes, blockBytes, lun));
     }
-    return new FlashDrive({ ...settings, units: stores.map((store) => ({ ...unit, store })) });
+    const drive = new FlashDrive({ ...settings, units: stores.map((store) => ({ ...unit, store })) });
+    if (noMedium) stores.forEach((_store, lun) => drive.eject(lun));
+    return drive;
   } catch (error) {
-    for (const store of stores) store?.close();
+    for (const store of stores) store.close();
     throw error;
   }
 }

@@ -81,6 +81,20 @@ describe("rumpusb vdev", () => {
     expect(await host.end()).toBe(0);
   });
 
+  test("medium=none: no node before the medium is inserted", async () => {
+    const socket = join(folder, "v.sock");
+    const options = ["medium=none", "size=1M"];
+    await using vdev = new RunningCommand("vdev", "flash-drive", "--json", "--listen", `unix:${socket}`, ...options);
+    await vdev.event("listening");
+    const device = `usbip:unix:${socket}/1-1`;
+    await using host = new RunningCommand("run", "--json", "--runtime-dir", join(folder, "rt"), device);
+    expect((await host.event("ready"))["nodes"]).toEqual([]);
+    vdev.say("insert");
+    expect(await host.event("node")).toMatchObject({ node: "sd0", size: 1 << 20 });
+    await host.event("link");
+    expect(await host.end()).toBe(0);
+  });
+
   test("a socket in use, a remote address, a bad option: refused with the right status", async () => {
     const socket = `unix:${join(folder, "v.sock")}`;
     await using first = new RunningCommand("vdev", "flash-drive", "--json", "--listen", socket, "size=1M");

@@ -106,7 +106,6 @@ describe("a flash drive from text", () => {
     [{ luns: "1.5" }, "whole number"],
     [{ readOnly: "maybe" }, "a flag stands alone"],
     [{ medium: "cd" }, "it is one of none"],
-    [{ medium: "none", size: "1M" }, "leaves nothing"],
     [{ image: "/nonexistent/x", size: "1M" }, "has its own size"],
     [{ image: "/nonexistent/x" }, "no such file"],
     [{ vendor: "NINE CHARS" }, "1 to 8 printable"],
