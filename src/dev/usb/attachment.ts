@@ -111,6 +111,7 @@ function siblingsOf(device: UsbDevice, alternate: AlternateSetting): SiblingInte
   return (device.configuration?.interfaces ?? []).flatMap(({ interfaceNumber, alternates }) => {
     const [first] = alternates;
     if (first === undefined || interfaceNumber === alternate.interfaceNumber) return [];
+    if (!device.bus.serves(interfaceNumber)) return [];
     const { interfaceClass, interfaceSubClass, interfaceProtocol } = first;
     return [{ interfaceNumber, interfaceClass, interfaceSubClass, interfaceProtocol }];
   });
@@ -126,7 +127,7 @@ function chooseSibling(
   const [first] = found?.alternates ?? [];
   if (found === undefined || first === undefined)
     throw new UnsupportedError(`the configuration has no interface ${interfaceNumber}`);
-  if (device.takenInterfaces.has(interfaceNumber))
+  if (device.takenInterfaces.has(interfaceNumber) || !device.bus.serves(interfaceNumber))
     throw new UnsupportedError(`interface ${interfaceNumber} belongs to another driver`);
   return found.alternates.find((one) => matchEndpoints(needs, one).missing === undefined) ?? first;
 }

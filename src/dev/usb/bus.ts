@@ -26,6 +26,8 @@ export interface UsbBusOptions {
   readonly controller: HostController;
   /** Loaded already: nothing is loaded once a device has been spoken to. */
   readonly drivers: readonly Driver[];
+  /** Attach drivers to these interfaces of the device alone: others are served elsewhere. Left out: to all. */
+  readonly interfaces?: readonly number[];
   /** What is plugged in was driven by a process that was ended in the middle of it. */
   readonly interrupted?: boolean;
   /** What the user asks of a driver, by its name: `{ umass: { phases: "together" } }`. */
@@ -42,6 +44,7 @@ export class UsbBus implements TransferTarget {
   /** usb0 at ugenhc0. */
   readonly node: DeviceNode;
   readonly interrupted: boolean;
+  readonly #interfaces: ReadonlySet<number> | undefined;
   readonly #driverOptions: ReadonlyMap<string, DriverOptions>;
   readonly #onAttach: (notice: AttachNotice) => void;
   readonly #onUnplug: (rootPort: number) => void;
@@ -56,6 +59,7 @@ export class UsbBus implements TransferTarget {
     this.controller = options.controller;
     this.drivers = options.drivers;
     this.interrupted = options.interrupted ?? false;
+    this.#interfaces = options.interfaces === undefined ? undefined : new Set(options.interfaces);
     this.#driverOptions = new Map(Object.entries(options.driverOptions ?? {}));
     this.#onAttach = options.onAttach ?? (() => {});
     this.#onUnplug = options.onUnplug ?? (() => {});
@@ -65,6 +69,9 @@ export class UsbBus implements TransferTarget {
   optionsOf(driver: string): DriverOptions {
     return this.#driverOptions.get(driver) ?? {};
   }
+
+  /** False: the interface is served elsewhere, and nothing here touches it. */
+  readonly serves = (interfaceNumber: number): boolean => this.#interfaces?.has(interfaceNumber) ?? true;
 
   readonly submit: TransferTarget["submit"] = (transfer, done) =>
     transfer.address === ROOT_HUB_ADDRESS

@@ -50,20 +50,26 @@ async function configureDevice(device: UsbDevice): Promise<void> {
   device.log("info", describe(identity, device.address(), device.port));
   for (const row of findQuirks(identity.vendor, identity.product))
     device.log("info", `quirk ${row.quirk}: ${row.reason}`);
-  const configuration = chooseConfiguration(device.bus.drivers, identity, configurations);
+  const configuration = chooseConfiguration(device.bus, identity, configurations);
   if (configuration === undefined) throw new ProtocolError("no configuration can be read", "USB 2.0 §9.6.3");
   await device.configure(configuration);
-  for (const one of configuration.interfaces) await attachInterface(device, identity, one);
+  for (const one of configuration.interfaces)
+    if (device.bus.serves(one.interfaceNumber)) await attachInterface(device, identity, one);
 }
 
 /** The configuration with the best-served interface; the first of equals (a device lists its preferred one first). */
 export function chooseConfiguration(
-  drivers: readonly Driver[],
+  { drivers, serves }: Pick<UsbBus, "drivers" | "serves">,
   identity: DeviceIdentity,
   configurations: readonly Configuration[],
 ): Configuration | undefined {
   const rankOf = (c: Configuration): number =>
-    Math.max(0, ...c.interfaces.map((i) => (isHub(i) ? 1 : (candidates(drivers, identity, i)[0]?.rank ?? 0))));
+    Math.max(
+      0,
+      ...c.interfaces
+        .filter((i) => serves(i.interfaceNumber))
+        .map((i) => (isHub(i) ? 1 : (candidates(drivers, identity, i)[0]?.rank ?? 0))),
+    );
   let best = configurations[0];
   for (const one of configurations) if (best !== undefined && rankOf(one) > rankOf(best)) best = one;
   return best;

@@ -27,7 +27,12 @@ export interface StackRig {
 
 export function makeRig(
   drivers: readonly Driver[],
-  options: { seed?: number; ports?: number; driverOptions?: Record<string, DriverOptions> } = {},
+  options: {
+    seed?: number;
+    ports?: number;
+    driverOptions?: Record<string, DriverOptions>;
+    interfaces?: readonly number[];
+  } = {},
 ): StackRig {
   const sim = createSimulatedRumpuser({ seed: options.seed ?? 1 });
   const kernel = new RumpKernel(sim);
@@ -54,6 +59,7 @@ export function makeRig(
           controller: vhc,
           drivers,
           driverOptions: options.driverOptions ?? {},
+          ...(options.interfaces === undefined ? {} : { interfaces: options.interfaces }),
           onAttach: (notice) => notices.push(notice),
           onUnplug: (rootPort) => unplugged.push({ rootPort, left: namesBelow(kernel) }),
         }),

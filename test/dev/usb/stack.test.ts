@@ -28,6 +28,20 @@ const ECHO: FunctionDescription = {
   ],
 };
 
+const TRIPLE_ECHO: FunctionDescription = {
+  ...ECHO,
+  interfaces: [0, 1, 2].map((interfaceNumber) => ({
+    interfaceNumber,
+    interfaceClass: 0xff,
+    interfaceSubClass: 1,
+    interfaceProtocol: 0,
+    endpoints: [
+      { endpointAddress: 0x81 + interfaceNumber, type: "bulk" as const },
+      { endpointAddress: 0x01 + interfaceNumber, type: "bulk" as const },
+    ],
+  })),
+};
+
 type EchoPipes = { readonly bulkIn: InPipe; readonly bulkOut: OutPipe };
 
 /** A driver that hands its attachment to the test. */
@@ -52,25 +66,49 @@ describe("explore", () => {
   });
 
   test("a composite device gets a driver for each interface, and the one that fails costs only itself", async () => {
-    const interfaces = [0, 1, 2].map((interfaceNumber) => ({
-      interfaceNumber,
-      interfaceClass: 0xff,
-      interfaceSubClass: 1,
-      interfaceProtocol: 0,
-      endpoints: [
-        { endpointAddress: 0x81 + interfaceNumber, type: "bulk" as const },
-        { endpointAddress: 0x01 + interfaceNumber, type: "bulk" as const },
-      ],
-    }));
     const rig = makeRig([
       echoDriver((at) => {
         if (at.interfaceNumber === 1) throw new Error("does not answer");
       }),
     ]);
-    rig.vhc.plug(1, new UsbFunction({ ...ECHO, interfaces }));
+    rig.vhc.plug(1, new UsbFunction(TRIPLE_ECHO));
     await rig.boot();
     expect(treeNames(rig).filter((name) => name.startsWith("echo"))).toEqual(["echo0", "echo1"]);
     expect(rig.log().join("\n")).toContain("interface 1: attach failed: does not answer");
+  });
+
+  test("of a composite device that is served in parts, only the interfaces listed are attached, claimed and shown", async () => {
+    const siblings: number[][] = [];
+    const refusals: unknown[] = [];
+    const rig = makeRig(
+      [
+        echoDriver(async (at) => {
+          siblings.push(at.siblings.map((one) => one.interfaceNumber));
+          await at.takeSibling(1, {}).catch((error: unknown) => refusals.push(error));
+        }),
+      ],
+      { interfaces: [0, 2] },
+    );
+    const claimed: number[] = [];
+    const claim = rig.vhc.claimInterface.bind(rig.vhc);
+    rig.vhc.claimInterface = async (address, interfaceNumber) => {
+      claimed.push(interfaceNumber);
+      await claim(address, interfaceNumber);
+    };
+    rig.vhc.plug(1, new UsbFunction(TRIPLE_ECHO));
+    await rig.boot();
+    expect(rig.notices.map((notice) => notice.interfaceNumber)).toEqual([0, 2]);
+    expect(claimed).toEqual([0, 2]);
+    expect(siblings).toEqual([[2], [0]]);
+    expect(refusals).toEqual([expect.any(UnsupportedError), expect.any(UnsupportedError)]);
+  });
+
+  test("a device that has none of the interfaces listed is left alone", async () => {
+    const rig = makeRig([echoDriver()], { interfaces: [7] });
+    rig.vhc.plug(1, new UsbFunction(ECHO));
+    await rig.boot();
+    expect(rig.notices).toEqual([]);
+    expect(rig.log().join("\n")).not.toContain("no driver for");
   });
 
   test("a driver that leaves the device lets the next best one have it; its endpoints decide too", async () => {
