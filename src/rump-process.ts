@@ -44,6 +44,8 @@ export interface RumpProcessConfig {
   readonly bus: BusConfig;
   /** A process that drove the device before was ended in the middle of it. */
   readonly interrupted?: boolean;
+  /** The interfaces that it serves, others are served elsewhere; left out: all. */
+  readonly interfaces?: readonly number[];
   /** How the process locks itself; left out: it does not. */
   readonly lock?: LockProfile;
   /** Specifiers that begin with "." are relative to dev/usb. */
@@ -87,6 +89,7 @@ async function main(argument: string | undefined): Promise<void> {
       controller,
       drivers,
       interrupted: config.interrupted ?? false,
+      ...(config.interfaces === undefined ? {} : { interfaces: config.interfaces }),
       onAttach: ({ identity, driver, interfaceNumber }) =>
         server.announceDevice({ ...identity, driver, interfaceNumber }),
       // The descriptor of a device that has gone never brings another one.

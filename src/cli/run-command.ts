@@ -22,6 +22,7 @@ interface RunOptions {
   readonly link: readonly string[];
   readonly readOnly?: boolean;
   readonly take?: boolean;
+  readonly split?: boolean;
   /** False with --no-sandbox. */
   readonly sandbox?: boolean;
   readonly strict?: boolean;
@@ -46,6 +47,7 @@ export function runCommand(program: Command, context: CommandContext): void {
     )
     .option("--read-only", "let nothing be written")
     .option("--take", "take devices from their kernel drivers, and give them back at the end")
+    .option("--split", "a process for each function of a USB device, each confined to its own interfaces")
     .addOption(
       new Option(
         "--driver <file>",
@@ -89,6 +91,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     selectors: devices.map(parseSelector),
     links: parseLinks(options.link),
     take: options.take === true,
+    split: options.split === true,
     readOnly: options.readOnly === true,
     graceMs: (options.grace ?? DEFAULT_GRACE_S) * 1000,
     runtimeDir: options.runtimeDir ?? runtimeDirOfUser(),

@@ -20,16 +20,26 @@ export function confinedTo(device: Pick<UsbDevice, "interfaces" | "matches">): r
 }
 
 /** Classes of interfaces that are nothing by themselves: CDC data (CDC 1.2 §4.5). */
-const DATA_CLASSES = new Set([0x0a]);
+export const DATA_CLASSES: ReadonlySet<number> = new Set([0x0a]);
 
 /** The kernel resets the port for a confined descriptor only where nobody else may be using the device. */
-export function mayReset(device: Pick<UsbDevice, "interfaces" | "matches">): boolean {
-  return confinedTo(device).length === device.interfaces.length;
+export function mayReset(
+  device: Pick<UsbDevice, "interfaces" | "matches">,
+  allowed: readonly number[] = confinedTo(device),
+): boolean {
+  return allowed.length === device.interfaces.length;
 }
 
-/** @throws HostError DEVICE_GONE; FAILED: the kernel cannot or will not. */
-export function confine(device: UsbDevice, fd: number, calls: Pick<UsbfsCalls, "dropPrivileges">): void {
-  const allowed = confinedTo(device);
+/**
+ * @param allowed  Interfaces; left out: those of every driver.
+ * @throws HostError DEVICE_GONE; FAILED: the kernel cannot or will not.
+ */
+export function confine(
+  device: UsbDevice,
+  fd: number,
+  calls: Pick<UsbfsCalls, "dropPrivileges">,
+  allowed: readonly number[] = confinedTo(device),
+): void {
   if (allowed.length === 0) return; // not configured yet: selecting the configuration is what it needs the right for
   const mask = allowed.filter((one) => one <= MAX_MASKED_INTERFACE).reduce((bits, one) => bits | (1 << one), 0);
   const result = calls.dropPrivileges(fd, mask);

@@ -36,6 +36,8 @@ export interface HostOptions {
   readonly links: readonly LinkSpec[];
   /** Take devices from their kernel drivers, and give them back at the end. */
   readonly take: boolean;
+  /** A process for each function of a USB device, in place of one for the device. */
+  readonly split?: boolean;
   readonly readOnly: boolean;
   /** How long a device that was unplugged is waited for, with its nodes and requests kept; 0 = not at all. Default 5000. */
   readonly graceMs?: number;
@@ -105,6 +107,7 @@ export class RumpHost {
    * @throws HostError RUNTIME_DIR, LINK, USAGE; nothing is left behind.
    */
   static async open(options: HostOptions): Promise<RumpHost> {
+    if (options.split === true) checkDivisible(options.selectors);
     await ensureRuntimeDir(options.runtimeDir, process.getuid?.() ?? 0);
     const links = await openLinks(options);
     return new RumpHost(options, options.clock ?? realClock, links, await sharedUnits(options.runtimeDir));
@@ -217,10 +220,11 @@ export class RumpHost {
   }
 
   async #startUsb(selectors: readonly UsbSelector[]): Promise<Outcome[]> {
-    const { take, roots = SYSTEM_ROOTS } = this.#options;
+    const { take, split = false, roots = SYSTEM_ROOTS } = this.#options;
     const usb = new UsbDevices({
       selectors,
       take,
+      split,
       roots,
       clock: this.#clock,
       drivers: this.#drivers,
@@ -247,6 +251,13 @@ export class RumpHost {
     this.#emit({ event: "error", code: failure.code, message: failure.message, device });
     return failure;
   }
+}
+
+/** Only usbfs opens a device more than once. @throws HostError USAGE */
+function checkDivisible(selectors: readonly Selector[]): void {
+  const stream = selectors.find(({ kind }) => kind === "sim" || kind === "usbip");
+  if (stream !== undefined)
+    throw new HostError("USAGE", `--split: ${stream.text} is reached over one connection, which cannot be split`);
 }
 
 async function openLinks({ links, runtimeDir, emit }: HostOptions): Promise<Link[]> {

@@ -321,11 +321,17 @@ export class DeviceSession {
     const opened = this.#opened;
     if (opened === undefined || this.#over)
       throw new Error("a rump process is started for a device that was not opened");
-    const { bus, drivers } = opened;
+    const { bus, drivers, interfaces } = opened;
     // Through usbfs a device comes as whoever had it before left it, and nobody knows how that was.
     const mayBeInterrupted = interrupted || bus.kind === "usbfs";
     return await RumpLife.spawn({
-      config: { version: 1, bus, drivers, interrupted: mayBeInterrupted },
+      config: {
+        version: 1,
+        bus,
+        drivers,
+        interrupted: mayBeInterrupted,
+        ...(interfaces === undefined ? {} : { interfaces }),
+      },
       sandbox,
       clock,
       onLine: (line) => this.#debug(line),

@@ -1,6 +1,7 @@
 /**
  * Which USB devices of this machine are driven: those that were asked for, now and as they are plugged in.
  *
+ * With `split`, each function of a device is driven by itself (parts.ts); what is said of a device here holds for each.
  * After every change the list is read again and compared with the sessions. A device that failed is not tried again
  * until it is plugged in anew, except where the reason has visibly gone (RETRY_WHEN).
  */
@@ -10,6 +11,7 @@ import { type DiscoveryRoots, listDevices, type UsbDevice } from "./discovery.js
 import { HostError, type HostErrorCode, messageOf } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import type { UsbfsCalls } from "./kernel-driver.js";
+import { type DevicePart, partsOf, wholeDevice } from "./parts.js";
 import { selects, type UsbSelector } from "./selector.js";
 import { usbfsSource } from "./sources/usbfs.js";
 import type { Launched, Supervisor } from "./supervisor.js";
@@ -18,6 +20,8 @@ export interface UsbDevicesOptions {
   /** None: every device that a driver matches. */
   readonly selectors: readonly UsbSelector[];
   readonly take: boolean;
+  /** One session for each function of a device; left out: one for the device. */
+  readonly split?: boolean;
   /** Left out: those that come with the project. */
   readonly drivers?: readonly DriverEntry[] | undefined;
   readonly roots: DiscoveryRoots;
@@ -32,7 +36,7 @@ interface Slot {
   /** Bus address and ids: another plug-in has another. */
   readonly identity: string;
   /** As it was when it was taken or refused. */
-  readonly device: UsbDevice;
+  readonly part: DevicePart;
   readonly launched: Launched | undefined;
   /** Why it is left alone; undefined while its session runs. */
   refused: HostErrorCode | undefined;
@@ -49,10 +53,11 @@ const NO_USB = "this machine has no USB (the kernel offers no /sys/bus/usb)";
 
 export class UsbDevices {
   readonly #options: UsbDevicesOptions;
+  /** By the key of the part. */
   readonly #slots = new Map<string, Slot>();
   /** Sessions whose device was pulled out. */
   readonly #away = new Set<{ readonly ids: string; readonly launched: Launched }>();
-  /** Sessions of each path that are still ending: the next one waits for them. */
+  /** Sessions of each key that are still ending: the next one waits for them. */
   readonly #ending = new Map<string, Promise<unknown>>();
   #work: Promise<void> = Promise.resolve();
   #closed = false;
@@ -114,51 +119,62 @@ export class UsbDevices {
   #reconcile(devices: readonly UsbDevice[]): Promise<HostError | undefined>[] {
     if (this.#closed) return [];
     const byPath = new Map(devices.map((device) => [device.path, device]));
-    for (const [path, slot] of this.#slots) {
-      const device = byPath.get(path);
+    for (const [key, slot] of this.#slots) {
+      const device = byPath.get(slot.part.device.path);
       if (device !== undefined && identityOf(device) === slot.identity) continue;
-      this.#slots.delete(path);
+      this.#slots.delete(key);
       this.#unplugged(slot);
     }
-    return devices.filter((device) => this.#isDue(device)).map((device) => this.#take(device));
+    const parts = devices.flatMap((device) => (this.#options.split === true ? partsOf(device) : [wholeDevice(device)]));
+    return parts.filter((part) => this.#isDue(part)).map((part) => this.#take(part));
   }
 
   /** Its session may wait for it: it is told of every device that could be it, in whatever port. */
-  #unplugged({ launched, device, refused }: Slot): void {
+  #unplugged({ launched, part, refused }: Slot): void {
     if (launched === undefined || refused !== undefined) return;
-    const away = { ids: idsOf(device), launched };
+    const away = { ids: idsOf(part), launched };
     this.#away.add(away);
-    this.#ending.delete(device.path); // nothing in this port waits for a device that is not there
+    this.#ending.delete(part.key); // nothing in this port waits for a device that is not there
     void launched.ended.then(() => this.#away.delete(away));
     launched.unplugged();
   }
 
   /** Asked for, and neither driven nor refused for a reason that still stands. */
-  #isDue(device: UsbDevice): boolean {
+  #isDue({ key, device, interfaces }: DevicePart): boolean {
     const { selectors } = this.#options;
     const asked =
       selectors.length === 0 ? device.matches.length > 0 : selectors.some((selector) => selects(selector, device));
-    const slot = this.#slots.get(device.path);
-    if (!asked || slot === undefined) return asked;
-    return slot.refused !== undefined && (RETRY_WHEN[slot.refused]?.(device, slot.device) ?? false);
+    const slot = this.#slots.get(key);
+    if (!asked || this.#isDivided(device, interfaces === undefined)) return false;
+    if (slot === undefined) return true;
+    return slot.refused !== undefined && (RETRY_WHEN[slot.refused]?.(device, slot.part.device) ?? false);
+  }
+
+  /** It is driven in parts and this would be the whole, or the other way round: its interfaces appear one after another. */
+  #isDivided({ path }: UsbDevice, isWhole: boolean): boolean {
+    return [...this.#slots.values()].some(
+      ({ part, refused }) =>
+        refused === undefined && part.device.path === path && (part.interfaces === undefined) !== isWhole,
+    );
   }
 
   /** Starts a session. Resolves when it has attached, or with the reason why it did not; never rejects. */
-  async #take(device: UsbDevice): Promise<HostError | undefined> {
+  async #take(part: DevicePart): Promise<HostError | undefined> {
+    const { key, device } = part;
     const { supervisor, emit, take, roots, clock, usbfs, drivers } = this.#options;
     const identity = identityOf(device);
     if (device.matches.length === 0) {
-      this.#slots.set(device.path, { identity, device, launched: undefined, refused: "NO_DRIVER" });
+      this.#slots.set(key, { identity, part, launched: undefined, refused: "NO_DRIVER" });
       const error = new HostError("NO_DRIVER", `${device.path}: no driver matches any of its interfaces`);
       emit({ event: "error", code: error.code, message: error.message, device: device.path });
       return error;
     }
-    const source = usbfsSource({ device, take, roots, clock, usbfs, drivers });
-    const earlier = this.#ending.get(device.path);
-    const waiting = [...this.#away].find((away) => away.ids === idsOf(device) && away.launched.replugged(source));
+    const source = usbfsSource({ part, take, roots, clock, usbfs, drivers });
+    const earlier = this.#ending.get(key);
+    const waiting = [...this.#away].find((away) => away.ids === idsOf(part) && away.launched.replugged(source));
     if (waiting !== undefined) {
       this.#away.delete(waiting);
-      this.#occupy({ identity, device, launched: waiting.launched, refused: undefined });
+      this.#occupy({ identity, part, launched: waiting.launched, refused: undefined });
       return undefined;
     }
     const launched = supervisor.launch({
@@ -169,18 +185,18 @@ export class UsbDevices {
         return await source.open();
       },
     });
-    this.#occupy({ identity, device, launched, refused: undefined });
+    this.#occupy({ identity, part, launched, refused: undefined });
     return await launched.attached;
   }
 
   #occupy(slot: Slot & { readonly launched: Launched }): void {
-    const { path } = slot.device;
-    this.#slots.set(path, slot);
+    const { key } = slot.part;
+    this.#slots.set(key, slot);
     const ended = slot.launched.ended.then((error) => {
       slot.refused = error?.code ?? "DEVICE_GONE";
-      if (this.#ending.get(path) === ended) this.#ending.delete(path);
+      if (this.#ending.get(key) === ended) this.#ending.delete(key);
     });
-    this.#ending.set(path, ended);
+    this.#ending.set(key, ended);
   }
 
   #tell(error: unknown): void {
@@ -196,7 +212,7 @@ function identityOf(device: UsbDevice): string {
   return `${device.busNumber}/${device.deviceNumber}/${device.vendor}/${device.product}`;
 }
 
-/** What a device keeps when it is plugged in again. */
-function idsOf({ vendor, product, serial }: UsbDevice): string {
-  return `${vendor}:${product}:${serial ?? ""}`;
+/** What a part of a device keeps when it is plugged in again. */
+function idsOf({ device: { vendor, product, serial }, interfaces }: DevicePart): string {
+  return `${vendor}:${product}:${interfaces?.join() ?? ""}:${serial}`;
 }

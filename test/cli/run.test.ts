@@ -152,6 +152,13 @@ describe("what cannot be: a message, the right status, nothing left behind", () 
     ["a device that is none", ["stick"], 2, "USAGE", /does not name a device; allowed: /],
     ["a link that is none", ["--link", "floppy", "sim:flash-drive"], 2, "USAGE", /no kind "floppy"/],
     ["no such device", ["ffff:ffff"], 3, "NO_SUCH_DEVICE", /no USB device ffff:ffff/],
+    [
+      "a split of what is one connection",
+      ["--split", "sim:flash-drive"],
+      2,
+      "USAGE",
+      /sim:flash-drive is reached over one/,
+    ],
     ["no such kind", ["sim:toaster"], 2, "USAGE", /"toaster" is none of flash-drive/],
     ["no such option", ["sim:flash-drive,colour=red"], 2, "USAGE", /option "colour" is none of/],
     ["no such image", ["sim:flash-drive,image=/nonexistent.img"], 1, "SIMULATION", /\/nonexistent\.img/],

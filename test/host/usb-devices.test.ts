@@ -53,11 +53,16 @@ interface Rig {
 }
 
 function rig(tree: SysfsTree, ...selectors: string[]): Rig {
+  return rigOf(tree, false, selectors);
+}
+
+function rigOf(tree: SysfsTree, split: boolean, selectors: readonly string[] = []): Rig {
   const supervisor = new FakeSupervisor();
   const events: HostEvent[] = [];
   const usb = new UsbDevices({
     selectors: selectors.map(parseSelector).filter((it) => it.kind !== "sim" && it.kind !== "usbip"),
     take: false,
+    split,
     roots: tree.roots,
     clock: realClock,
     usbfs: { detachKernelDriver: () => 0, dropPrivileges: () => 0, keeperPath: () => "/nonexistent" },
@@ -206,5 +211,73 @@ describe("with selectors", () => {
     tree.plug(stick);
     await refresh();
     expect(supervisor.keys).toEqual(["1-1"]);
+  });
+});
+
+describe("split", () => {
+  const KEYBOARD = { ids: [3, 1, 1] } as const;
+  const twin: FakeUsbDevice = { ...stick, interfaces: [MASS_STORAGE, KEYBOARD, MASS_STORAGE] };
+
+  test("a session for each function of a device that has several; without it, one for the device", async () => {
+    using tree = new SysfsTree([twin, { path: "1-2", deviceNumber: 3, interfaces: [KEYBOARD, MASS_STORAGE] }]);
+    const split = rigOf(tree, true);
+    expect(await split.usb.start()).toEqual([undefined, undefined, undefined]);
+    await split.refresh();
+    expect(split.supervisor.keys).toEqual(["1-1:0", "1-1:2", "1-2"]);
+    const whole = rig(tree);
+    await whole.usb.start();
+    expect(whole.supervisor.keys).toEqual(["1-1", "1-2"]);
+  });
+
+  test("a selector names the device, with all its functions; one that fails costs only itself", async () => {
+    using tree = new SysfsTree([twin, { path: "1-3", deviceNumber: 4 }]);
+    const { usb, supervisor, refresh } = rigOf(tree, true, ["@S1"]);
+    await usb.start();
+    await supervisor.launches[0]?.end(new HostError("DRIVER", "scripted"));
+    await refresh();
+    expect(supervisor.keys).toEqual(["1-1:0", "1-1:2"]);
+    expect(supervisor.launches.map(({ stops }) => stops)).toEqual([[], []]);
+  });
+
+  test("unplugged: every function ends; back: each session goes on with its own", async () => {
+    using tree = new SysfsTree([twin]);
+    const { usb, supervisor, refresh } = rigOf(tree, true);
+    supervisor.awaits = true;
+    await usb.start();
+    tree.unplug(twin);
+    await refresh();
+    tree.plug({ ...twin, path: "1-4", deviceNumber: 5 });
+    await refresh();
+    expect(supervisor.launches.map(({ key, stops }) => [key, stops])).toEqual([
+      ["1-1:0", ["unplugged", "back at 1-4:0"]],
+      ["1-1:2", ["unplugged", "back at 1-4:2"]],
+    ]);
+  });
+
+  test("a device of which one function was seen first stays whole while it is driven", async () => {
+    using tree = new SysfsTree([{ ...twin, interfaces: [MASS_STORAGE] }]);
+    const { usb, supervisor, refresh } = rigOf(tree, true);
+    await usb.start();
+    tree.plug(twin);
+    await refresh();
+    expect(supervisor.keys).toEqual(["1-1"]);
+    expect(supervisor.launches[0]?.stops).toEqual([]);
+  });
+
+  test("the function that a kernel driver has let go of is tried again, and no other", async () => {
+    const held: FakeUsbDevice = {
+      ...twin,
+      interfaces: [MASS_STORAGE, KEYBOARD, { ...MASS_STORAGE, kernelDriver: "x" }],
+    };
+    using tree = new SysfsTree([held]);
+    const { usb, supervisor, refresh } = rigOf(tree, true);
+    await usb.start();
+    await supervisor.launches[1]?.end(new HostError("DEVICE_BUSY", "scripted"));
+    await refresh();
+    expect(supervisor.keys).toEqual(["1-1:0", "1-1:2"]);
+    tree.unplug(held);
+    tree.plug(twin); // the same plug-in, without the driver
+    await refresh();
+    expect(supervisor.keys).toEqual(["1-1:0", "1-1:2", "1-1:2"]);
   });
 });

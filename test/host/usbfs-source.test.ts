@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { listDevices, type UsbDevice } from "../../src/host/discovery.js";
 import type { UsbfsCalls } from "../../src/host/kernel-driver.js";
+import { partsOf, wholeDevice } from "../../src/host/parts.js";
 import { busyInterfaces, usbfsSource } from "../../src/host/sources/usbfs.js";
 import { realClock } from "../../src/rumpuser/real/rumpuser.js";
 import { type FakeUsbDevice, MASS_STORAGE, SysfsTree } from "./sysfs-tree.js";
@@ -45,7 +46,7 @@ const noCalls: UsbfsCalls = {
 };
 
 function source(tree: SysfsTree, device: UsbDevice, take: boolean, usbfs = noCalls): ReturnType<typeof usbfsSource> {
-  return usbfsSource({ device, take, roots: tree.roots, clock: realClock, usbfs });
+  return usbfsSource({ part: wholeDevice(device), take, roots: tree.roots, clock: realClock, usbfs });
 }
 
 describe("opening a device node", () => {
@@ -160,5 +161,40 @@ describe("--take", () => {
     await expect(source(tree, await only(tree), true, usbfs).open()).rejects.toThrow(
       /cannot start the keeper of the kernel driver: .*ENOENT/,
     );
+  });
+});
+
+describe("a part of a device", () => {
+  const twin: FakeUsbDevice = {
+    ...stick,
+    interfaces: [MASS_STORAGE, { ...MASS_STORAGE, kernelDriver: "usb-storage" }],
+  };
+
+  test("each has a descriptor of its own, with its own mask, and resets no port", async () => {
+    using tree = new SysfsTree([{ ...stick, interfaces: [MASS_STORAGE, MASS_STORAGE] }]);
+    const masks: { fd: number; mask: number }[] = [];
+    const usbfs: UsbfsCalls = { ...noCalls, dropPrivileges: (fd, mask) => masks.push({ fd, mask }) && 0 };
+    const opened = [];
+    for (const part of partsOf(await only(tree)))
+      opened.push(await usbfsSource({ part, take: false, roots: tree.roots, clock: realClock, usbfs }).open());
+    expect(opened).toMatchObject([
+      { bus: { kind: "usbfs", mayReset: false }, interfaces: [0] },
+      { bus: { kind: "usbfs", mayReset: false }, interfaces: [1] },
+    ]);
+    expect(masks).toEqual(opened.map(({ descriptor }, at) => ({ fd: descriptor, mask: 1 << at })));
+    await opened[1]?.reopen();
+    expect(masks[2]).toMatchObject({ fd: opened[1]?.descriptor, mask: 0b10 });
+    for (const one of opened) await one.release();
+  });
+
+  test("a kernel driver on the other one is none of its business", async () => {
+    using tree = new SysfsTree([twin]);
+    const parts = partsOf(await only(tree));
+    const sources = parts.map((part) =>
+      usbfsSource({ part, take: false, roots: tree.roots, clock: realClock, usbfs: noCalls }),
+    );
+    expect(sources.map(({ key }) => key)).toEqual(["1-1:0", "1-1:1"]);
+    await (await sources[0]?.open())?.release();
+    await expect(sources[1]?.open()).rejects.toMatchObject({ code: "DEVICE_BUSY" });
   });
 });

@@ -9,6 +9,8 @@ export interface OpenedDevice {
   readonly bus: RumpProcessConfig["bus"];
   /** Drivers that the rump process may load. */
   readonly drivers: RumpProcessConfig["drivers"];
+  /** The interfaces that it may attach; left out: any. */
+  readonly interfaces?: readonly number[];
   /** For the next rump process. */
   readonly descriptor: number | net.Socket;
   /** The rump process has its copy, or will never have one: closes ours. Safe to call twice. */
@@ -26,7 +28,7 @@ export interface OpenedDevice {
 }
 
 export interface DeviceSource {
-  /** How events call the device: `1-1.2`, `sim:flash-drive`. */
+  /** How events call the device: `1-1.2`, `1-1.2:0` (one function of it), `sim:flash-drive`. */
   readonly key: string;
   /** The device may come back behind this source, and nobody tells: it is tried. Otherwise a new source is made then. */
   readonly mayReturn: boolean;

@@ -9,6 +9,7 @@ import { confine, mayReset } from "../confine.js";
 import { type DiscoveryRoots, listDevices, type UsbDevice } from "../discovery.js";
 import { errnoOf, HostError, type HostErrorCode, messageOf } from "../errors.js";
 import { takeInterfaces, type TakenInterfaces, type UsbfsCalls } from "../kernel-driver.js";
+import { type DevicePart, narrowed } from "../parts.js";
 import type { DeviceSource, OpenedDevice } from "./source.js";
 
 const openNode = promisify(open);
@@ -17,7 +18,8 @@ const openNode = promisify(open);
 const CLAIMED_BY_PROGRAM = "usbfs";
 
 export interface UsbfsSourceOptions {
-  readonly device: UsbDevice;
+  /** What of which device; every part of one is opened by itself. */
+  readonly part: DevicePart;
   /** Take the device from its kernel driver. */
   readonly take: boolean;
   readonly roots: DiscoveryRoots;
@@ -28,11 +30,12 @@ export interface UsbfsSourceOptions {
 }
 
 export function usbfsSource(options: UsbfsSourceOptions): DeviceSource {
-  return { key: options.device.path, mayReturn: false, open: async () => await openUsbfs(options) };
+  return { key: options.part.key, mayReturn: false, open: async () => await openUsbfs(options) };
 }
 
 async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
-  const { device, clock } = options;
+  const { part, clock } = options;
+  const { device, interfaces } = part;
   let descriptor = await openReadWrite(device);
   let isOpen = true;
   const closeDescriptor = (): void => {
@@ -42,8 +45,8 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
   };
   let taken: TakenInterfaces | undefined;
   try {
-    const current = await sameDevice(device, options.roots);
-    const busy = busyInterfaces(current, options.take);
+    const current = await sameDevice(options);
+    const busy = busyInterfaces(narrowed(current, interfaces), options.take);
     if (busy.length > 0) {
       taken = await takeInterfaces(device.path, descriptor, busy, options.usbfs, clock);
       // The keeper shares the first one, and must not be confined with the driver.
@@ -51,15 +54,16 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
       descriptor = await openReadWrite(device);
       isOpen = true;
     }
-    confine(device, descriptor, options.usbfs);
+    confine(device, descriptor, options.usbfs, interfaces);
   } catch (error) {
     closeDescriptor();
     await taken?.giveBack();
     throw error;
   }
   return {
-    bus: mayReset(device) ? { kind: "usbfs" } : { kind: "usbfs", mayReset: false },
+    bus: mayReset(device, interfaces) ? { kind: "usbfs" } : { kind: "usbfs", mayReset: false },
     drivers: driversFor(device, options.drivers ?? DRIVERS),
+    ...(interfaces === undefined ? {} : { interfaces }),
     get descriptor() {
       return descriptor;
     },
@@ -68,8 +72,8 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
       closeDescriptor();
       descriptor = await openReadWrite(device);
       isOpen = true;
-      await sameDevice(device, options.roots);
-      confine(device, descriptor, options.usbfs);
+      await sameDevice(options);
+      confine(device, descriptor, options.usbfs, interfaces);
       return true; // a device that was enumerated anew has another number
     },
     release: async () => {
@@ -113,8 +117,8 @@ const OPEN_ERRORS: Readonly<Record<string, OpenError>> = {
 };
 
 /** Bus numbers and addresses are used again: what was opened must still be what was chosen. */
-async function sameDevice(device: UsbDevice, roots: DiscoveryRoots): Promise<UsbDevice> {
-  const current = (await listDevices(roots))?.find(({ path }) => path === device.path);
+async function sameDevice({ part: { device }, roots, drivers }: UsbfsSourceOptions): Promise<UsbDevice> {
+  const current = (await listDevices(roots, drivers))?.find(({ path }) => path === device.path);
   if (
     current === undefined ||
     current.deviceNumber !== device.deviceNumber ||
