@@ -203,6 +203,8 @@ export class ScsiDisk implements Disk {
     const isSizeChange = thrown instanceof ScsiError && thrown.sense.meaning === "capacityChanged";
     const loss = isSizeChange ? { replaceable: false } : LOSSES[error.code];
     if (loss !== undefined) this.#lose(error, loss.replaceable);
+    // Once, where it first becomes a DeviceError: a client is told no more than an errno.
+    else if (error !== thrown && error.code !== "ECANCELED") this.#context.log("warn", error.message);
     return error;
   }
 

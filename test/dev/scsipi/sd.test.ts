@@ -90,6 +90,16 @@ describe("what a request ends in", () => {
       expect(target.count(OPCODE.READ_10)).toBe(reads);
     });
 
+  test("what failed is logged once, in full: a client is told no more than an errno", async () => {
+    const { disk, target, host, settle } = await attachTarget();
+    target.answer(OPCODE.READ_10, { sense: SENSE.mediumError });
+    const before = host.lines.length;
+    await expect(settle(disk.read(8, 8))).rejects.toMatchObject({ code: "EIO" });
+    expect(host.lines.slice(before)).toEqual([
+      expect.stringMatching(/^warn: lun 0: READ\(10\) block 8 \+ 8: MEDIUM ERROR/),
+    ]);
+  });
+
   test("a unit that stays becoming ready is given up after 30 s", async () => {
     const { disk, target, host, settle } = await attachTarget();
     target.answer(OPCODE.READ_10, { sense: SENSE.becomingReady }, 1000);
