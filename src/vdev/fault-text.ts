@@ -178,7 +178,7 @@ class Parameters {
   optional(name: string, min: number, max: number): number | undefined {
     const text = this.#values.get(name);
     if (text === undefined) return undefined;
-    const hexadecimal = /^(?:0x([0-9a-f]{1,8})|([0-9a-f]{1,8})h)$/i.exec(text);
+    const hexadecimal = /^(?:0x([0-9a-f]{1,8})|0?([0-9a-f]{1,8})h)$/i.exec(text);
     const digits = hexadecimal?.[1] ?? hexadecimal?.[2];
     const value =
       digits === undefined ? (/^[0-9]{1,10}$/.test(text) ? Number(text) : Number.NaN) : parseInt(digits, 16);
