@@ -210,7 +210,7 @@ export class RumpHost {
   /** @param gone  Tells that the device is not there any more, where somebody knows before the driver does. */
   async #launchOneTime(source: DeviceSource, gone?: Promise<string>): Promise<Outcome> {
     const launched = this.#supervisor.launch(source);
-    void gone?.then((reason) => launched.stop(reason));
+    void gone?.then((reason) => launched.lost(reason));
     this.#oneTime++;
     void launched.ended.then((error) => {
       this.#oneTime--;

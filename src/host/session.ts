@@ -22,6 +22,7 @@ const ATTACH_MS = 60_000;
 /** Flush and detach. */
 const SHUTDOWN_MS = 10_000;
 const MAX_EARLY_ERRORS = 16;
+const MAX_EARLY_LINES = 8;
 /** Acknowledged writes that a node may have unflushed before a flush is forced. */
 const JOURNAL_BYTES = 64 * 1024 * 1024;
 /** A rump process ends by itself when its device has gone. */
@@ -59,6 +60,8 @@ export class DeviceSession {
   #spare: Promise<RumpLife> | undefined;
   /** What drivers reported before the session was attached. */
   readonly #earlyErrors: HostError[] = [];
+  /** What went wrong before that, in the words of the log. */
+  readonly #earlyLines: string[] = [];
   #attached = false;
   #killed = false;
   #restarts = 0;
@@ -111,6 +114,13 @@ export class DeviceSession {
     this.#ending.resolve({ reason });
   }
 
+  /** The device is not there any more and cannot come back. Before a driver has attached that is a failure. */
+  lost(reason: string): void {
+    if (this.#attached) return this.stop(reason);
+    const error = new HostError("DEVICE_GONE", `${this.key}: ${reason} before a driver had attached`);
+    this.#ending.resolve({ reason, error });
+  }
+
   /** Ends the process now; `run` then undoes the rest. */
   kill(): void {
     this.#killed = true;
@@ -120,7 +130,7 @@ export class DeviceSession {
 
   /** The OS says that the device has gone. It is waited for, if it ever attached and there is a grace time. */
   unplugged(): void {
-    if (!this.#attached || this.#context.graceMs === 0) return this.stop("unplugged");
+    if (!this.#attached || this.#context.graceMs === 0) return this.lost("unplugged");
     this.#unplugged = true;
     const life = this.#life;
     // It notices by itself and ends in order; if it cannot, it is ended.
@@ -171,7 +181,8 @@ export class DeviceSession {
       throw new HostError("ATTACH_TIMED_OUT", `${this.key}: no driver has attached within ${ATTACH_MS / 1000} s`);
     await this.#nodes.served();
     if (this.#nodes.hasDriver) return undefined;
-    throw this.#whyNotAttached() ?? new HostError("NO_DRIVER", `${this.key}: no driver matches this device`);
+    const message = [`${this.key}: no driver has attached to this device`, ...this.#earlyLines].join("\n  ");
+    throw this.#whyNotAttached() ?? new HostError("NO_DRIVER", message);
   }
 
   /** A life has ended: brings the next one up. @returns how that one ended, or why there is none. */
@@ -363,6 +374,7 @@ export class DeviceSession {
     this.#debug(`${entry.source}: ${entry.message}`);
     if (entry.level !== "debug" && entry.level !== "info") {
       const { level, source, message } = entry;
+      if (!this.#attached && this.#earlyLines.length < MAX_EARLY_LINES) this.#earlyLines.push(`${source}: ${message}`);
       this.#context.emit({ event: "log", level, source: `${this.key} ${source}`, message });
     }
   }

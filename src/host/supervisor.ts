@@ -14,6 +14,8 @@ export interface Launched {
   readonly ended: Promise<HostError | undefined>;
   /** Flush, detach, end. */
   stop(reason: string): void;
+  /** The device is not there any more and cannot come back. */
+  lost(reason: string): void;
   /** The device was pulled out: waits for it, or ends. */
   unplugged(): void;
   /** It may be in again, as this source. @returns false when it is not waited for. */
@@ -45,6 +47,7 @@ export class Supervisor {
       attached,
       ended,
       stop: (reason) => session.stop(reason),
+      lost: (reason) => session.lost(reason),
       unplugged: () => session.unplugged(),
       replugged: (again) => session.replugged(again),
     };

@@ -171,6 +171,24 @@ describe("what cannot be: a message, the right status, nothing left behind", () 
     expect(left()).toEqual([]);
   });
 
+  test.each([
+    [
+      "a disk that answers nothing right",
+      "csw:tag:every",
+      "NO_DRIVER",
+      /no driver has attached[^]*umass leaves it: no logical unit can be used: lun 0: CSW: tag 3, sent 2/,
+    ],
+    ["a device unplugged too early", "control:disconnect", "DEVICE_GONE", /^sim:flash-drive: /],
+  ])("%s: no device is announced, the error says why", async (_name, fault, code, message) => {
+    const result = await runToEnd("run", "--json", "--runtime-dir", runtimeDir, `sim:flash-drive,fault=${fault}`);
+    expect(result.status).toBe(1);
+    expect(result.events).toMatchObject([
+      { event: "sandbox" },
+      { event: "error", code, message: expect.stringMatching(message) },
+    ]);
+    expect(left()).toEqual([]);
+  });
+
   test("an image that is not a multiple of the block size", async () => {
     const { path } = imageFile(1000);
     const result = await runToEnd("run", "--json", "--runtime-dir", runtimeDir, `sim:flash-drive,image=${path}`);

@@ -31,6 +31,7 @@ class FakeSupervisor {
       attached: Promise.resolve(failure),
       ended: ended.promise,
       stop: (reason) => stops.push(reason),
+      lost: (reason) => stops.push(reason),
       unplugged: () => stops.push("unplugged"),
       replugged: (again) => {
         if (this.awaits) stops.push(`back at ${again.key}`);

@@ -43,10 +43,26 @@ export async function attachDriver(
       log: (level, message) => device.bus.kernel.log(level, own.name, message),
     });
     const pipes = openPipes(driver.endpoints, alternate, device, scope, control);
-    device.bus.announce({ identity, driver: own.name, interfaceNumber });
-    await driver.attach(attachmentOf(driver.name, device, identity, own, alternate, scope, control, pipes));
+    const attached = once(() => device.bus.announce({ identity, driver: own.name, interfaceNumber }));
+    const at = attachmentOf(driver.name, device, identity, own, alternate, scope, control, pipes);
+    const publish: typeof at.publish = (className, made) => {
+      attached(); // a node is told after its driver
+      return at.publish(className, made);
+    };
+    await driver.attach({ ...at, publish });
+    attached();
   });
   return node.name;
+}
+
+/** One that turns the interface away before it publishes anything never was attached, and is not announced. */
+function once(action: () => void): () => void {
+  let done = false;
+  return () => {
+    if (done) return;
+    done = true;
+    action();
+  };
 }
 
 /** Makes the interface the driver's until it is detached. */

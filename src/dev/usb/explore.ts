@@ -102,16 +102,18 @@ async function attachInterface(device: UsbDevice, identity: DeviceIdentity, one:
     if (isHub(one)) return await attachHub(device, one, exploreDevice);
     // Part of a function whose driver came earlier.
     if (device.takenInterfaces.has(one.interfaceNumber)) return;
-    for (const { driver, rule, alternate } of candidates(device.bus.drivers, identity, one)) {
+    const matching = candidates(device.bus.drivers, identity, one);
+    for (const { driver, rule, alternate } of matching) {
       try {
         const name = await attachDriver(device, identity, driver, alternate);
         device.log("info", `${name} at ${where}: ${describeRule(rule)}`);
         return;
       } catch (error) {
         if (!(error instanceof UnsupportedError)) throw error;
-        device.log("info", `${where}: ${driver.name} leaves it: ${error.message}`);
+        device.log("warn", `${where}: ${driver.name} leaves it: ${error.message}`);
       }
     }
+    if (matching.length > 0) return;
     const first = one.alternates[0];
     const ids = [first?.interfaceClass, first?.interfaceSubClass, first?.interfaceProtocol];
     device.log(
