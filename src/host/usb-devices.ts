@@ -140,14 +140,20 @@ export class UsbDevices {
   }
 
   /** Asked for, and neither driven nor refused for a reason that still stands. */
-  #isDue({ key, device, interfaces }: DevicePart): boolean {
+  #isDue(part: DevicePart): boolean {
+    const { key, device, interfaces } = part;
     const { selectors } = this.#options;
     const asked =
       selectors.length === 0 ? device.matches.length > 0 : selectors.some((selector) => selects(selector, device));
     const slot = this.#slots.get(key);
     if (!asked || this.#isDivided(device, interfaces === undefined)) return false;
-    if (slot === undefined) return true;
+    // A session that waits for it is told once it may be opened: udev gives permission after the plug-in.
+    if (slot === undefined) return device.mayOpen || !this.#isAwaited(part);
     return slot.refused !== undefined && (RETRY_WHEN[slot.refused]?.(device, slot.part.device) ?? false);
+  }
+
+  #isAwaited(part: DevicePart): boolean {
+    return [...this.#away].some(({ ids }) => ids === idsOf(part));
   }
 
   /** It is driven in parts and this would be the whole, or the other way round: its interfaces appear one after another. */

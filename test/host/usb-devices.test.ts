@@ -122,6 +122,23 @@ describe("without selectors", () => {
     expect(supervisor.launches[0]?.stops).toEqual(["unplugged", "back at 1-4", "unplugged"]);
   });
 
+  test("in again without permission yet: its session is told when it may be opened", async () => {
+    using tree = new SysfsTree([stick]);
+    const { usb, supervisor, refresh } = rig(tree);
+    supervisor.awaits = true;
+    await usb.start();
+    tree.unplug(stick);
+    await refresh();
+    const back: FakeUsbDevice = { ...stick, deviceNumber: 5 };
+    tree.plug(back);
+    tree.removeNode(back);
+    await refresh();
+    expect(supervisor.launches.map(({ stops }) => stops)).toEqual([["unplugged"]]);
+    tree.plug(back); // the same plug-in, with its node
+    await refresh();
+    expect(supervisor.launches.map(({ stops }) => stops)).toEqual([["unplugged", "back at 1-1"]]);
+  });
+
   test("replaced between two looks: the old session is stopped and a new one started", async () => {
     using tree = new SysfsTree([stick]);
     const { usb, supervisor, refresh } = rig(tree);
