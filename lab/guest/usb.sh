@@ -8,16 +8,17 @@ GADGET_IDS=1209:0001
 # random content (`image` prints their names). Keys:
 #   size=16M      of each image
 #   luns=1        logical units, one image each
+#   functions=1   interfaces, each with so many units; the images of the first come first
 #   blocks=512    block size; another than 512 puts a loop device of that size between
 #   ro=0          1: write-protected
 #   removable=1
 #   udc=0         number of the dummy controller (0 to 2 in uml, 0 in qemu); vudc: exported by USB/IP instead, see `usbipd --device`
 #   kernel=0      1: the kernel's usb-storage may take it; 0: it leaves such a device alone
 stick() {
-  local name=$1 size=16M luns=1 blocks=512 ro=0 removable=1 udc=0 kernel=0 gadget=$GADGETS/$1 lun image folder key
+  local name=$1 size=16M luns=1 functions=1 blocks=512 ro=0 removable=1 udc=0 kernel=0 gadget=$GADGETS/$1 unit image folder key
   shift
   for key in "$@"; do
-    [[ $key =~ ^(size|luns|blocks|ro|removable|udc|kernel)=([0-9]+[KM]?|vudc)$ ]] || fail "stick $name: $key is no key with a value"
+    [[ $key =~ ^(size|luns|functions|blocks|ro|removable|udc|kernel)=([0-9]+[KM]?|vudc)$ ]] || fail "stick $name: $key is no key with a value"
     local "$key"
   done
   leave_alone_by_kernel "$kernel"
@@ -25,13 +26,15 @@ stick() {
   echo "0x${GADGET_IDS%:*}" >"$gadget/idVendor"
   echo "0x${GADGET_IDS#*:}" >"$gadget/idProduct"
   echo 0x0200 >"$gadget/bcdUSB"
-  mkdir "$gadget/strings/0x409" "$gadget/configs/c.1" "$gadget/functions/mass_storage.0"
+  mkdir "$gadget/strings/0x409" "$gadget/configs/c.1"
   echo "$name" >"$gadget/strings/0x409/serialnumber"
   echo "Lab" >"$gadget/strings/0x409/manufacturer"
   echo "Stick" >"$gadget/strings/0x409/product"
-  for ((lun = 0; lun < luns; lun++)); do
-    folder=$gadget/functions/mass_storage.0/lun.$lun
-    image=$(image "$name" "$lun")
+  for ((unit = 0; unit < functions * luns; unit++)); do
+    folder=$gadget/functions/mass_storage.$((unit / luns))
+    [ -d "$folder" ] || mkdir "$folder"
+    folder=$folder/lun.$((unit % luns))
+    image=$(image "$name" "$unit")
     [ -d "$folder" ] || mkdir "$folder"
     [ -e "$image" ] || random_file "$image" "$size"
     echo "$removable" >"$folder/removable"
@@ -43,7 +46,7 @@ stick() {
     fi
     echo "$image" >"$folder/file"
   done
-  ln -s "$gadget/functions/mass_storage.0" "$gadget/configs/c.1/"
+  for folder in "$gadget"/functions/*; do ln -s "$folder" "$gadget/configs/c.1/"; done
   case $udc in
     vudc) echo usbip-vudc.0 ;;
     *) echo "dummy_udc.$udc" ;;
@@ -51,7 +54,7 @@ stick() {
   plug "$name"
 }
 
-# image NAME [LUN]: the file behind a gadget's logical unit.
+# image NAME [UNIT]: the file behind a gadget's logical unit, counted over its functions.
 image() { echo "$LAB_TMP/$1.${2:-0}"; }
 
 # plug NAME, unplug NAME: a gadget made by `stick`; the cable, so to say.
@@ -67,8 +70,8 @@ remove_gadgets() {
   for gadget in "$GADGETS"/*; do
     [ -d "$gadget" ] || continue
     [ -z "$(cat "$gadget/UDC")" ] || echo "" >"$gadget/UDC"
-    rm "$gadget"/configs/c.1/mass_storage.0
-    for lun in "$gadget"/functions/mass_storage.0/lun.*; do
+    rm "$gadget"/configs/c.1/mass_storage.*
+    for lun in "$gadget"/functions/mass_storage.*/lun.*; do
       echo "" >"$lun/file"
       [ "${lun##*.}" = 0 ] || rmdir "$lun"
     done

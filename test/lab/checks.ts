@@ -12,6 +12,7 @@ export const CHECKS = [
   "vhci.sh",
   "usbip-client.sh",
   "chains.sh",
+  "split.sh",
   "port.sh",
 ] as const;
 
