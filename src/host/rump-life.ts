@@ -13,6 +13,9 @@ import type { EndedLife } from "./restart-policy.js";
 const EXIT_MS = 1_000;
 /** Code is loaded and the process is locked; slow machines and slow profiles included. */
 const LOCK_MS = 20_000;
+/** A machine on which a process takes its time to start gets longer beats: what is slow there does not hang. */
+const BEATS_PER_START = 10;
+const MAX_SLOW_BEAT_MS = 1_000;
 
 /** How a life ended. */
 export interface Lost extends EndedLife {
@@ -32,6 +35,8 @@ export interface Beginning {
   readonly pud: PudHost;
   readonly deviceKept: boolean;
   readonly heartbeatMs: number;
+  /** How long it may be silent while it attaches; undefined: no longer than at other times. */
+  readonly attachSilenceMs: number | undefined;
   readonly opened: OpenedDevice | undefined;
   /** How the process is kept; before it gets its device. */
   readonly onSandbox: (report: SandboxReport) => void;
@@ -42,6 +47,8 @@ export class RumpLife {
   readonly #clock: Clock;
   readonly #lost = deferred<Lost>();
   #begunAtMs = 0;
+  /** From the start of the process until it was seen to be locked. */
+  #startMs = 0;
   #pud: PudHost | undefined;
   #answeredBefore = 0;
   #hasEnded = false;
@@ -50,6 +57,13 @@ export class RumpLife {
   private constructor(process: RumpProcess, clock: Clock) {
     this.#process = process;
     this.#clock = clock;
+    const spawnedAtMs = clock.nowMs();
+    process.locked.then(
+      () => {
+        this.#startMs = clock.nowMs() - spawnedAtMs;
+      },
+      () => {}, // said where it is waited for
+    );
     void process.exited.then(() => {
       this.#hasEnded = true;
     });
@@ -97,14 +111,18 @@ export class RumpLife {
     return ended !== undefined;
   }
 
-  async #begin({ pud, deviceKept, heartbeatMs, opened, onSandbox }: Beginning): Promise<void> {
+  async #begin({ pud, deviceKept, heartbeatMs, attachSilenceMs, opened, onSandbox }: Beginning): Promise<void> {
     try {
       const locked = await waitAtMost(this.#clock, LOCK_MS, this.#process.locked);
       if (locked === undefined)
         throw new HostError("RUMP_LOST", `process ${this.pid} is not locked after ${LOCK_MS / 1000} s`);
       onSandbox(locked.value);
       if (this.#isOver || opened === undefined) return;
-      pud.connect(this.#process.pud, { deviceKept, heartbeatMs });
+      pud.connect(this.#process.pud, {
+        deviceKept,
+        heartbeatMs: Math.max(heartbeatMs, Math.min(MAX_SLOW_BEAT_MS, this.#startMs / BEATS_PER_START)),
+        ...(attachSilenceMs === undefined ? {} : { attachSilenceMs }),
+      });
       this.#process.sendDevice(opened.descriptor);
       opened.closeDescriptor();
     } catch (error) {

@@ -19,6 +19,8 @@ import { type Deferred, deferred, waitAtMost } from "./waits.js";
 
 /** A disk may take its time to spin up; a device with many functions, to attach them all. */
 const ATTACH_MS = 60_000;
+/** The first process of a device has nobody waiting for its answers. */
+const FIRST_ATTACH_SILENCE_MS = 5_000;
 /** Flush and detach. */
 const SHUTDOWN_MS = 10_000;
 const MAX_EARLY_ERRORS = 16;
@@ -288,6 +290,7 @@ export class DeviceSession {
       pud: this.#pud,
       deviceKept,
       heartbeatMs: this.#policy.heartbeatMs,
+      attachSilenceMs: this.#attached ? undefined : FIRST_ATTACH_SILENCE_MS,
       opened: this.#opened,
       onSandbox: (report) => {
         if (!this.#attached) this.#context.emit({ event: "sandbox", device: this.key, ...report });

@@ -43,6 +43,8 @@ export interface ChannelLimits {
    * nothing runs: an idle one costs no wake-ups, and if it hangs, that is found at the next request.
    */
   readonly heartbeatMs: number;
+  /** How long a process that attaches may be silent, where that is more than three beats: code runs for the first time. */
+  readonly attachSilenceMs?: number;
 }
 
 /** What the channel tells its owner. The owner may throw a LinkError from `node`: the announcement cannot be right. */
@@ -280,8 +282,9 @@ export class HostChannel implements ChannelConsumer {
     // A beat that comes late says that this process did not run either, so it has not heard what there was to hear.
     const isLate = this.#clock.nowMs() - this.#beatDueMs > this.#limits.heartbeatMs / 2;
     this.#silentBeats = this.#heard ? 0 : this.#silentBeats + (isLate ? 0 : 1);
-    if (this.#silentBeats >= MAX_SILENT_BEATS) {
-      const silentMs = this.#silentBeats * this.#limits.heartbeatMs;
+    const silentMs = this.#silentBeats * this.#limits.heartbeatMs;
+    const isPatient = this.#attaching && silentMs < (this.#limits.attachSilenceMs ?? 0);
+    if (this.#silentBeats >= MAX_SILENT_BEATS && !isPatient) {
       const unanswered = this.#inFlight.size;
       this.#channel.fail(
         new LinkError(

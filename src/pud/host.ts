@@ -82,8 +82,9 @@ export interface PudHostOptions {
 export interface ConnectOptions {
   /** It kept its power and its place since the last channel. Otherwise media are checked before they are served again. */
   readonly deviceKept?: boolean;
-  /** In place of the limit of this name, for this channel. */
+  /** In place of the limits of these names, for this channel. */
   readonly heartbeatMs?: number;
+  readonly attachSilenceMs?: number;
 }
 
 /** How an orderly end went. */
@@ -182,10 +183,10 @@ class Host implements PudHost, ChannelOwner {
     return this.#entries.every(({ queue, isDoubtful }) => queue.bound && !isDoubtful);
   }
 
-  connect(stream: ByteStream, { deviceKept = true, heartbeatMs }: ConnectOptions = {}): void {
+  connect(stream: ByteStream, { deviceKept = true, ...own }: ConnectOptions = {}): void {
     if (this.#ended !== undefined) throw new Error(`connect: this pud host has ended (${this.#ended})`);
     if (this.#channel !== undefined) throw new Error("connect: this pud host has a channel");
-    const limits = heartbeatMs === undefined ? this.#limits : { ...this.#limits, heartbeatMs };
+    const limits = { ...this.#limits, ...own };
     if (!deviceKept) for (const entry of this.#entries) entry.isDoubtful = true;
     this.#identity = undefined;
     this.#channel = new HostChannel(stream, this.#clock, limits, this);

@@ -311,6 +311,14 @@ describe("heartbeat", () => {
     expect(rig.lost.map((error) => error.message)).toEqual(["no frame in 3000 ms, not even PONG, while it attached"]);
   });
 
+  test("one that attaches for the first time may be silent for longer, and no longer than that", async () => {
+    const { rig } = await rawRig({ heartbeatMs: 1000, attachSilenceMs: 6000 });
+    for (let beat = 1; beat <= 6; beat++) rig.clock.advance(1000);
+    expect(rig.lost).toEqual([]);
+    rig.clock.advance(1000);
+    expect(rig.lost.map((error) => error.message)).toEqual(["no frame in 6000 ms, not even PONG, while it attached"]);
+  });
+
   test("a beat that comes late proves nothing: this process did not run either", async () => {
     const { rig, rump, disk } = await rawRig({ heartbeatMs: 1000 });
     rump.send(frame(KINDS.ready));
