@@ -7,6 +7,7 @@ export const CHECKS = [
   "taking.sh",
   "sandbox.sh",
   "hotplug.sh",
+  "survival.sh",
   "variants.sh",
   "kernel-nbd.sh",
   "vhci.sh",
