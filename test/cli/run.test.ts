@@ -80,6 +80,18 @@ describe("a simulated flash drive, end to end", () => {
     expect(isAlive(Number(device["pid"]))).toBe(false);
   });
 
+  test("fio: reads among writes, many at once, of all sizes; every block has the right bytes", async (context) => {
+    const fio = requireTool("fio", context);
+    await using host = start("sim:flash-drive,size=32M,cache");
+    const uri = String((await host.event("link"))["uri"]);
+    const work = ["--rw=randrw", "--bsrange=512-256k", "--blockalign=512", "--iodepth=16", "--size=16m"];
+    const check = ["--verify=crc32c", "--verify_state_save=0", "--time_based", "--runtime=2"];
+    const result = await runTool(fio, ["--name=v", "--ioengine=nbd", `--uri=${uri}`, ...work, ...check]);
+    expect(result.stderr).not.toContain("verify:");
+    expect(result.exitCode).toBe(0);
+    expect(await host.end()).toBe(0);
+  });
+
   test("two of a kind: names of devices, drivers, nodes and processes differ; SIGTERM ends both", async () => {
     await using host = start("sim:flash-drive,size=1M", "sim:flash-drive,size=2M,readOnly");
     expect((await host.event("ready"))["nodes"]).toEqual(["sd0", "sd1"]);

@@ -152,7 +152,7 @@ export class ReplyQueue {
     const lent = this.#lent;
     this.#parts = [];
     this.#releaseBytes = 0;
-    if (lent.length > 0) this.#lent = [];
+    this.#lent = []; // also when it was empty: the batch keeps its own, and the next one fills another
     this.#batchesInFlight += 1;
     this.#peer.send(parts, () => this.#sent(releaseBytes, lent));
   }
