@@ -2,6 +2,7 @@
  * The rump kernel: what is there when nothing is plugged in. Boots on an implementation of the hypercalls, holds the root of
  * the device tree, the device switch and the event log, and loads drivers by module specifier.
  */
+import { viewOf } from "../bytes.js";
 import { type Clock, type LogLevel, RUMPUSER_VERSION, type Rumpuser } from "../rumpuser/rumpuser.js";
 import { DeviceNode, Units } from "./autoconf.js";
 import type { Device } from "./devsw.js";
@@ -40,6 +41,13 @@ export class RumpKernel {
   readonly log = (level: LogLevel, source: string, message: string): void => {
     this.#rumpuser.log.write({ level, source, message });
   };
+
+  /** 32 random bits. */
+  random32(): number {
+    const bytes = new Uint8Array(4);
+    this.#rumpuser.random.fill(bytes);
+    return viewOf(bytes).getUint32(0);
+  }
 
   /** The devices in the switch, oldest first. */
   get devices(): readonly SwitchEntry[] {

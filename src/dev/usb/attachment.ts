@@ -119,6 +119,7 @@ function attachmentOf(
     },
     onDetach: (undo) => void node.onDetach(undo),
     log: (level, message) => kernel.log(level, node.name, message),
+    random32: () => kernel.random32(),
     resetDevice: () => device.reset(),
   };
 }

@@ -76,7 +76,8 @@ export class BulkOnly implements ScsiTransport {
   /** Memory for data phases. */
   readonly #buffers = new BufferPool(MAX_IDLE_BYTES);
   readonly #recovery: Recovery;
-  #tag = 0;
+  /** Of the last command. The first one is random: a status that an earlier process left in the device must not fit. */
+  #tag: number;
   /** Why nothing can be sent any more. */
   #dead: Error | undefined;
 
@@ -88,6 +89,7 @@ export class BulkOnly implements ScsiTransport {
     this.#quirks = options.quirks ?? {};
     this.#phases = options.phases ?? "sequence";
     this.#recovery = new Recovery(at);
+    this.#tag = at.random32();
     this.lunCount = options.lunCount;
     this.maxTransferBytes = Math.min(MAX_TRANSFER_BYTES, this.#quirks.maxTransferBytes ?? MAX_TRANSFER_BYTES);
   }
