@@ -37,6 +37,22 @@ export const EXIT_STATUS = {
 
 export type HostErrorCode = keyof typeof EXIT_STATUS;
 
+/** What a rump process may say of a USB/IP server, and what it is for the user. */
+const REPORTED_CODES: Readonly<Record<string, HostErrorCode>> = {
+  USBIP_NO_DEVICE: "NO_SUCH_DEVICE",
+  USBIP_BUSY: "DEVICE_BUSY",
+  USBIP_REFUSED: "USBIP",
+  USBIP_VERSION: "USBIP",
+  USBIP_PROTOCOL: "USBIP",
+  USBIP_CLOSED: "USBIP",
+  USBIP_TIMED_OUT: "USBIP",
+};
+
+/** The code for an error that a rump process reported with its own: a driver failed, or what stands in the table. */
+export function reportedCode(code: string): HostErrorCode {
+  return (Object.hasOwn(REPORTED_CODES, code) ? REPORTED_CODES[code] : undefined) ?? "DRIVER";
+}
+
 /** An error whose message is meant for the user: what, where, which rule, what to do. Printed without a stack. */
 export class HostError extends Error {
   readonly code: HostErrorCode;

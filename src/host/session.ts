@@ -10,7 +10,7 @@ import createDebug from "debug";
 import { createPudHost, type PudHost } from "../pud/host.js";
 import type { Clock, LogEntry } from "../rumpuser/rumpuser.js";
 import { DeviceNodes, type DeviceNodesContext } from "./device-nodes.js";
-import { HostError, messageOf } from "./errors.js";
+import { HostError, messageOf, reportedCode } from "./errors.js";
 import { RestartPolicy } from "./restart-policy.js";
 import { RumpLife, type Lost } from "./rump-life.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
@@ -382,18 +382,19 @@ export class DeviceSession {
     }
   }
 
-  /** `code` is the rump process's own word; what it means for the exit status is ours: a driver failed. */
+  /** `code` is the rump process's own word; what it means for the exit status is ours to say. */
   #onError(code: string, message: string): void {
     const text = `${this.key}: ${message} (${code})`;
     if (!this.#attached) {
-      if (this.#earlyErrors.length < MAX_EARLY_ERRORS) this.#earlyErrors.push(new HostError("DRIVER", text));
+      if (this.#earlyErrors.length < MAX_EARLY_ERRORS) this.#earlyErrors.push(new HostError(reportedCode(code), text));
     } else if (this.#return === undefined) this.#debug(text);
   }
 
   /** What the drivers said about a device that none of them attached to. */
   #whyNotAttached(): HostError | undefined {
-    if (this.#attached || this.#earlyErrors.length === 0) return undefined;
-    return new HostError("DRIVER", this.#earlyErrors.map((error) => error.message).join("\n  "));
+    const [first] = this.#earlyErrors;
+    if (this.#attached || first === undefined) return undefined;
+    return new HostError(first.code, this.#earlyErrors.map((error) => error.message).join("\n  "));
   }
 
   /** Why a device that never attached ends. */

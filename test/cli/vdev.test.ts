@@ -81,6 +81,24 @@ describe("rumpusb vdev", () => {
     expect(await host.end()).toBe(0);
   });
 
+  test("a bus id that is not exported: status 3", async () => {
+    const socket = join(folder, "v.sock");
+    await using vdev = new RunningCommand("vdev", "flash-drive", "--json", "--listen", `unix:${socket}`);
+    await vdev.event("listening");
+    const { status, events } = await runToEnd(
+      "run",
+      "--json",
+      "--runtime-dir",
+      join(folder, "rt"),
+      `usbip:unix:${socket}/9-9`,
+    );
+    expect(status).toBe(3);
+    expect(events.at(-1)).toMatchObject({
+      code: "NO_SUCH_DEVICE",
+      message: expect.stringContaining("exports no such device"),
+    });
+  });
+
   test("medium=none: no node before the medium is inserted", async () => {
     const socket = join(folder, "v.sock");
     const options = ["medium=none", "size=1M"];
