@@ -34,7 +34,9 @@ function describe(event: HostEvent): readonly string[] {
     case "link":
       return linkLines(event);
     case "ready":
-      return [event.nodes.length > 0 ? "Ready. Ctrl-C ends it." : "Waiting for a device. Ctrl-C ends it."];
+      return [
+        event.nodes.length > 0 ? "Ready. Ctrl-C ends it." : "Waiting for a device, or a medium in it. Ctrl-C ends it.",
+      ];
     case "detach":
       return [`${event.device}: detached`];
     case "restart":

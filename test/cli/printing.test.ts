@@ -58,7 +58,7 @@ describe("events", () => {
     expect(output.lines).toEqual([
       "sd0: nbd /dev/nbd0",
       "  mount it    sudo mount /dev/nbd0 /mnt",
-      "Waiting for a device. Ctrl-C ends it.",
+      "Waiting for a device, or a medium in it. Ctrl-C ends it.",
     ]);
   });
 });
