@@ -24,7 +24,6 @@ const FIRST_ATTACH_SILENCE_MS = 5_000;
 /** Flush and detach. */
 const SHUTDOWN_MS = 10_000;
 const MAX_EARLY_ERRORS = 16;
-const MAX_EARLY_LINES = 8;
 /** Acknowledged writes that a node may have unflushed before a flush is forced. */
 const JOURNAL_BYTES = 64 * 1024 * 1024;
 /** A rump process ends by itself when its device has gone. */
@@ -62,8 +61,8 @@ export class DeviceSession {
   #spare: Promise<RumpLife> | undefined;
   /** What drivers reported before the session was attached. */
   readonly #earlyErrors: HostError[] = [];
-  /** What went wrong before that, in the words of the log. */
-  readonly #earlyLines: string[] = [];
+  /** The last thing that went wrong before that, in the words of the log: with no driver, the reason. */
+  #earlyWarning = "nothing matches";
   #attached = false;
   #killed = false;
   #restarts = 0;
@@ -183,7 +182,7 @@ export class DeviceSession {
       throw new HostError("ATTACH_TIMED_OUT", `${this.key}: no driver has attached within ${ATTACH_MS / 1000} s`);
     await this.#nodes.served();
     if (this.#nodes.hasDriver) return undefined;
-    const message = [`${this.key}: no driver has attached to this device`, ...this.#earlyLines].join("\n  ");
+    const message = `${this.key}: no driver has attached; ${this.#earlyWarning}`;
     throw this.#whyNotAttached() ?? new HostError("NO_DRIVER", message);
   }
 
@@ -377,7 +376,7 @@ export class DeviceSession {
     this.#debug(`${entry.source}: ${entry.message}`);
     if (entry.level !== "debug" && entry.level !== "info") {
       const { level, source, message } = entry;
-      if (!this.#attached && this.#earlyLines.length < MAX_EARLY_LINES) this.#earlyLines.push(`${source}: ${message}`);
+      if (!this.#attached) this.#earlyWarning = `${source}: ${message}`;
       this.#context.emit({ event: "log", level, source: `${this.key} ${source}`, message });
     }
   }

@@ -45,7 +45,10 @@ const TRANSPORT_CODES: Readonly<Record<ScsiTransportErrorCode, DeviceErrorCode>>
 export function toDeviceError(what: string, error: unknown): unknown {
   if (error instanceof ScsiError)
     return new DeviceError(SENSE_CODES[error.sense.meaning], error.message, { cause: error });
-  if (error instanceof ScsiTransportError)
-    return new DeviceError(TRANSPORT_CODES[error.code], `${what}: ${error.message}`, { cause: error });
+  if (error instanceof ScsiTransportError) {
+    const { code, message } = error;
+    const text = message.startsWith(`${what}: `) ? message : `${what}: ${message}`;
+    return new DeviceError(TRANSPORT_CODES[code], text, { cause: error });
+  }
   return error;
 }
