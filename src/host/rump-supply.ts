@@ -1,0 +1,110 @@
+/** One device as it is open now, and the rump processes that are started for it: one serves it, the next one waits. */
+import type { Clock } from "../rumpuser/rumpuser.js";
+import { messageOf } from "./errors.js";
+import { RumpLife } from "./rump-life.js";
+import type { Sandbox } from "./sandbox/sandbox.js";
+import type { DeviceSource, OpenedDevice } from "./sources/source.js";
+
+export interface RumpSupplyContext {
+  readonly clock: Clock;
+  readonly sandbox: Sandbox;
+  /** Script to run in place of the rump process; for tests. */
+  readonly rumpScript?: string;
+}
+
+export class RumpSupply {
+  readonly #context: RumpSupplyContext;
+  readonly #debug: (message: string) => void;
+  #source: DeviceSource;
+  #opened: OpenedDevice | undefined;
+  /** The next one, started before it is needed. */
+  #spare: Promise<RumpLife> | undefined;
+  #isOver = false;
+
+  constructor(source: DeviceSource, context: RumpSupplyContext, debug: (message: string) => void) {
+    this.#source = source;
+    this.#context = context;
+    this.#debug = debug;
+  }
+
+  get source(): DeviceSource {
+    return this.#source;
+  }
+
+  /** Undefined before `open`. */
+  get opened(): OpenedDevice | undefined {
+    return this.#opened;
+  }
+
+  /** Everything is being undone: what is still under way must not begin anything. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** @throws HostError as the source says. */
+  async open(): Promise<void> {
+    this.#opened = await this.#source.open();
+  }
+
+  /** The device has come back: from now on it is this one. */
+  moveTo(source: DeviceSource, opened: OpenedDevice): void {
+    this.#source = source;
+    this.#opened = opened;
+  }
+
+  /** The first process of the device. @throws HostError */
+  async first(): Promise<RumpLife> {
+    return await this.#spawn(false);
+  }
+
+  /** So that the next one has its code loaded and is locked when it is needed. It waits without a wake-up. */
+  prepareSpare(): void {
+    this.#spare ??= this.#spawn(true);
+    this.#spare.catch((error: unknown) => this.#debug(`no spare process: ${messageOf(error)}`)); // taken: thrown there
+  }
+
+  /** A process after the first one. @throws HostError; Error when the session has ended. */
+  async takeSpare(): Promise<RumpLife> {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    let life = await spare?.catch(() => undefined);
+    if (life === undefined || life.hasEnded) life = await this.#spawn(true);
+    if (!this.#isOver) return life;
+    life.kill();
+    throw new Error(`${this.#source.key}: the session has ended`);
+  }
+
+  /** Nothing is started any more. */
+  end(): void {
+    this.#isOver = true;
+  }
+
+  /** After `end`: resolves when the spare process was ended. */
+  async killSpare(): Promise<void> {
+    const spare = await this.#spare?.catch(() => undefined);
+    spare?.kill();
+  }
+
+  async #spawn(interrupted: boolean): Promise<RumpLife> {
+    const { clock, sandbox, rumpScript } = this.#context;
+    const opened = this.#opened;
+    if (opened === undefined || this.#isOver)
+      throw new Error("a rump process is started for a device that was not opened");
+    const { bus, drivers, interfaces } = opened;
+    // Through usbfs a device comes as whoever had it before left it, and nobody knows how that was.
+    const mayBeInterrupted = interrupted || bus.kind === "usbfs";
+    return await RumpLife.spawn({
+      config: {
+        version: 1,
+        bus,
+        drivers,
+        interrupted: mayBeInterrupted,
+        ...(interfaces === undefined ? {} : { interfaces }),
+      },
+      sandbox,
+      clock,
+      onLine: (line) => this.#debug(line),
+      ...(rumpScript === undefined ? {} : { script: rumpScript }),
+    });
+  }
+}

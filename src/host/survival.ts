@@ -1,0 +1,192 @@
+/**
+ * What comes after a rump process that has ended: the next one, a device that is waited for, or a quarantine.
+ *
+ * Nodes and requests wait meanwhile (pud/host.ts). `recover` is called once for each life, one after another; whoever calls
+ * it races it with the end of the session.
+ */
+import type { Clock } from "../rumpuser/rumpuser.js";
+import { HostError, messageOf } from "./errors.js";
+import type { EmitEvent } from "./events.js";
+import { RestartPolicy } from "./restart-policy.js";
+import type { Lost, RumpLife } from "./rump-life.js";
+import type { RumpSupply } from "./rump-supply.js";
+import type { DeviceSource } from "./sources/source.js";
+import { type Deferred, deferred, waitAtMost } from "./waits.js";
+
+/** Between looks for a device that may have come back. */
+const RETURN_POLL_MS = 250;
+
+/** Why a session ends: on purpose or because the device went (no error), or by a failure. */
+export interface Ending {
+  readonly reason: string;
+  readonly error?: HostError;
+}
+
+/** What a session does for it. */
+export interface SurvivalCalls {
+  /** Connects the life to what waits for it and hands it the device. @returns how it ends. */
+  begin(life: RumpLife, deviceKept: boolean): Promise<Lost>;
+  /** Resolves when the life that began last serves every node again, or the session is over. */
+  serving(): Promise<void>;
+  hasNodes(): boolean;
+  /** Fails what waits, with EIO. */
+  abandon(reason: string): void;
+  /** The next life starts with nothing that waited for the ones before. */
+  forget(): void;
+  debug(message: string): undefined;
+}
+
+export interface SurvivalContext {
+  readonly key: string;
+  readonly clock: Clock;
+  readonly emit: EmitEvent;
+  readonly graceMs: number;
+  /** Resolves when the session is to end. */
+  readonly ending: Promise<Ending>;
+}
+
+export class Survival {
+  readonly #context: SurvivalContext;
+  readonly #supply: RumpSupply;
+  readonly #calls: SurvivalCalls;
+  #policy = new RestartPolicy();
+  #restarts = 0;
+  /** While the device is away: resolves with where it came back. */
+  #return: Deferred<DeviceSource> | undefined;
+  #unplugged = false;
+  #resume: Deferred<void> | undefined;
+
+  constructor(context: SurvivalContext, supply: RumpSupply, calls: SurvivalCalls) {
+    this.#context = context;
+    this.#supply = supply;
+    this.#calls = calls;
+  }
+
+  /** For the next process. */
+  get heartbeatMs(): number {
+    return this.#policy.heartbeatMs;
+  }
+
+  get isAwaitingReturn(): boolean {
+    return this.#return !== undefined;
+  }
+
+  /** The OS says that the device has gone: the next life to end ends for that. */
+  unplugged(): void {
+    this.#unplugged = true;
+  }
+
+  /** A device that may be this one was plugged in. @returns false when it is not waited for. */
+  replugged(source: DeviceSource): boolean {
+    if (this.#return === undefined) return false;
+    this.#return.resolve(source);
+    return true;
+  }
+
+  /** Ends a quarantine. */
+  resume(): void {
+    this.#resume?.resolve();
+  }
+
+  /** A life has ended: brings the next one up. @returns how that one ended, or why there is none. */
+  async recover(lost: Lost): Promise<Ending | Lost> {
+    if (lost.deviceGone || this.#unplugged) return await this.#awaitReturn(lost);
+    const decision = this.#policy.ended(lost);
+    if (decision.kind === "quarantine") return await this.#quarantine(decision.failures, lost);
+    await this.#delay(decision.delayMs);
+    return await this.#restart(lost);
+  }
+
+  async #restart(lost: Lost): Promise<Ending | Lost> {
+    const { key, emit, clock } = this.#context;
+    const life = await this.#supply.takeSpare();
+    let deviceKept: boolean;
+    try {
+      deviceKept = (await this.#supply.opened?.reopen()) ?? false;
+    } catch (error) {
+      life.kill();
+      if (!(error instanceof HostError) || error.code !== "DEVICE_GONE") throw error;
+      return await this.#awaitReturn(lost);
+    }
+    const next = this.#calls.begin(life, deviceKept);
+    if (!(await this.#serves(next))) return await next;
+    this.#restarts++;
+    const downMs = clock.nowMs() - lost.atMs;
+    emit({ event: "restart", device: key, pid: life.pid, reason: lost.why, downMs, count: this.#restarts });
+    this.#supply.prepareSpare();
+    return await next;
+  }
+
+  /** The device has gone: what is asked waits until it is back, or the time is over. */
+  async #awaitReturn(lost: Lost): Promise<Ending | Lost> {
+    const { key, clock, emit, graceMs } = this.#context;
+    if (graceMs === 0 || !this.#calls.hasNodes()) return { reason: "the device has gone" };
+    emit({ event: "unplug", device: key, graceMs });
+    await this.#supply.opened?.release();
+    const until = clock.nowMs() + graceMs;
+    for (;;) {
+      const leftMs = until - clock.nowMs();
+      const source = leftMs > 0 ? await this.#returned(leftMs) : undefined;
+      if (source === undefined || this.#supply.isOver) break;
+      const next = await this.#tryReturned(source, lost);
+      if (next !== undefined) return next;
+    }
+    const reason = `the device has gone and was not back within ${graceMs / 1000} s`;
+    this.#calls.abandon(reason);
+    return { reason };
+  }
+
+  /** Where the device may be again; undefined when the time is over. */
+  async #returned(leftMs: number): Promise<DeviceSource | undefined> {
+    const { source } = this.#supply;
+    if (source.mayReturn) {
+      await this.#delay(Math.min(leftMs, RETURN_POLL_MS));
+      return source;
+    }
+    this.#return = deferred();
+    const back = await waitAtMost(this.#context.clock, leftMs, this.#return.promise);
+    this.#return = undefined;
+    return back?.value;
+  }
+
+  /** @returns how the life with it ended; undefined when it is not there. */
+  async #tryReturned(source: DeviceSource, lost: Lost): Promise<Lost | undefined> {
+    const { key, emit, clock } = this.#context;
+    const opened = await source.open().catch((error: unknown) => this.#calls.debug(`not back: ${messageOf(error)}`));
+    if (opened === undefined) return undefined;
+    const life = await this.#supply.takeSpare();
+    this.#supply.moveTo(source, opened);
+    this.#unplugged = false;
+    const next = this.#calls.begin(life, false);
+    if (!(await this.#serves(next))) {
+      await next;
+      await opened.release();
+      return undefined;
+    }
+    emit({ event: "replug", device: key, pid: life.pid, downMs: clock.nowMs() - lost.atMs });
+    this.#supply.prepareSpare();
+    return await next;
+  }
+
+  /** Everything fails, and nothing is tried until the user says so. */
+  async #quarantine(failures: number, lost: Lost): Promise<Ending | Lost> {
+    const { key, emit } = this.#context;
+    emit({ event: "quarantine", device: key, failures, reason: lost.why });
+    this.#calls.abandon(`its driver died ${failures} times in a row without doing anything`);
+    this.#calls.forget();
+    this.#resume = deferred();
+    await this.#resume.promise;
+    this.#resume = undefined;
+    this.#policy = new RestartPolicy();
+    return await this.#restart(lost);
+  }
+
+  /** False when the life that began last ended before it served. */
+  async #serves(lost: Promise<Lost>): Promise<boolean> {
+    return await Promise.race([this.#calls.serving().then(() => true), lost.then(() => false)]);
+  }
+
+  async #delay(ms: number): Promise<void> {
+    if (ms > 0) await waitAtMost(this.#context.clock, ms, this.#context.ending);
+  }
+}
