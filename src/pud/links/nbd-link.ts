@@ -1,22 +1,21 @@
 /** The link kind `nbd`: disks as NBD exports, or as /dev/nbdN of this kernel. */
 import { join } from "node:path";
 import type { Device, Disk } from "../../rump/devsw.js";
+import { addressForms, parseAddress } from "./address.js";
+import type { ListenAddress } from "./address.js";
 import { LinkSetupError } from "./errors.js";
 import { attachKernelNbd, kernelNbdName } from "./kernel-nbd.js";
 import type { Link, LinkContext, LinkedNode } from "./link.js";
-import { checkAddress } from "./nbd/address.js";
-import type { NbdAddress } from "./nbd/address.js";
-import { NBD_PORT } from "./nbd/protocol.js";
 import { listenNbd } from "./nbd/server.js";
 import type { NbdServer } from "./nbd/server.js";
 
 /** Where the disks go: a socket for each node, one server for all, or one device of the kernel. */
 export type NbdWhere =
   | { readonly form: "socketPerNode" }
-  | { readonly form: "server"; readonly address: NbdAddress }
+  | { readonly form: "server"; readonly address: ListenAddress }
   | { readonly form: "kernel"; readonly device: string };
 
-export const NBD_FORMS = "nbd, nbd=unix:/PATH, nbd=tcp:PORT, nbd=127.0.0.1:PORT, nbd=[::1]:PORT, nbd=/dev/nbdN";
+export const NBD_FORMS = `nbd, ${addressForms("nbd")}, nbd=/dev/nbdN`;
 
 /** @throws LinkSetupError LINK_USAGE */
 export function parseNbdWhere(text: string | undefined): NbdWhere {
@@ -25,21 +24,7 @@ export function parseNbdWhere(text: string | undefined): NbdWhere {
     if (kernelNbdName(text) === undefined) throw usage(text, "a kernel device is /dev/nbd0, /dev/nbd1 …");
     return { form: "kernel", device: text };
   }
-  const address = parseAddress(text);
-  checkAddress(address);
-  return { form: "server", address };
-}
-
-function parseAddress(text: string): NbdAddress {
-  if (text.startsWith("unix:")) {
-    const path = text.slice("unix:".length);
-    if (!path.startsWith("/")) throw usage(text, "the path of a Unix socket is absolute");
-    return { unix: path };
-  }
-  const match = /^(?:tcp|\[([0-9a-fA-F:]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
-  if (match === null) throw usage(text, `a port is a number, ${NBD_PORT} is NBD's`);
-  const [, ipv6, host, port] = match;
-  return { host: ipv6 ?? host ?? "127.0.0.1", port: Number(port) };
+  return { form: "server", address: parseAddress(text, (why) => usage(text, why)) };
 }
 
 function usage(text: string, why: string): LinkSetupError {

@@ -5,10 +5,11 @@
  * run to their end (cancelling a command in flight would disturb everybody else on the device), and the connection
  * counts as open until they have, so that coming and going cannot pile up work.
  */
+import type { Clock } from "../clock.js";
 import type { ExportTable, NbdExport } from "./export.js";
 import { Handshake } from "./handshake.js";
 import type { LinkLog } from "../link.js";
-import type { Clock, Peer } from "./peer.js";
+import type { Peer } from "./peer.js";
 import { ReplyQueue } from "./replies.js";
 import { Transmission } from "./transmission.js";
 

@@ -1,4 +1,4 @@
-/** The far end of one connection, and what a connection needs of the outside. */
+/** The far end of one connection. */
 
 /** One client, as a stream of bytes. `socket.ts` makes it from a socket; tests make it from nothing. */
 export interface Peer {
@@ -13,9 +13,4 @@ export interface Peer {
   end(): void;
   /** Ends both halves at once. */
   destroy(): void;
-}
-
-export interface Clock {
-  /** Calls `fire` once, `delayMs` from now, unless cancelled before. */
-  startTimer(delayMs: number, fire: () => void): { cancel(): void };
 }

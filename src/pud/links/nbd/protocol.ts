@@ -7,8 +7,6 @@
 import { record, u16be, u32be, u64be } from "../../../bytes.js";
 import type { DeviceErrorCode } from "../../../rump/devsw.js";
 
-export const NBD_PORT = 10809;
-
 /** "Newstyle negotiation": the two magic numbers of the greeting; the second one also opens every option. */
 export const INIT_PASSWD = 0x4e42444d41474943n;
 export const OPTION_MAGIC = 0x49484156454f5054n;

@@ -2,20 +2,21 @@
 import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import type { Disk } from "../../../rump/devsw.js";
-import { checkAddress, listen } from "./address.js";
-import type { NbdAddress } from "./address.js";
+import { checkAddress, hostAndPort, listen } from "../address.js";
+import type { ListenAddress } from "../address.js";
+import { realClock } from "../clock.js";
+import type { Clock } from "../clock.js";
 import type { Connection } from "./connection.js";
 import { ExportTable, makeExport } from "./export.js";
 import type { ExportOptions } from "./export.js";
 import type { LinkLog } from "../link.js";
-import type { Clock } from "./peer.js";
 import { serveSocket } from "./socket.js";
 
 /** Clients at the same time; one more is hung up on. */
 export const MAX_CONNECTIONS = 64;
 
 export interface NbdServerOptions {
-  readonly address: NbdAddress;
+  readonly address: ListenAddress;
   readonly log: LinkLog;
   /** Tests bring their own. */
   readonly clock?: Clock;
@@ -48,15 +49,8 @@ export async function listenNbd(options: NbdServerOptions): Promise<NbdServer> {
   return server;
 }
 
-const realClock: Clock = {
-  startTimer(delayMs, fire) {
-    const timer = setTimeout(fire, delayMs);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
-
 class SocketServer implements NbdServer {
-  readonly #address: NbdAddress;
+  readonly #address: ListenAddress;
   readonly #log: LinkLog;
   readonly #clock: Clock;
   readonly #exports = new ExportTable();
@@ -101,8 +95,7 @@ class SocketServer implements NbdServer {
       const socket = this.#address.unix.split("/").map(encodeURIComponent).join("/");
       return `nbd+unix:///${path}?socket=${socket}`;
     }
-    const { host } = this.#address;
-    return `nbd://${host.includes(":") ? `[${host}]` : host}:${this.#port}/${path}`;
+    return `nbd://${hostAndPort(this.#address, this.#port)}/${path}`;
   }
 
   async close(): Promise<void> {

@@ -4,7 +4,7 @@ import type { AddressInfo, Server } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { LinkSetupErrorCode } from "../../../../src/pud/links/errors.js";
-import type { NbdAddress } from "../../../../src/pud/links/nbd/address.js";
+import type { ListenAddress } from "../../../../src/pud/links/address.js";
 import { MAX_CONNECTIONS, listenNbd } from "../../../../src/pud/links/nbd/server.js";
 import type { NbdServer } from "../../../../src/pud/links/nbd/server.js";
 import { MemoryDisk } from "../../../fakes/memory-disk.js";
@@ -40,7 +40,7 @@ async function serving(disk = new MemoryDisk({ blockCount: 4096 }).fillPattern()
 }
 
 /** The error of an address that cannot be listened on. */
-function refused(address: NbdAddress): Promise<unknown> {
+function refused(address: ListenAddress): Promise<unknown> {
   return listenNbd({ address, log: new RecordingLog() }).then(
     async (server) => {
       await server.close();
@@ -117,7 +117,7 @@ describe("the Unix socket", () => {
   });
 
   const long = `/tmp/${"x".repeat(103)}`;
-  test.each<[string, NbdAddress, LinkSetupErrorCode, RegExp]>([
+  test.each<[string, ListenAddress, LinkSetupErrorCode, RegExp]>([
     ["a path of 108 bytes", { unix: long }, "LINK_USAGE", /108 bytes, at most 107/],
     ["an empty path", { unix: "" }, "LINK_USAGE", /empty/],
     ["a file where the folder should be", { unix: "/dev/null/s" }, "LINK_USAGE", /\/dev\/null/],

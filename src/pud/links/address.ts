@@ -1,20 +1,53 @@
-/** Where an NBD server listens: a Unix socket only its owner can open, or TCP on this machine alone. */
+/** Where a link listens: a Unix socket only its owner can open, or TCP on this machine alone. */
 import { access, chmod, lstat, unlink } from "node:fs/promises";
 import { connect, isIPv4 } from "node:net";
 import type { Server } from "node:net";
 import { dirname } from "node:path";
-import { LinkSetupError, messageOf, systemErrorCode } from "../errors.js";
-import type { LinkSetupErrorCode } from "../errors.js";
+import { LinkSetupError, messageOf, systemErrorCode } from "./errors.js";
+import type { LinkSetupErrorCode } from "./errors.js";
 
-export type NbdAddress = { readonly unix: string } | { readonly host: string; readonly port: number };
+export type ListenAddress = { readonly unix: string } | { readonly host: string; readonly port: number };
 
 /** sun_path is 108 bytes with the final 0 (unix(7)). */
 export const MAX_SOCKET_PATH_BYTES = 107;
 
 const PRIVATE_FILE = 0o600;
 
+/** What an address may be, for messages and help: `NAME=unix:/PATH`, `NAME=tcp:PORT` … */
+export function addressForms(name: string): string {
+  return ["unix:/PATH", "tcp:PORT", "127.0.0.1:PORT", "[::1]:PORT"].map((form) => `${name}=${form}`).join(", ");
+}
+
+/**
+ * Reads and checks `unix:/PATH`, `tcp:PORT`, `HOST:PORT` or `[HOST]:PORT`.
+ * @param refused  Makes the error of a text that is none of these.
+ * @throws LinkSetupError LINK_USAGE
+ */
+export function parseAddress(text: string, refused: (why: string) => LinkSetupError): ListenAddress {
+  const address = readAddress(text, refused);
+  checkAddress(address);
+  return address;
+}
+
+function readAddress(text: string, refused: (why: string) => LinkSetupError): ListenAddress {
+  if (text.startsWith("unix:")) {
+    const path = text.slice("unix:".length);
+    if (!path.startsWith("/")) throw refused("the path of a Unix socket is absolute");
+    return { unix: path };
+  }
+  const match = /^(?:tcp|\[([0-9a-fA-F:]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  if (match === null) throw refused("an address ends with a port, which is a number");
+  const [, ipv6, host, port] = match;
+  return { host: ipv6 ?? host ?? "127.0.0.1", port: Number(port) };
+}
+
+/** `HOST:PORT` as URIs have it. @param port  The one that was bound, where the address leaves it to the system (0). */
+export function hostAndPort({ host }: { readonly host: string }, port: number): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
 /** Makes the server listen. @throws LinkSetupError */
-export async function listen(server: Server, address: NbdAddress): Promise<void> {
+export async function listen(server: Server, address: ListenAddress): Promise<void> {
   if ("unix" in address) await listenUnix(server, address.unix);
   else await listenLoopback(server, address.host, address.port);
 }
@@ -23,7 +56,7 @@ export async function listen(server: Server, address: NbdAddress): Promise<void>
  * Checks an address without touching anything.
  * @throws LinkSetupError LINK_USAGE
  */
-export function checkAddress(address: NbdAddress): void {
+export function checkAddress(address: ListenAddress): void {
   if ("unix" in address) {
     const bytes = Buffer.byteLength(address.unix);
     if (bytes === 0 || address.unix.includes("\0"))
@@ -39,7 +72,7 @@ export function checkAddress(address: NbdAddress): void {
   if (!isLoopback(host))
     throw new LinkSetupError(
       "LINK_USAGE",
-      `host ${host}: only loopback (127.0.0.0/8, ::1, localhost), for NBD has no login here`,
+      `host ${host}: only loopback (127.0.0.0/8, ::1, localhost), for links have no login`,
     );
   if (!Number.isInteger(port) || port < 0 || port > 65535)
     throw new LinkSetupError("LINK_USAGE", `port ${port}: 0 to 65535`);
