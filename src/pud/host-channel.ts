@@ -17,8 +17,8 @@ import {
   MAX_REASON_BYTES,
   STATUS_OK,
 } from "./frames.js";
-import type { NodeQueue } from "./host-queue.js";
-import type { DiskRequest } from "./host-request.js";
+import type { NodeHalf } from "./host-node.js";
+import type { HostRequest } from "./host-request.js";
 import {
   type DeviceAnnouncement,
   decodeDevice,
@@ -50,9 +50,9 @@ export interface ChannelLimits {
 /** What the channel tells its owner. The owner may throw a LinkError from `node`: the announcement cannot be right. */
 export interface ChannelOwner {
   device(device: DeviceAnnouncement): void;
-  /** @returns the queue that serves the node from now on, bound to this channel and number. */
-  node(node: NodeAnnouncement, channel: HostChannel, number: number): NodeQueue;
-  nodeGone(queue: NodeQueue, reason: string): void;
+  /** @returns the half that serves the node from now on, bound to this channel and number. */
+  node(node: NodeAnnouncement, channel: HostChannel, number: number): NodeHalf;
+  nodeGone(half: NodeHalf, reason: string): void;
   log(entry: LogEntry): void;
   error(code: string, message: string): void;
   ready(): void;
@@ -61,11 +61,6 @@ export interface ChannelOwner {
 }
 
 const MAX_SILENT_BEATS = 3;
-
-interface InFlight {
-  readonly request: DiskRequest;
-  readonly queue: NodeQueue;
-}
 
 /** A kind of frame: is it an announcement, which is counted, and what is done with it. */
 interface Rule {
@@ -80,8 +75,8 @@ export class HostChannel implements ChannelConsumer {
   readonly #owner: ChannelOwner;
   readonly #announcements: RateBound;
   readonly #rules: ReadonlyMap<number, Rule>;
-  readonly #nodes = new Map<number, NodeQueue>();
-  readonly #inFlight = new Map<number, InFlight>();
+  readonly #nodes = new Map<number, NodeHalf>();
+  readonly #inFlight = new Map<number, HostRequest>();
   #lastRequestId = 0;
   #greeted = false;
   #attaching = true;
@@ -124,31 +119,31 @@ export class HostChannel implements ChannelConsumer {
     return this.#channel.choked;
   }
 
-  sendRequest(nodeNumber: number, request: DiskRequest, queue: NodeQueue): void {
+  sendRequest(nodeNumber: number, request: HostRequest): void {
     const requestId = this.#freeId();
     request.requestId = requestId;
     request.nodeNumber = nodeNumber;
-    this.#inFlight.set(requestId, { request, queue });
+    this.#inFlight.set(requestId, request);
     this.#channel.send({
       kind: request.kind,
       node: nodeNumber,
       requestId,
       flags: request.flags | (request.cancellable ? FLAG_CANCELLABLE : 0),
-      offset: request.firstBlock,
-      count: request.blockCount,
+      offset: request.offset,
+      count: request.count,
       payload: request.payload,
     });
     this.#watch();
   }
 
   /** Asks the driver to stop working on a request that is in flight; the reply still comes. */
-  sendCancel(request: DiskRequest): void {
+  sendCancel(request: HostRequest): void {
     this.#channel.send({ kind: KINDS.cancel, node: request.nodeNumber, requestId: request.requestId });
   }
 
-  /** The node is served by another queue from now on; does nothing when it has gone. */
-  replaceQueue(nodeNumber: number, queue: NodeQueue): void {
-    if (this.#nodes.has(nodeNumber)) this.#nodes.set(nodeNumber, queue);
+  /** The node is served by another half from now on; does nothing when it has gone. */
+  replaceHalf(nodeNumber: number, half: NodeHalf): void {
+    if (this.#nodes.has(nodeNumber)) this.#nodes.set(nodeNumber, half);
   }
 
   /** Asks the rump process to flush, detach and end; `shutdownDone` follows. */
@@ -189,14 +184,13 @@ export class HostChannel implements ChannelConsumer {
   }
 
   writable(): void {
-    for (const queue of this.#nodes.values()) queue.pump();
+    for (const half of this.#nodes.values()) half.pump();
   }
 
   #admitReply({ requestId, node, status, payloadBytes }: FrameHeader): Uint8Array {
-    const entry = this.#inFlight.get(requestId);
-    if (entry === undefined)
+    const request = this.#inFlight.get(requestId);
+    if (request === undefined)
       throw new LinkError("PUD_REPLY", `REPLY to request ${requestId}, which was not asked or is answered already`);
-    const { request, queue } = entry;
     if (request.nodeNumber !== node)
       throw new LinkError(
         "PUD_REPLY",
@@ -208,7 +202,7 @@ export class HostChannel implements ChannelConsumer {
           "PUD_LENGTH",
           `REPLY to ${request.kind.name} ${requestId}: ${payloadBytes} bytes of payload, not ${request.replyBytes}`,
         );
-      return payloadBytes === 0 ? NO_BYTES : queue.buffers.take(payloadBytes);
+      return payloadBytes === 0 ? NO_BYTES : request.replyMemory(payloadBytes);
     }
     if (deviceErrorCodeOf(status) === undefined)
       throw new LinkError("PUD_REPLY", `REPLY to request ${requestId}: no status ${status}`);
@@ -218,12 +212,11 @@ export class HostChannel implements ChannelConsumer {
   }
 
   #reply({ requestId, status }: FrameHeader, payload: Uint8Array): void {
-    const entry = this.#inFlight.get(requestId);
-    if (entry === undefined) throw new LinkError("PUD_REPLY", `REPLY to request ${requestId}, which is not in flight`);
+    const request = this.#inFlight.get(requestId);
+    if (request === undefined)
+      throw new LinkError("PUD_REPLY", `REPLY to request ${requestId}, which is not in flight`);
     this.#inFlight.delete(requestId);
-    const { request, queue } = entry;
-    if (status === STATUS_OK) queue.answered(request, payload, undefined, "");
-    else queue.answered(request, NO_BYTES, deviceErrorCodeOf(status), decodeText(payload));
+    request.answered(status === STATUS_OK ? undefined : deviceErrorCodeOf(status), payload);
   }
 
   #node({ node }: FrameHeader, payload: Uint8Array): void {
@@ -233,10 +226,10 @@ export class HostChannel implements ChannelConsumer {
   }
 
   #nodeGone({ node }: FrameHeader, payload: Uint8Array): void {
-    const queue = this.#nodes.get(node);
-    if (queue === undefined) throw new LinkError("PUD_NODE", `NODE_GONE for node ${node}, which is not there`);
+    const half = this.#nodes.get(node);
+    if (half === undefined) throw new LinkError("PUD_NODE", `NODE_GONE for node ${node}, which is not there`);
     this.#nodes.delete(node);
-    this.#owner.nodeGone(queue, decodeText(payload));
+    this.#owner.nodeGone(half, decodeText(payload));
     if (this.#inFlight.size > this.#limits.maxUnanswered)
       throw new LinkError("PUD_LIMIT", `${this.#inFlight.size} requests of nodes that have gone are not answered`);
   }

@@ -2,7 +2,7 @@ import type { Disk, DiskInfo, RequestOptions, WriteOptions } from "../rump/devsw
 import { DeviceError } from "../rump/devsw.js";
 import { type BlockOperation, diskRangeError } from "./disk-range.js";
 import { FLAG_FUA, KINDS } from "./frames.js";
-import type { NodeQueue } from "./host-queue.js";
+import type { DiskQueue } from "./host-disk-queue.js";
 
 /**
  * A disk that is served by a rump process.
@@ -14,9 +14,9 @@ import type { NodeQueue } from "./host-queue.js";
 export class HostDisk implements Disk {
   readonly kind = "disk";
   readonly info: DiskInfo;
-  readonly #queue: NodeQueue;
+  readonly #queue: DiskQueue;
 
-  constructor(info: DiskInfo, queue: NodeQueue) {
+  constructor(info: DiskInfo, queue: DiskQueue) {
     this.info = info;
     this.#queue = queue;
   }

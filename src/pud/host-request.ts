@@ -1,31 +1,26 @@
-/** One request of a link, from the call on a `HostDisk` until its promise settles. */
+/** One request to a rump process, from the call on a host's device until its promise settles. */
 import { DeviceError, type DeviceErrorCode } from "../rump/devsw.js";
 import { NO_BYTES } from "./channel.js";
 import type { Kind } from "./frames.js";
 
 /** What a request asks; what is left out is 0 or nothing. */
-export interface RequestFields {
+export interface FrameFields {
   readonly kind: Kind;
-  readonly firstBlock?: number;
-  readonly blockCount?: number;
   readonly flags?: number;
+  readonly offset?: number;
+  readonly count?: number;
   /** The caller's memory; referenced until the request settles and possibly sent more than once. */
   readonly payload?: Uint8Array;
   /** The payload that a successful reply must have. */
   readonly replyBytes?: number;
-  /** Asked by the host itself: not sent again to another rump process. */
-  readonly isOwn?: boolean;
 }
 
-export class DiskRequest {
+export abstract class HostRequest {
   readonly kind: Kind;
-  readonly firstBlock: number;
-  readonly blockCount: number;
   readonly flags: number;
+  readonly offset: number;
+  readonly count: number;
   readonly replyBytes: number;
-  readonly isOwn: boolean;
-  /** Payload either way: what it counts against the limits of its node. */
-  readonly bytes: number;
   /** Resolves with the reply's payload. Rejects with a DeviceError. */
   readonly result: Promise<Uint8Array>;
   /** While it is in flight: how the channel in use names it. */
@@ -35,10 +30,6 @@ export class DiskRequest {
   losses = 0;
   /** The caller has given up. */
   cancelled = false;
-  /** Answered with ENODEV: it waits until it is known whether the device comes back. */
-  isOrphan = false;
-  /** FLUSH: up to where the journal is on the medium when it is answered. */
-  journalMark = 0;
   #payload: Uint8Array;
   #settled = false;
   #resolve: (data: Uint8Array) => void = () => {};
@@ -46,20 +37,24 @@ export class DiskRequest {
   #signal: AbortSignal | undefined;
   #onAbort: (() => void) | undefined;
 
-  constructor(fields: RequestFields) {
+  constructor(fields: FrameFields) {
     this.kind = fields.kind;
-    this.firstBlock = fields.firstBlock ?? 0;
-    this.blockCount = fields.blockCount ?? 0;
     this.flags = fields.flags ?? 0;
+    this.offset = fields.offset ?? 0;
+    this.count = fields.count ?? 0;
     this.replyBytes = fields.replyBytes ?? 0;
-    this.isOwn = fields.isOwn ?? false;
     this.#payload = fields.payload ?? NO_BYTES;
-    this.bytes = this.#payload.length + this.replyBytes;
     this.result = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
   }
+
+  /** Memory of exactly so many bytes for a reply's payload; their number has been checked. */
+  abstract replyMemory(bytes: number): Uint8Array;
+
+  /** The reply has come: the payload it asked for, or why it failed, laid out as its kind of device does. */
+  abstract answered(failure: DeviceErrorCode | undefined, payload: Uint8Array): void;
 
   /** Somebody may give up on it. */
   get cancellable(): boolean {
@@ -89,7 +84,11 @@ export class DiskRequest {
   }
 
   fail(code: DeviceErrorCode, message: string): void {
-    if (this.#settle()) this.#reject(new DeviceError(code, message));
+    this.reject(new DeviceError(code, message));
+  }
+
+  reject(error: DeviceError): void {
+    if (this.#settle()) this.#reject(error);
   }
 
   #settle(): boolean {

@@ -10,18 +10,17 @@
  * or be another one. With `replug` the host keeps what it takes to tell, and to write them again (readmission.ts); without
  * it, call `abandon` then.
  */
-import type { DeviceErrorCode, Disk, DiskInfo } from "../rump/devsw.js";
+import type { DeviceErrorCode } from "../rump/devsw.js";
 import type { ByteStream, Clock, LogEntry, Timer } from "../rumpuser/rumpuser.js";
 import { LinkError } from "./errors.js";
 import { MAX_NODE_BYTES, MAX_NODE_REQUESTS, MAX_NODES } from "./frames.js";
 import { type ChannelLimits, type ChannelOwner, HostChannel } from "./host-channel.js";
-import { HostDisk } from "./host-disk.js";
-import { DEPARTURE_MS, NodeQueue, type QueueLimits } from "./host-queue.js";
-import { MediumMemory } from "./medium-memory.js";
+import { DiskNode } from "./host-disk-node.js";
+import { DEPARTURE_MS, type HostDevice, type NodeContext, type NodeHalf, type NodeLimits } from "./host-node.js";
 import type { DeviceAnnouncement, NodeAnnouncement } from "./payloads.js";
-import { identityChange, learnEdges, readmit } from "./readmission.js";
+import { identityChange } from "./readmission.js";
 
-export interface PudLimits extends QueueLimits, ChannelLimits {
+export interface PudLimits extends NodeLimits, ChannelLimits {
   /** Nodes of one rump process. Not above MAX_NODES. */
   readonly maxNodes: number;
 }
@@ -45,7 +44,7 @@ export interface HostNode {
   /** As the rump process counts, per class from 0. What the node is called on the host is the host's business. */
   readonly unit: number;
   /** What a link serves. Ends with the node: everything rejects with ENODEV (ESTALE after another medium came). */
-  readonly device: Disk;
+  readonly device: HostDevice;
 }
 
 /** Called as it happens, never from within `createPudHost`. Strings are safe to print. */
@@ -126,10 +125,9 @@ export function createPudHost(options: PudHostOptions): PudHost {
 
 interface Entry {
   readonly node: HostNode;
-  readonly queue: NodeQueue;
+  readonly half: NodeHalf;
   /** What the driver said it drives when the node was new. */
   readonly identity: DeviceAnnouncement | undefined;
-  readonly memory: MediumMemory | undefined;
   /** The device may have lost power since the node was served last, or be another. */
   isDoubtful: boolean;
   /** NODE_GONE has come on the channel in use: runs until the end of the channel says that the device has gone. */
@@ -180,7 +178,7 @@ class Host implements PudHost, ChannelOwner {
   }
 
   get isServing(): boolean {
-    return this.#entries.every(({ queue, isDoubtful }) => queue.bound && !isDoubtful);
+    return this.#entries.every(({ half, isDoubtful }) => half.bound && !isDoubtful);
   }
 
   connect(stream: ByteStream, { deviceKept = true, ...own }: ConnectOptions = {}): void {
@@ -207,31 +205,31 @@ class Host implements PudHost, ChannelOwner {
     this.#handlers.onDevice(device);
   }
 
-  node(announcement: NodeAnnouncement, channel: HostChannel, number: number): NodeQueue {
+  node(announcement: NodeAnnouncement, channel: HostChannel, number: number): NodeHalf {
     const { className, unit, info } = announcement;
     const known = this.#entries.find(({ node }) => node.className === className && node.unit === unit);
-    if (known?.queue.bound === true) throw new LinkError("PUD_NODE", `NODE ${className}${unit} is announced twice`);
+    if (known?.half.bound === true) throw new LinkError("PUD_NODE", `NODE ${className}${unit} is announced twice`);
     if (known !== undefined) {
       const change = this.#change(known, info);
       if (change === undefined) {
-        this.#takeBack(known, channel, number);
-        return known.queue;
+        this.#takeBack(known, announcement, channel, number);
+        return known.half;
       }
       this.#remove(known, known.isDoubtful ? "EIO" : "ESTALE", `${className}${unit} came back as ${change}`);
     }
     return this.#welcome(announcement, channel, number);
   }
 
-  nodeGone(queue: NodeQueue, reason: string): void {
-    const entry = this.#entries.find((other) => other.queue === queue);
+  nodeGone(half: NodeHalf, reason: string): void {
+    const entry = this.#entries.find((other) => other.half === half);
     if (entry === undefined) return;
     if (this.#replug === undefined || this.#shutdown !== undefined) return this.#remove(entry, "ENODEV", reason);
-    queue.unbind(false);
+    half.unbind(false);
     entry.departure = this.#clock.startTimer(DEPARTURE_MS, () => this.#remove(entry, "ENODEV", reason));
   }
 
   /** Why this cannot be the medium that went, as far as is known without a look at it. */
-  #change({ node, identity, departure, isDoubtful }: Entry, info: DiskInfo): string | undefined {
+  #change({ node, identity, departure, isDoubtful }: Entry, info: HostDevice["info"]): string | undefined {
     if (departure !== undefined) return "another medium"; // gone and come on one channel: the device was there all the time
     if (!sameInfo(node.device.info, info)) return "another medium";
     if (!isDoubtful) return undefined;
@@ -239,43 +237,38 @@ class Host implements PudHost, ChannelOwner {
     return identityChange(identity, this.#identity);
   }
 
-  #takeBack(entry: Entry, channel: HostChannel, number: number): void {
-    const { node, queue, memory } = entry;
-    if (!entry.isDoubtful || memory === undefined) {
+  #takeBack(entry: Entry, announcement: NodeAnnouncement, channel: HostChannel, number: number): void {
+    const { node, half } = entry;
+    const served = (): void => {
       entry.isDoubtful = false;
-      queue.bind(channel, number);
       this.#handlers.onNodeBack?.(node);
-      return;
-    }
-    queue.bind(channel, number, true);
-    void readmit(queue, node.device.info, memory).then((result) => {
-      if (result === "lost" || this.#channel !== channel || !this.#entries.includes(entry)) return;
-      if (result.refusal === "") {
-        entry.isDoubtful = false;
-        queue.open();
-        this.#handlers.onNodeBack?.(node);
-        return;
-      }
+    };
+    const look = half.resume(channel, number, entry.isDoubtful);
+    if (look === undefined) return served();
+    void look.then((result) => {
+      if (result === "lost") return;
+      if (result.refusal === "") return served();
       this.#remove(entry, "EIO", result.refusal);
-      const { className, unit } = node;
-      const next = this.#welcome({ className, unit, kind: "disk", info: node.device.info }, channel, number);
-      channel.replaceQueue(number, next);
+      channel.replaceHalf(number, this.#welcome(announcement, channel, number));
     });
   }
 
-  #welcome({ className, unit, info }: NodeAnnouncement, channel: HostChannel, number: number): NodeQueue {
+  #welcome(announcement: NodeAnnouncement, channel: HostChannel, number: number): NodeHalf {
+    const { className, unit } = announcement;
     if (this.#entries.length >= this.#limits.maxNodes)
       throw new LinkError("PUD_LIMIT", `NODE ${className}${unit}: more than ${this.#limits.maxNodes} nodes`);
-    const memory = this.#replug === undefined ? undefined : new MediumMemory(info, this.#replug.journalBytes);
-    const queue = new NodeQueue(this.#limits, { clock: this.#clock, onAnswered: () => this.#answered++, memory });
-    const node: HostNode = { className, unit, device: new HostDisk(info, queue) };
-    const identity = this.#identity;
-    this.#entries.push({ node, queue, identity, memory, isDoubtful: false, departure: undefined });
-    if (this.#ended !== undefined) queue.close("ENODEV", "the device is being shut down");
+    const half = createHalf(announcement, {
+      clock: this.#clock,
+      limits: this.#limits,
+      onAnswered: () => this.#answered++,
+      replug: this.#replug,
+    });
+    const node: HostNode = { className, unit, device: half.device };
+    this.#entries.push({ node, half, identity: this.#identity, isDoubtful: false, departure: undefined });
+    if (this.#ended !== undefined) half.close("ENODEV", "the device is being shut down");
     this.#handlers.onNode(node);
-    queue.bind(channel, number);
-    if (memory !== undefined) void learnEdges(queue, info, memory);
-    return queue;
+    half.begin(channel, number);
+    return half;
   }
 
   log(entry: LogEntry): void {
@@ -287,7 +280,7 @@ class Host implements PudHost, ChannelOwner {
   }
 
   ready(): void {
-    const absent = this.#entries.filter(({ queue }) => !queue.bound);
+    const absent = this.#entries.filter(({ half }) => !half.bound);
     // One medium of several was taken out. If none is there the attach has failed: the next process may do better.
     if (absent.length > 0 && absent.length === this.#entries.length)
       throw new LinkError("PUD_ABSENT", `READY, but none of ${absent.length} nodes has come back`);
@@ -314,7 +307,7 @@ class Host implements PudHost, ChannelOwner {
   async #shutDown(timeoutMs: number): Promise<ShutdownResult> {
     if (this.#ended !== undefined) return { clean: false, reason: this.#ended };
     const channel = this.#channel;
-    for (const { queue } of this.#entries) queue.close("ENODEV", "the device is being shut down");
+    for (const { half } of this.#entries) half.close("ENODEV", "the device is being shut down");
     if (channel === undefined) {
       this.abandon("there is no rump process to shut down");
       return { clean: false, reason: "there is no rump process to shut down" };
@@ -324,7 +317,7 @@ class Host implements PudHost, ChannelOwner {
     const timer = this.#clock.startTimer(timeoutMs, () =>
       this.#finish("shut down", { clean: false, reason: `the rump process did not finish within ${timeoutMs} ms` }),
     );
-    await Promise.race([result, Promise.all(this.#entries.map(({ queue }) => queue.whenIdle()))]);
+    await Promise.race([result, Promise.all(this.#entries.map(({ half }) => half.whenIdle()))]);
     if (this.#channel === channel) channel.sendShutdown();
     try {
       return await result;
@@ -334,7 +327,7 @@ class Host implements PudHost, ChannelOwner {
   }
 
   #hold(entry: Entry): void {
-    if (entry.departure === undefined) return entry.queue.unbind(true);
+    if (entry.departure === undefined) return entry.half.unbind(true);
     // It has gone before its process: the device has.
     entry.departure.cancel();
     entry.departure = undefined;
@@ -357,12 +350,16 @@ class Host implements PudHost, ChannelOwner {
   #remove(entry: Entry, code: DeviceErrorCode, reason: string): void {
     this.#entries = this.#entries.filter((other) => other !== entry);
     entry.departure?.cancel();
-    entry.queue.end(code, reason);
+    entry.half.end(code, reason);
     this.#handlers.onNodeGone(entry.node, reason);
   }
 }
 
-/** The same disk with the same medium, as far as its description tells. */
-function sameInfo(a: DiskInfo, b: DiskInfo): boolean {
-  return (Object.keys(a) as (keyof DiskInfo)[]).every((key) => a[key] === b[key]);
+/** The same device with the same medium, as far as its description tells: read by one decoder, so in one order. */
+function sameInfo(a: HostDevice["info"], b: HostDevice["info"]): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+function createHalf({ info }: NodeAnnouncement, context: NodeContext): NodeHalf {
+  return new DiskNode(info, context);
 }

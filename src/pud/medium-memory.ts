@@ -1,7 +1,7 @@
 /** What the host knows of a medium, learned from the requests that pass: enough to take it back after an unplug. */
 import type { DiskInfo } from "../rump/devsw.js";
 import { FLAG_FUA, KINDS } from "./frames.js";
-import type { DiskRequest } from "./host-request.js";
+import type { DiskRequest } from "./host-disk-request.js";
 import { WriteJournal } from "./journal.js";
 import { type EdgeRange, MediumEdges } from "./medium-edges.js";
 

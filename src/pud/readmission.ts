@@ -2,11 +2,12 @@
  * Takes a medium back that was away: is it the one that went, and what of it may be lost?
  *
  * Its first and last blocks are read and held against what the host knows; then everything acknowledged and not flushed is
- * written again, in its order. All of it is asked before anything that waits (NodeQueue.issueOwn).
+ * written again, in its order. All of it is asked before anything that waits (DiskQueue.issueOwn).
  */
 import { DeviceError, type DiskInfo } from "../rump/devsw.js";
 import { KINDS } from "./frames.js";
-import type { NodeQueue } from "./host-queue.js";
+import type { DiskQueue } from "./host-disk-queue.js";
+import type { Readmission } from "./host-node.js";
 import type { JournalEntry, WriteJournal } from "./journal.js";
 import type { EdgeRange } from "./medium-edges.js";
 import type { MediumMemory } from "./medium-memory.js";
@@ -15,14 +16,8 @@ import type { DeviceAnnouncement } from "./payloads.js";
 /** Written again between two flushes, and one write more. */
 const RESTORE_BYTES = 1024 * 1024;
 
-/**
- * How it went. "lost": the channel ended meanwhile; nothing is known. Otherwise why the node cannot be served again; ""
- * when it can.
- */
-export type Readmission = "lost" | { readonly refusal: string };
-
 /** Checks the medium and writes again what may be missing. Never rejects. */
-export async function readmit(queue: NodeQueue, info: DiskInfo, memory: MediumMemory): Promise<Readmission> {
+export async function readmit(queue: DiskQueue, info: DiskInfo, memory: MediumMemory): Promise<Readmission> {
   try {
     for (const range of memory.edges.ranges) {
       const data = await readEdge(queue, info, range);
@@ -38,7 +33,7 @@ export async function readmit(queue: NodeQueue, info: DiskInfo, memory: MediumMe
 }
 
 /** Reads the edges of a medium that is new here. What cannot be read is not known: that is no error. */
-export async function learnEdges(queue: NodeQueue, info: DiskInfo, memory: MediumMemory): Promise<void> {
+export async function learnEdges(queue: DiskQueue, info: DiskInfo, memory: MediumMemory): Promise<void> {
   for (const range of memory.edges.ranges) {
     try {
       memory.learn(range, await readEdge(queue, info, range), queue.unanswered);
@@ -57,7 +52,7 @@ export function identityChange(before: DeviceAnnouncement, now: DeviceAnnounceme
 }
 
 /** Within what one request may carry. */
-async function readEdge(queue: NodeQueue, info: DiskInfo, { firstBlock, blockCount }: EdgeRange): Promise<Uint8Array> {
+async function readEdge(queue: DiskQueue, info: DiskInfo, { firstBlock, blockCount }: EdgeRange): Promise<Uint8Array> {
   const { blockBytes, maxTransferBytes } = info;
   const data = new Uint8Array(blockCount * blockBytes);
   const step = Math.floor(maxTransferBytes / blockBytes);
@@ -79,7 +74,7 @@ async function readEdge(queue: NodeQueue, info: DiskInfo, { firstBlock, blockCou
  * Writes everything again and flushes it, a part after the other: what is done needs not be done again, should this process
  * not live to the end of it.
  */
-async function restore(queue: NodeQueue, journal: WriteJournal): Promise<void> {
+async function restore(queue: DiskQueue, journal: WriteJournal): Promise<void> {
   while (journal.canShrink) {
     const { entries, mark } = journal.oldest(RESTORE_BYTES);
     // All at once: they are sent in this order, and so is what they overlap.
@@ -90,7 +85,7 @@ async function restore(queue: NodeQueue, journal: WriteJournal): Promise<void> {
   }
 }
 
-async function writeAgain(queue: NodeQueue, { firstBlock, blockCount, data }: JournalEntry): Promise<void> {
+async function writeAgain(queue: DiskQueue, { firstBlock, blockCount, data }: JournalEntry): Promise<void> {
   if (data === undefined) await queue.issueOwn({ kind: KINDS.writeZeroes, firstBlock, blockCount });
   else await queue.issueOwn({ kind: KINDS.write, firstBlock, blockCount, payload: data });
 }

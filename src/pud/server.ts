@@ -14,22 +14,15 @@
  * ```
  */
 import { BufferPool } from "../buffers.js";
-import { type Device, DeviceError, type Disk } from "../rump/devsw.js";
+import { type Device, DeviceError } from "../rump/devsw.js";
 import type { ByteStream, Clock, LogEntry, LogSink } from "../rumpuser/rumpuser.js";
 import { type ChannelConsumer, FrameChannel, NO_BYTES } from "./channel.js";
 import { LinkError } from "./errors.js";
-import {
-  type FrameHeader,
-  KINDS,
-  MAX_NODES,
-  MAX_PAYLOAD_BYTES,
-  MAX_REASON_BYTES,
-  STATUS_OK,
-  statusOf,
-} from "./frames.js";
+import { type FrameHeader, KINDS, MAX_NODES, MAX_REASON_BYTES, STATUS_OK, statusOf } from "./frames.js";
 import { type DeviceAnnouncement, encodeDevice, encodeError, encodeHello, encodeLog, encodeNode } from "./payloads.js";
 import { RateBound } from "./rate-bound.js";
-import { DISK_OPERATIONS, ServedRequest, serveDisk } from "./served-disk.js";
+import { ServedDisk } from "./served-disk.js";
+import { type ServedDevice, ServedRequest } from "./served-request.js";
 import { encodeText } from "./text.js";
 
 /** At this many requests, or bytes they stand for, in progress the server stops reading until half are answered. */
@@ -87,11 +80,16 @@ export interface PudServer {
   close(): void;
 }
 
-interface PublishedDisk {
+interface PublishedNode {
   readonly className: string;
   readonly unit: number;
-  readonly disk: Disk;
+  readonly served: ServedDevice;
 }
+
+/** Kinds that are answered with REPLY. */
+const REQUESTS: ReadonlySet<number> = new Set(
+  [KINDS.read, KINDS.write, KINDS.flush, KINDS.trim, KINDS.writeZeroes].map((kind) => kind.number),
+);
 
 /** Begins to serve on this stream. The stream is the server's from now on. */
 export function createPudServer(stream: ByteStream, options: PudServerOptions): PudServer {
@@ -104,7 +102,7 @@ class Server implements PudServer, ChannelConsumer {
   readonly #options: PudServerOptions;
   readonly #channel: FrameChannel;
   readonly #logBound: RateBound;
-  readonly #nodes = new Map<number, PublishedDisk>();
+  readonly #nodes = new Map<number, PublishedNode>();
   readonly #buffers = new BufferPool(MAX_IDLE_BYTES);
   /** Requests without a reply, by id. */
   readonly #requests = new Map<number, ServedRequest>();
@@ -139,7 +137,7 @@ class Server implements PudServer, ChannelConsumer {
     const unit = this.#freeUnit(className);
     const payload = described(() => encodeNode(className, unit, device));
     const number = this.#freeNode();
-    this.#nodes.set(number, { className, unit, disk: device });
+    this.#nodes.set(number, { className, unit, served: new ServedDisk(device) });
     this.#channel.send({ kind: KINDS.node, node: number, payload });
     return { name: `${className}${unit}`, remove: (reason) => this.#remove(number, reason) };
   }
@@ -170,7 +168,7 @@ class Server implements PudServer, ChannelConsumer {
   }
 
   admit(header: FrameHeader): Uint8Array {
-    if (!DISK_OPERATIONS.has(header.kind)) return NO_BYTES;
+    if (!REQUESTS.has(header.kind)) return NO_BYTES;
     if (this.#requests.has(header.requestId))
       throw new LinkError("PUD_ORDER", `the host asks with id ${header.requestId}, which is not answered yet`);
     return header.payloadBytes === 0 ? NO_BYTES : this.#buffers.take(header.payloadBytes);
@@ -216,15 +214,15 @@ class Server implements PudServer, ChannelConsumer {
   }
 
   /** Never rejects: whatever the driver does ends in one reply. */
-  async #serve(node: PublishedDisk, request: ServedRequest): Promise<void> {
-    const { info } = node.disk;
-    const bytes = requestBytes(request, info.blockBytes);
+  async #serve(node: PublishedNode, request: ServedRequest): Promise<void> {
+    const { served } = node;
+    const bytes = request.payload.length + served.replyBytes(request);
     this.#inProgress++;
     this.#inProgressBytes += bytes;
     this.#balance();
     try {
-      const data = await serveDisk(node.disk, info, request);
-      if (request.claim()) this.#reply(request, STATUS_OK, data, (sent) => node.disk.recycle?.(sent));
+      const data = await served.serve(request);
+      if (request.claim()) this.#reply(request, STATUS_OK, data, (sent) => served.sent(sent));
     } catch (error) {
       const isBug = !(error instanceof DeviceError);
       if (isBug) this.#reportBug(node, error);
@@ -250,7 +248,7 @@ class Server implements PudServer, ChannelConsumer {
     this.#channel.send({ kind: KINDS.reply, node, requestId, status, payload, sent });
   }
 
-  #reportBug(node: PublishedDisk, error: unknown): void {
+  #reportBug(node: PublishedNode, error: unknown): void {
     const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
     this.#options.log.write({ level: "error", source: `${node.className}${node.unit}`, message });
   }
@@ -283,8 +281,7 @@ class Server implements PudServer, ChannelConsumer {
     if (this.#inProgress > 0) await new Promise<void>((idle) => (this.#idle = idle));
     // Every step is tried, whatever became of the one before; the first failure is the one that is told.
     const failures: Error[] = [];
-    for (const { disk } of this.#nodes.values())
-      if (disk.info.volatileCache) await attempt(() => disk.flush(), failures);
+    for (const { served } of this.#nodes.values()) await attempt(() => served.settle(), failures);
     await attempt(this.#shutdownHandler, failures);
     const failure = failures[0];
     this.#channel.send({
@@ -326,11 +323,6 @@ class Server implements PudServer, ChannelConsumer {
     while (this.#nodes.has(this.#lastNode));
     return this.#lastNode;
   }
-}
-
-/** What a request keeps in memory; a READ that asks for more than can be answered is refused before it has any. */
-function requestBytes({ kind, payload, blockCount }: ServedRequest, blockBytes: number): number {
-  return kind === KINDS.read.number ? Math.min(blockCount * blockBytes, MAX_PAYLOAD_BYTES) : payload.length;
 }
 
 async function attempt(step: () => Promise<void>, failures: Error[]): Promise<void> {

@@ -1,7 +1,7 @@
 /** A device is unplugged and comes back: the same medium goes on with nothing lost, another one never sees a request. */
 import { describe, expect, test } from "vitest";
 import type { PudLimits } from "../../src/pud/host.js";
-import { DEPARTURE_MS } from "../../src/pud/host-queue.js";
+import { DEPARTURE_MS } from "../../src/pud/host-node.js";
 import { DeviceError, type Disk } from "../../src/rump/devsw.js";
 import { MemoryDisk, type MemoryDiskOptions } from "../fakes/memory-disk.js";
 import { connectRump, type HostRig, hostRig, type RumpRig, turn, until } from "../fakes/pud-pair.js";

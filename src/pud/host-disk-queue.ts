@@ -1,51 +1,25 @@
 /**
- * The requests of one node: what waits, what is in flight, and what is asked again after a rump process was lost.
+ * The requests of one disk: what waits, what is in flight, and what is asked again after a rump process was lost.
  */
 import { BufferPool } from "../buffers.js";
 import { DeviceError, type DeviceErrorCode } from "../rump/devsw.js";
-import type { Clock, Timer } from "../rumpuser/rumpuser.js";
+import type { Timer } from "../rumpuser/rumpuser.js";
 import { KINDS } from "./frames.js";
 import type { HostChannel } from "./host-channel.js";
-import { DiskRequest, type RequestFields } from "./host-request.js";
+import { DiskRequest, type RequestFields } from "./host-disk-request.js";
+import { DEPARTURE_MS, type NodeContext, type NodeLimits } from "./host-node.js";
 import type { MediumMemory } from "./medium-memory.js";
+import { decodeText } from "./text.js";
 
 /** Memory that a node keeps for the next reads. */
 const MAX_IDLE_BYTES = 4 * 1024 * 1024;
 
-export interface QueueLimits {
-  /** Requests of one node in flight at most. Not above MAX_NODE_REQUESTS. */
-  readonly maxNodeRequests: number;
-  /** Payload bytes, either way, that they stand for; one request may always go. Not above MAX_NODE_BYTES. */
-  readonly maxNodeBytes: number;
-  /**
-   * Requests of one node that wait to be sent; one more is answered EBUSY. A last resort: the links bound what they ask
-   * for at a time, far below this.
-   */
-  readonly maxQueuedRequests: number;
-  /** A request that was in flight when so many channels were lost is answered EIO: it may be what kills the driver. */
-  readonly maxLosses: number;
-}
-
-/** What a queue has besides its limits. */
-export interface QueueContext {
-  readonly clock: Clock;
-  /** Counts requests that a driver has answered, one way or the other, and other work that is done for good. */
-  readonly onAnswered: () => void;
-  /** What is known of the medium; without it a device that has gone never comes back. */
-  readonly memory?: MediumMemory | undefined;
-}
-
-/**
- * A driver's ENODEV may be followed by the end of its process: then the device has gone, may come back, and the request is
- * held. If it is not within this time, ENODEV was the answer.
- */
-export const DEPARTURE_MS = 1_000;
-
-export class NodeQueue {
+export class DiskQueue {
   /** Memory for what is read. */
   readonly buffers = new BufferPool(MAX_IDLE_BYTES);
-  readonly #limits: QueueLimits;
-  readonly #context: QueueContext;
+  readonly #context: NodeContext;
+  readonly #limits: NodeLimits;
+  readonly #memory: MediumMemory | undefined;
   /** The host's own, which go before all that waits. */
   #own: DiskRequest[] = [];
   /** Not sent yet, in the order in which they go. */
@@ -63,9 +37,11 @@ export class NodeQueue {
   #makingRoom = false;
   #departure: Timer | undefined;
 
-  constructor(limits: QueueLimits, context: QueueContext) {
-    this.#limits = limits;
+  /** @param memory  What is known of the medium; without it a device that has gone never comes back. */
+  constructor(context: NodeContext, memory: MediumMemory | undefined) {
     this.#context = context;
+    this.#limits = context.limits;
+    this.#memory = memory;
   }
 
   /** What is not answered, sent or not, in its order. */
@@ -76,6 +52,10 @@ export class NodeQueue {
   /** A channel serves the node. */
   get bound(): boolean {
     return this.#channel !== undefined;
+  }
+
+  isBoundTo(channel: HostChannel): boolean {
+    return this.#channel === channel;
   }
 
   /**
@@ -89,7 +69,7 @@ export class NodeQueue {
     if (signal?.aborted === true) return Promise.reject(new DeviceError("ECANCELED", "cancelled before it was sent"));
     if (this.#waiting.length >= this.#limits.maxQueuedRequests)
       return Promise.reject(new DeviceError("EBUSY", `${this.#waiting.length} requests wait already`));
-    const request = new DiskRequest(fields);
+    const request = new DiskRequest(fields, this);
     if (signal !== undefined) request.watch(signal, () => this.#cancel(request));
     this.#waiting.push(request);
     this.pump();
@@ -102,7 +82,7 @@ export class NodeQueue {
    */
   issueOwn(fields: RequestFields): Promise<Uint8Array> {
     if (this.#channel === undefined) return Promise.reject(new DeviceError("ECANCELED", "no channel serves the node"));
-    const request = new DiskRequest({ ...fields, isOwn: true });
+    const request = new DiskRequest({ ...fields, isOwn: true }, this);
     this.#own.push(request);
     this.pump();
     return request.result;
@@ -121,11 +101,11 @@ export class NodeQueue {
       if (this.#channel !== channel || channel.choked) return;
       if (this.#inFlight.size >= this.#limits.maxNodeRequests) return;
       if (this.#inFlight.size > 0 && this.#inFlightBytes + next.bytes > this.#limits.maxNodeBytes) return;
-      if (!next.isOwn && this.#context.memory?.admit(next) === false) return this.#makeRoom(next);
+      if (!next.isOwn && this.#memory?.admit(next) === false) return this.#makeRoom(next);
       (next.isOwn ? this.#own : this.#waiting).shift();
       this.#inFlight.add(next);
       this.#inFlightBytes += next.bytes;
-      channel.sendRequest(this.#nodeNumber, next, this);
+      channel.sendRequest(this.#nodeNumber, next);
     }
   }
 
@@ -161,7 +141,7 @@ export class NodeQueue {
     const flushes: DiskRequest[] = [];
     for (const own of this.#own.splice(0)) own.fail("ECANCELED", "the channel was lost");
     for (const request of this.#takeInFlight()) {
-      if (!request.isOwn) this.#context.memory?.returned(request);
+      if (!request.isOwn) this.#memory?.returned(request);
       if (isLoss) request.losses++;
       request.isOrphan = false;
       if (request.isOwn) request.fail("ECANCELED", "the channel was lost");
@@ -190,10 +170,10 @@ export class NodeQueue {
     this.#tellIdle();
   }
 
-  /** The channel has the reply to a request that this queue sent: its data, or why it failed. */
-  answered(request: DiskRequest, data: Uint8Array, failure: DeviceErrorCode | undefined, message: string): void {
+  /** The channel has the reply to a request that this queue sent: its data, or with a failure the reason in words. */
+  answered(request: DiskRequest, failure: DeviceErrorCode | undefined, data: Uint8Array): void {
     if (!this.#inFlight.has(request)) return; // ended meanwhile; the caller has its answer
-    const { memory } = this.#context;
+    const memory = this.#memory;
     if (failure === "ENODEV" && memory !== undefined) return this.#orphan(request);
     this.#inFlight.delete(request);
     this.#inFlightBytes -= request.bytes;
@@ -203,7 +183,7 @@ export class NodeQueue {
       this.#context.onAnswered();
     }
     if (failure === undefined) request.succeed(data);
-    else request.fail(failure, message);
+    else request.fail(failure, decodeText(data));
     this.pump();
     this.#tellIdle();
   }
@@ -238,7 +218,7 @@ export class NodeQueue {
         if (!orphan.isOrphan) continue;
         this.#inFlight.delete(orphan);
         this.#inFlightBytes -= orphan.bytes;
-        if (!orphan.isOwn) this.#context.memory?.failed(orphan);
+        if (!orphan.isOwn) this.#memory?.failed(orphan);
         orphan.fail("ENODEV", "the driver says that the device has gone");
       }
       this.pump();
@@ -248,20 +228,20 @@ export class NodeQueue {
 
   /** What it was to change may be changed or not, and it is not tried again. */
   #giveUp(request: DiskRequest, code: DeviceErrorCode, reason: string): void {
-    this.#context.memory?.edges.forget(request.firstBlock, request.blockCount);
+    this.#memory?.edges.forget(request.firstBlock, request.blockCount);
     request.fail(code, reason);
   }
 
   /** The journal is full: one flush, and then the write goes on, or fails with what the flush said. */
   #makeRoom(write: DiskRequest): void {
     // With nothing recorded yet, the writes in flight make room as they are answered.
-    if (this.#makingRoom || this.#context.memory?.journal?.canShrink !== true) return;
+    if (this.#makingRoom || this.#memory?.journal?.canShrink !== true) return;
     this.#makingRoom = true;
     void this.#flushForRoom(write);
   }
 
   async #flushForRoom(write: DiskRequest): Promise<void> {
-    const { journal } = this.#context.memory ?? {};
+    const journal = this.#memory?.journal;
     const mark = journal?.mark() ?? 0;
     try {
       await this.issueOwn({ kind: KINDS.flush });

@@ -1,0 +1,60 @@
+/** The server's view of one request, and of the device that answers it. */
+import type { WriteOptions } from "../rump/devsw.js";
+import { FLAG_CANCELLABLE, FLAG_FUA, type FrameHeader } from "./frames.js";
+
+/** A request while the driver has it. The first answer counts; what the driver says after a removal does not. */
+export class ServedRequest {
+  readonly requestId: number;
+  readonly node: number;
+  readonly kind: number;
+  readonly offset: number;
+  readonly count: number;
+  /** The data of a write. Nobody else holds this memory, so the driver gets it as it is. */
+  readonly payload: Uint8Array;
+  /** What the driver is given besides. */
+  readonly options: WriteOptions;
+  #answered = false;
+  readonly #controller: AbortController | undefined;
+
+  constructor(header: FrameHeader, payload: Uint8Array) {
+    this.requestId = header.requestId;
+    this.node = header.node;
+    this.kind = header.kind;
+    this.offset = header.offset;
+    this.count = header.count;
+    this.payload = payload;
+    const forceUnitAccess = (header.flags & FLAG_FUA) !== 0;
+    this.#controller = (header.flags & FLAG_CANCELLABLE) === 0 ? undefined : new AbortController();
+    this.options =
+      this.#controller === undefined ? { forceUnitAccess } : { forceUnitAccess, signal: this.#controller.signal };
+  }
+
+  /** True for the first caller only, who then sends the reply. */
+  claim(): boolean {
+    if (this.#answered) return false;
+    this.#answered = true;
+    return true;
+  }
+
+  /** Asks the driver to stop, where the host has said that it might. The answer still comes from the driver. */
+  cancel(): void {
+    this.#controller?.abort();
+  }
+}
+
+/** A published device in the server's hands: what depends on its kind. */
+export interface ServedDevice {
+  /** What the answer may take in memory, besides the payload that is there. */
+  replyBytes(request: ServedRequest): number;
+  /**
+   * Runs one request.
+   * @returns the reply's payload.
+   * @throws DeviceError the request cannot be, or the driver said so.
+   * @throws Error the driver broke the contract of its kind.
+   */
+  serve(request: ServedRequest): Promise<Uint8Array>;
+  /** A reply with this payload has left. */
+  sent(payload: Uint8Array): void;
+  /** The last step before the driver is detached: nothing is in progress. */
+  settle(): Promise<void>;
+}
