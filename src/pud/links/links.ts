@@ -9,25 +9,35 @@ import { LinkSetupError } from "./errors.js";
 import { NBD_FORMS, openNbdLink, parseNbdWhere } from "./nbd-link.js";
 import type { NbdWhere } from "./nbd-link.js";
 import type { Link, LinkContext } from "./link.js";
+import { openRfc2217Link, parseRfc2217Where, RFC2217_FORMS, type Rfc2217Where } from "./rfc2217-link.js";
 
 export { LinkSetupError } from "./errors.js";
 export type { Link, LinkContext, LinkLog, LinkedNode } from "./link.js";
 
-/** What `--link` asked for. */
-export type LinkSpec = { readonly kind: "nbd"; readonly where: NbdWhere };
-export type LinkKindName = LinkSpec["kind"];
+/** Each kind, and how it says where its nodes go. */
+interface Wheres {
+  readonly nbd: NbdWhere;
+  readonly rfc2217: Rfc2217Where;
+}
 
-interface LinkKind<Spec extends LinkSpec> {
+export type LinkKindName = keyof Wheres;
+/** What `--link` asked for. */
+export type LinkSpec<Name extends LinkKindName = LinkKindName> = {
+  [N in Name]: { readonly kind: N; readonly where: Wheres[N] };
+}[Name];
+
+interface LinkKind<Where> {
   readonly serves: readonly DeviceKind[];
   /** For messages and help. */
   readonly forms: string;
   /** @throws LinkSetupError LINK_USAGE */
-  parseWhere(text: string | undefined): Spec["where"];
-  open(where: Spec["where"], context: LinkContext): Promise<Link>;
+  parseWhere(text: string | undefined): Where;
+  open(where: Where, context: LinkContext): Promise<Link>;
 }
 
-const LINK_KINDS: { readonly [Name in LinkKindName]: LinkKind<Extract<LinkSpec, { kind: Name }>> } = {
+const LINK_KINDS: { readonly [Name in LinkKindName]: LinkKind<Wheres[Name]> } = {
   nbd: { serves: ["disk"], forms: NBD_FORMS, parseWhere: parseNbdWhere, open: openNbdLink },
+  rfc2217: { serves: ["tty"], forms: RFC2217_FORMS, parseWhere: parseRfc2217Where, open: openRfc2217Link },
 };
 
 /** What each kind accepts, for help texts. */
@@ -52,11 +62,15 @@ export function parseLink(text: string): LinkSpec {
     throw new LinkSetupError("LINK_USAGE", `link "${text}": no kind "${kind}"; allowed are ${linkForms().join("; ")}`);
   if (where === "")
     throw new LinkSetupError("LINK_USAGE", `link "${text}": nothing after "="; allowed are ${LINK_KINDS[kind].forms}`);
+  return readLink(kind, where);
+}
+
+function readLink<Name extends LinkKindName>(kind: Name, where: string | undefined): LinkSpec<Name> {
   return { kind, where: LINK_KINDS[kind].parseWhere(where) };
 }
 
 /** @throws LinkSetupError */
-export function openLink(spec: LinkSpec, context: LinkContext): Promise<Link> {
+export function openLink<Name extends LinkKindName>(spec: LinkSpec<Name>, context: LinkContext): Promise<Link> {
   return LINK_KINDS[spec.kind].open(spec.where, context);
 }
 

@@ -1,0 +1,110 @@
+/** A listening socket with one serial line behind it, and at most one client. */
+import { createServer } from "node:net";
+import type { Server, Socket } from "node:net";
+import type { LineSettings, Tty } from "../../../rump/devsw.js";
+import { type ListenAddress, hostAndPort, listen } from "../address.js";
+import { realClock } from "../clock.js";
+import { LinkSetupError } from "../errors.js";
+import type { LinkLog } from "../link.js";
+import { LineConnection, type StartProtocol } from "./connection.js";
+
+/** A line as it is served. */
+export interface ServedTty {
+  readonly nodeName: string;
+  readonly tty: Tty;
+  readonly settings: LineSettings;
+  readonly startProtocol: StartProtocol;
+}
+
+export interface LineServerOptions {
+  /** The kind of link: for the log. */
+  readonly kind: string;
+  readonly address: ListenAddress;
+  readonly log: LinkLog;
+}
+
+export class LineServer {
+  readonly #options: LineServerOptions;
+  readonly #server: Server;
+  #port = 0;
+  #served: ServedTty | undefined;
+  #client: LineConnection | undefined;
+
+  private constructor(options: LineServerOptions) {
+    this.#options = options;
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+  }
+
+  /** @throws LinkSetupError */
+  static async listen(options: LineServerOptions): Promise<LineServer> {
+    const server = new LineServer(options);
+    await server.#listen();
+    return server;
+  }
+
+  /** `HOST:PORT`, or the path of the Unix socket. */
+  get place(): string {
+    const { address } = this.#options;
+    return "unix" in address ? address.unix : hostAndPort(address, this.#port);
+  }
+
+  /** Puts a line behind the socket. @throws LinkSetupError LINK_IN_USE: there is one. */
+  serve(served: ServedTty): void {
+    if (this.#served !== undefined)
+      throw new LinkSetupError(
+        "LINK_IN_USE",
+        `${this.place} is ${this.#served.nodeName} already; ${served.nodeName} needs another`,
+      );
+    this.#served = served;
+  }
+
+  /** Takes the line away from the socket and from its client. */
+  async takeAway(nodeName: string, reason: string): Promise<void> {
+    if (this.#served?.nodeName !== nodeName) return;
+    this.#served = undefined;
+    this.#client?.shutDown(reason);
+    await this.#client?.closed;
+  }
+
+  /** Ends the client, and removes the socket. */
+  async close(): Promise<void> {
+    // Closing the listening socket also removes its file.
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#client?.shutDown("the link is closed");
+    await Promise.all([closed, this.#client?.closed]);
+  }
+
+  async #listen(): Promise<void> {
+    await listen(this.#server, this.#options.address);
+    // From here on an error of the listening socket (out of descriptors) costs one client, not the server.
+    this.#server.on("error", (error) => this.#log("error", this.#options.kind, error.message));
+    const bound = this.#server.address();
+    if (bound !== null && typeof bound === "object") this.#port = bound.port;
+  }
+
+  #accept(socket: Socket): void {
+    const { kind, log } = this.#options;
+    const served = this.#served;
+    if (served === undefined) return this.#refuse(socket, "there is no line here now");
+    const { nodeName, tty, settings, startProtocol } = served;
+    if (this.#client !== undefined) return this.#refuse(socket, `${nodeName} is in use`);
+    socket.setNoDelay(true);
+    const source = `${kind}/${nodeName}`;
+    const client = new LineConnection(socket, { tty, settings, startProtocol, clock: realClock, log, source });
+    this.#client = client;
+    void client.closed.then(() => {
+      this.#client = undefined;
+    });
+  }
+
+  /** A word for who looks, and the end. */
+  #refuse(socket: Socket, why: string): void {
+    this.#log("warn", this.#options.kind, `client refused: ${why}`);
+    socket.on("error", (error) => this.#log("debug", this.#options.kind, error.message));
+    socket.end(`${why}\r\n`, () => socket.destroy());
+  }
+
+  #log(level: "debug" | "warn" | "error", source: string, message: string): void {
+    this.#options.log.write({ level, source, message });
+  }
+}

@@ -1,0 +1,56 @@
+/** Links for serial lines, on sockets, with a line in memory behind them. */
+import { once } from "node:events";
+import { connect, type NetConnectOpts, type Socket } from "node:net";
+import { type Link, type LinkedNode, openLink, parseLink } from "../../../../src/pud/links/links.js";
+import { MemoryTty } from "../../../fakes/memory-tty.js";
+import { RecordingLog } from "../nbd/rig.js";
+
+export interface LinkRig extends AsyncDisposable {
+  readonly tty: MemoryTty;
+  readonly log: RecordingLog;
+  readonly link: Link;
+  readonly node: LinkedNode;
+  readonly port: number;
+}
+
+/** Serves `ttyU0` on a port of this machine that the system chooses. */
+export async function serveOnTcp(kind: string, tty = new MemoryTty()): Promise<LinkRig> {
+  const log = new RecordingLog();
+  const link = await openLink(parseLink(kind), { runtimeDir: "/nowhere", log });
+  const node = await link.serve("ttyU0", tty);
+  const port = Number(/:(\d+)$/.exec(node.uri)?.[1]);
+  return { tty, log, link, node, port, [Symbol.asyncDispose]: () => link.close() };
+}
+
+/** A client that keeps what it gets. */
+export class PlainClient {
+  readonly socket: Socket;
+  readonly closed: Promise<unknown>;
+  #received: Buffer[] = [];
+
+  private constructor(socket: Socket) {
+    this.socket = socket;
+    this.closed = once(socket, "close");
+    socket.on("data", (chunk: Buffer) => this.#received.push(chunk));
+    socket.on("error", () => undefined);
+  }
+
+  static async dial(where: NetConnectOpts): Promise<PlainClient> {
+    const socket = connect(where);
+    await once(socket, "connect");
+    return new PlainClient(socket);
+  }
+
+  get received(): Buffer {
+    return Buffer.concat(this.#received);
+  }
+
+  write(data: Uint8Array | string): void {
+    this.socket.write(data);
+  }
+}
+
+/** Waits until something is so; the test's own time limit ends it. */
+export async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 2));
+}
