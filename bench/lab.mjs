@@ -1,81 +1,103 @@
 /**
- * The driver against the kernel's own and against C: `node bench/lab.mjs [--rounds 3]`. Needs RUMPUSB_UML (lab/README.md) and a
- * compiler; `npm run build` first.
+ * The driver against the kernel's own, against C and against nbdkit: `node bench/lab.mjs [--rounds 7] [--groups switch,slow,growth,path]`.
+ * Needs RUMPUSB_UML (lab/README.md) and a compiler; `npm run build` first.
  *
- * Random reads at depth 1 from the kernel's mass_storage gadget, high speed with a 125 µs tick, in one guest. A figure is the
- * median of the rounds; the table gives ratios to the kernel's usb-storage in the same run.
+ * The devices are the kernel's mass_storage gadgets, high speed with a 125 µs tick, in one guest with one processor. A figure is the
+ * median over the rounds of the ratio to the kernel's usb-storage in the same round; in brackets, of the median latencies.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { table } from "./tables.mjs";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const FOLDER = `${ROOT}.lab/bench`;
-const PROGRAM = `${FOLDER}/bot`;
-const SIZES = [
-  [4096, "4 KiB"],
-  [65536, "64 KiB"],
-  [1048576, "1 MiB"],
-];
 
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "3" } } });
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "7" },
+    groups: { type: "string", default: "switch,slow,growth,path" },
+  },
+});
 mkdirSync(FOLDER, { recursive: true });
-compile();
-writeFileSync(`${FOLDER}/settings`, `${Number(values.rounds)} ${PROGRAM}\n`);
+compile("bot", [
+  `-I${ROOT}node_modules/usb/libusb/libusb`,
+  // The libusb that the addon is linked with.
+  `${ROOT}build/Release/obj.target/native/usb.a`,
+  "-lpthread",
+]);
+compile("nbd", []);
+writeFileSync(`${FOLDER}/settings`, `${Number(values.rounds)} ${values.groups.replaceAll(",", " ")}\n`);
 const figures = await runInLab();
-console.log(tableOf(figures).join("\n"));
+for (const lines of [rateTable(), costTable()]) console.log(`\n${lines.join("\n")}`);
 
-/** Against the libusb that the addon is linked with. */
-function compile() {
-  const libusb = `${ROOT}node_modules/usb/libusb/libusb`;
-  const library = `${ROOT}build/Release/obj.target/native/usb.a`;
-  execFileSync(
-    "cc",
-    ["-O2", "-Wall", "-Wextra", `-I${libusb}`, `${ROOT}bench/c/bot.c`, library, "-lpthread", "-o", PROGRAM],
-    {
-      stdio: "inherit",
-    },
-  );
+function compile(program, args) {
+  const sources = [`${ROOT}bench/c/${program}.c`, `${ROOT}bench/c/contender.c`];
+  execFileSync("cc", ["-O2", "-Wall", "-Wextra", ...sources, ...args, "-o", `${FOLDER}/${program}`], {
+    stdio: "inherit",
+  });
 }
 
-/** @returns {Promise<Map<string, number[]>>} "who mode bytes depth" → the rate of each round */
+/** What the referee told (lab-guest.mjs), in its order. */
 async function runInLab() {
-  const found = new Map();
+  const told = [];
   const child = spawn(`${ROOT}lab/run`, ["--kernel", "uml", "--timeout", "960", `${ROOT}bench/lab.sh`], {
     stdio: ["ignore", "inherit", "pipe"],
   });
   const exited = new Promise((resolve) => child.once("exit", resolve));
   for await (const line of createInterface({ input: child.stderr })) {
-    const [, name, rate] = /^lab: BENCH (\S+ \S+ \S+ \S+) ([0-9.]+)$/.exec(line) ?? [];
-    if (name === undefined) console.error(line);
-    else found.set(name, [...(found.get(name) ?? []), Number(rate)]);
+    const [, figure] = /^lab: BENCH (\{.*\})$/.exec(line) ?? [];
+    if (figure === undefined) console.error(line);
+    else told.push(JSON.parse(figure));
   }
   if ((await exited) !== 0) process.exitCode = 1;
-  return found;
+  return told;
 }
 
-function tableOf(found) {
-  const rate = (name) => median(found.get(name) ?? []);
-  const rows = ["| reads | 4 KiB | 64 KiB | 1 MiB | system calls per 4 KiB command |", "|---|---|---|---|---|"];
-  const row = (title, who, mode, depth) => {
-    const cells = SIZES.map(([bytes]) => {
-      const kernel = rate(`c kernel ${bytes} 1`);
-      return `${(rate(`${who} ${mode} ${bytes} ${depth}`) / kernel).toFixed(2)}`;
+/** A row for each contender in its group, a column for each workload of any group. */
+function rateTable() {
+  const columns = [...new Set(figures.map(workloadOf))];
+  const contenders = [...new Set(figures.map(({ group, name }) => `${group}\t${name}`))];
+  const rows = contenders.map((key) => {
+    const [group, name] = key.split("\t");
+    const cells = columns.map((column) => {
+      const figure = figures.find((f) => f.group === group && f.name === name && workloadOf(f) === column);
+      if (figure === undefined) return "";
+      const isFirst = figures.find((f) => f.group === group && workloadOf(f) === column) === figure;
+      const ofMedians = figure.depth === 1 ? ` (${figure.medianRatio.toFixed(2)})` : "";
+      return isFirst ? `${figure.perSecond.toFixed(0)} /s` : `${figure.ratio.toFixed(2)}${ofMedians}`;
     });
-    const calls = rate(`${who} ${mode} calls ${depth}`);
-    rows.push(`| ${title} | ${cells.join(" | ")} | ${Number.isFinite(calls) ? calls.toFixed(1) : ""} |`);
-  };
-  const kernel = SIZES.map(([bytes]) => `${rate(`c kernel ${bytes} 1`).toFixed(0)} /s`);
-  rows.push(`| kernel usb-storage | ${kernel.map((text) => `${text} (1.00)`).join(" | ")} | |`);
-  for (const mode of ["sequence", "overlap", "together"]) row(`C on libusb, ${mode}`, "c", mode, 1);
-  for (const mode of ["sequence", "overlap", "together"]) row(`rumpusb, ${mode}`, "ours", mode, 1);
-  row("rumpusb, overlap, depth 8", "ours", "overlap", 8);
-  return rows;
+    return [group, name, ...cells];
+  });
+  return table(["group", "contender", ...columns], rows);
 }
 
-function median(numbers) {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+/** What one request costs, and the processes of its contender; the kernel has none. */
+function costTable() {
+  const rows = figures.map((figure) => [
+    figure.group,
+    figure.name,
+    workloadOf(figure),
+    figure.us.map((us) => us.toFixed(0)).join(" / "),
+    byRole(figure.cpuPerGib, 1),
+    byRole(figure.woken, 1),
+    byRole(figure.calls, 1),
+  ]);
+  return table(
+    ["group", "contender", "workload", "p50 / p99 / p99.9 µs", "CPU s/GiB", "wake-ups each", "system calls each"],
+    rows,
+  );
+}
+
+function byRole(values, digits) {
+  return Object.entries(values)
+    .map(([role, value]) => `${role} ${value.toFixed(digits)}`)
+    .join(", ");
+}
+
+function workloadOf({ direction, order, bytes, depth }) {
+  const size = bytes < 1 << 20 ? `${bytes / 1024} KiB` : `${bytes / (1 << 20)} MiB`;
+  return `${direction}${order === "random" ? " random" : ""} ${size} ×${depth}`;
 }

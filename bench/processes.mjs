@@ -30,10 +30,10 @@ export function wakeUps(pid) {
 }
 
 /**
- * System calls of all threads of a process while `work` runs.
+ * System calls of all threads of a process while `work` runs, but for those of these names.
  * @returns {Promise<number | undefined>} undefined where strace is missing or may not look.
  */
-export async function systemCalls(pid, work) {
+export async function systemCalls(pid, work, without = []) {
   if (spawnSync("strace", ["--version"]).status !== 0) return undefined;
   const folder = mkdtempSync(join(tmpdir(), "rumpusb-bench-"));
   const table = join(folder, "calls");
@@ -41,13 +41,19 @@ export async function systemCalls(pid, work) {
     const tracer = spawn("strace", ["-f", "-c", "-o", table, "-p", String(pid)], { stdio: "ignore" });
     const ended = new Promise((resolve) => tracer.once("exit", resolve));
     while (tracer.exitCode === null && !isTraced(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
-    work();
+    await work();
     tracer.kill("SIGINT");
     await ended;
-    return Number(/(\d+)(?:\s+\d+)?\s+total\s*$/.exec(readFileSync(table, "latin1"))?.[1] ?? Number.NaN);
+    return countedCalls(readFileSync(table, "latin1"), [...without, "total"]);
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** Rows of `strace -c`: % time, seconds, usecs/call, calls, errors or nothing, name. */
+function countedCalls(table, without) {
+  const rows = table.matchAll(/^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)(?:\s+\d+)?\s+(\w+)$/gm);
+  return Array.from(rows, ([, calls, name]) => (without.includes(name) ? 0 : Number(calls))).reduce((a, b) => a + b, 0);
 }
 
 function isTraced(pid) {

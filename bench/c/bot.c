@@ -1,11 +1,12 @@
 /*
- * The baseline in C: random reads from a bulk-only disk by libusb, or from the kernel's block device.
+ * The baseline in C: a bulk-only disk by libusb, or the kernel's block device.
  *
- *   bot kernel /dev/sdX BYTES COUNT
- *   bot sequence|overlap|together /dev/bus/usb/BBB/DDD BYTES COUNT
+ *   bot kernel /dev/sdX
+ *   bot sequence|overlap|together /dev/bus/usb/BBB/DDD
  *
- * One command at a time, as BOT 1.0 wants it. The modes say when its transfers are submitted: each after the one before it;
- * CBW and data together and then the CSW; all three together. Prints reads per second. Any surprise ends it with status 1.
+ * Then lines as contender.h says. One request at a time, whatever the depth, as BOT 1.0 wants it; by libusb only reads. The modes say
+ * when the transfers of a command are submitted: each after the one before it; CBW and data together and then the CSW; all three
+ * together.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -14,10 +15,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { CBW_BYTES = 31, CSW_BYTES = 13, BLOCK_BYTES = 512, TIMEOUT_MS = 5000 };
+#include "contender.h"
+
+enum { CBW_BYTES = 31, CSW_BYTES = 13, BLOCK_BYTES = 512 };
 enum { COMMAND, DATA, STATUS, PHASES };
 
 struct disk {
@@ -42,19 +44,8 @@ struct exchange {
 static const int AFTER[3][PHASES] = {{-1, COMMAND, DATA}, {-1, -1, DATA}, {-1, -1, -1}};
 static const char *const MODES[3] = {"sequence", "overlap", "together"};
 
-static void die(const char *what, const char *why) {
-  fprintf(stderr, "bot: %s: %s\n", what, why);
-  exit(1);
-}
-
 static void check(const char *what, int rc) {
   if (rc < 0) die(what, libusb_error_name(rc));
-}
-
-static double seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
 static void put_le32(uint8_t *at, uint32_t value) {
@@ -138,58 +129,65 @@ static void read_capacity(struct exchange *exchange) {
   exchange->after = after;
 }
 
-static uint64_t next_random(void) {
-  static uint64_t state = 88172645463325252u;
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return state;
-}
-
-static double read_by_libusb(const char *node, const int *after, int bytes, int count) {
-  struct disk disk = {0};
-  open_disk(&disk, node);
-  struct exchange exchange = {.disk = &disk, .after = after, .data = malloc((size_t)bytes + 512)};
-  for (int phase = 0; phase < PHASES; phase++) exchange.transfers[phase] = libusb_alloc_transfer(0);
-  read_capacity(&exchange);
-  const uint32_t blocks = (uint32_t)bytes / BLOCK_BYTES;
-  const double begin = seconds();
-  for (int i = 0; i < count; i++) {
-    const uint32_t lba = (uint32_t)(next_random() % (disk.blocks / blocks)) * blocks;
+static void read_by_libusb(void *self, const struct workload *workload, uint32_t *us) {
+  struct exchange *exchange = self;
+  if (workload->write) die("workload", "reads only");
+  exchange->data = malloc((size_t)workload->bytes);
+  if (exchange->data == NULL) die("data", "no memory");
+  const uint32_t blocks = (uint32_t)workload->bytes / BLOCK_BYTES;
+  for (int i = 0; i < workload->count; i++) {
+    const uint32_t lba = (uint32_t)(offset_of(workload, i, (uint64_t)exchange->disk->blocks * BLOCK_BYTES) / BLOCK_BYTES);
     const uint8_t read[10] = {0x28, 0, (uint8_t)(lba >> 24), (uint8_t)(lba >> 16), (uint8_t)(lba >> 8), (uint8_t)lba,
                               0, (uint8_t)(blocks >> 8), (uint8_t)blocks};
-    if (run(&exchange, read, sizeof read, bytes) != 0) die("READ", "failed");
+    const uint64_t begin = now_us();
+    if (run(exchange, read, sizeof read, workload->bytes) != 0) die("READ", "failed");
+    us[i] = (uint32_t)(now_us() - begin);
   }
-  const double took = seconds() - begin;
+  free(exchange->data);
+}
+
+static void serve_by_libusb(const char *node, const int *after) {
+  static uint8_t first[512];
+  struct disk disk = {0};
+  open_disk(&disk, node);
+  struct exchange exchange = {.disk = &disk, .after = after, .data = first};
+  for (int phase = 0; phase < PHASES; phase++) exchange.transfers[phase] = libusb_alloc_transfer(0);
+  read_capacity(&exchange);
+  serve(read_by_libusb, &exchange);
   libusb_release_interface(disk.device, 0);
   libusb_close(disk.device);
   libusb_exit(disk.context);
-  return took;
 }
 
-static double read_by_kernel(const char *node, int bytes, int count) {
-  const int fd = open(node, O_RDONLY | O_DIRECT);
-  if (fd < 0) die("open", node);
+static void run_by_kernel(void *self, const struct workload *workload, uint32_t *us) {
+  const int fd = *(int *)self;
   const off_t size = lseek(fd, 0, SEEK_END);
+  const size_t bytes = (size_t)workload->bytes;
   void *data = NULL;
-  if (size < bytes || posix_memalign(&data, 4096, (size_t)bytes) != 0) die(node, "too small, or no memory");
-  const double begin = seconds();
-  for (int i = 0; i < count; i++) {
-    const off_t at = (off_t)(next_random() % (uint64_t)(size / bytes)) * bytes;
-    if (pread(fd, data, (size_t)bytes, at) != bytes) die("pread", node);
+  if (size < workload->bytes || posix_memalign(&data, 4096, bytes) != 0) die("block device", "too small, or no memory");
+  memset(data, 0, bytes);
+  for (int i = 0; i < workload->count; i++) {
+    const off_t at = (off_t)offset_of(workload, i, (uint64_t)size);
+    const uint64_t begin = now_us();
+    const ssize_t moved = workload->write ? pwrite(fd, data, bytes, at) : pread(fd, data, bytes, at);
+    if (moved != workload->bytes) die("block device", "not all was moved");
+    us[i] = (uint32_t)(now_us() - begin);
   }
-  return seconds() - begin;
+  free(data);
 }
 
 int main(int argc, char **argv) {
-  if (argc != 5) die("usage", "bot kernel|sequence|overlap|together NODE BYTES COUNT");
-  const int bytes = atoi(argv[3]), count = atoi(argv[4]);
-  if (bytes < BLOCK_BYTES || bytes % BLOCK_BYTES != 0 || count < 1) die("usage", "BYTES are blocks of 512, COUNT is 1 or more");
-  double took = -1;
-  if (strcmp(argv[1], "kernel") == 0) took = read_by_kernel(argv[2], bytes, count);
+  if (argc != 3) die("usage", "bot kernel|sequence|overlap|together NODE");
+  if (strcmp(argv[1], "kernel") == 0) {
+    int fd = open(argv[2], O_RDWR | O_DIRECT);
+    if (fd < 0) die("open", argv[2]);
+    serve(run_by_kernel, &fd);
+    return 0;
+  }
   for (int mode = 0; mode < 3; mode++)
-    if (strcmp(argv[1], MODES[mode]) == 0) took = read_by_libusb(argv[2], AFTER[mode], bytes, count);
-  if (took <= 0) die(argv[1], "no such mode");
-  printf("%.1f\n", count / took);
-  return 0;
+    if (strcmp(argv[1], MODES[mode]) == 0) {
+      serve_by_libusb(argv[2], AFTER[mode]);
+      return 0;
+    }
+  die(argv[1], "no such mode");
 }

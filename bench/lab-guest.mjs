@@ -1,0 +1,158 @@
+/**
+ * The referee in the lab's guest: `node bench/lab-guest.mjs ROUNDS KERNEL-DISK GROUP SECOND THIRD [VARIANT]`, where SECOND and THIRD
+ * are the devices beside the kernel's own (bench/lab.sh). Prints one line of JSON for each figure.
+ *
+ * The contenders of a group live side by side, each on a device of its own, and take turns of a fraction of a second; what is told is
+ * the median over the rounds of the ratio to the first contender in the same round: of the rates, and of the median latencies, which
+ * what else the machine does disturbs less.
+ */
+import { fileURLToPath } from "node:url";
+import { atSwitch, byNbdkit, direct, kernelDisk, wholePath } from "./lab-contenders.mjs";
+import { systemCalls } from "./processes.mjs";
+import { median } from "./tables.mjs";
+
+const [, , roundsText, kernelNode, group, second, third, variant = ""] = process.argv;
+const rounds = Number(roundsText);
+const built = (program) => fileURLToPath(new URL(`../.lab/bench/${program}`, import.meta.url));
+const [bot, nbd] = [built("bot"), built("nbd")];
+
+const MODES = ["sequence", "overlap", "together"];
+/** The driver compiles while it is used for the first time; the compiler has the same processor here. */
+const WARM_UP_REQUESTS = 6000;
+/** About so many seconds a turn, so that what drifts, drifts for all. */
+const TURN_S = 0.15;
+/** Requests a second that a first guess of the turns starts from. */
+const GUESS_BYTES_PER_S = 60e6;
+const MAX_PER_S = 1500;
+const COUNTED_REQUESTS = 300;
+
+const read = (bytes, depth, order = "random") => ({ direction: "read", order, bytes, depth });
+const write = (bytes, depth, order = "random") => ({ direction: "write", order, bytes, depth });
+const SIZES = [4096, 65536, 1 << 20];
+const AT_SWITCH = [...SIZES.map((bytes) => read(bytes, 1)), read(4096, 8)];
+const THROUGH_PATH = [
+  read(4096, 1),
+  read(4096, 8),
+  read(4096, 32),
+  read(4096, 1, "sequential"),
+  read(65536, 1, "sequential"),
+  read(65536, 8, "sequential"),
+  read(1 << 20, 1, "sequential"),
+  read(1 << 20, 4, "sequential"),
+  write(4096, 1),
+  write(4096, 8),
+  write(4096, 8, "sequential"),
+  write(65536, 8, "sequential"),
+  write(1 << 20, 4, "sequential"),
+];
+const LEVELS = { standard: [], strict: ["--strict"], "no sandbox": ["--no-sandbox"] };
+
+const GROUPS = {
+  switch: async () => {
+    for (const mode of MODES)
+      await compare(
+        `switch ${mode}`,
+        [kernelDisk(bot, kernelNode), direct(`C ${mode}`, bot, mode, second), atSwitch(`rumpusb ${mode}`, mode, third)],
+        AT_SWITCH,
+      );
+  },
+  path: async () => {
+    for (const [mode, node] of [
+      ["overlap", second],
+      ["together", third],
+    ])
+      for (const [level, options] of Object.entries(LEVELS))
+        await compare(
+          `path ${mode} ${level}`,
+          [
+            kernelDisk(bot, kernelNode),
+            await byNbdkit(nbd, kernelNode),
+            await wholePath(nbd, `rumpusb ${mode}, ${level}`, [node, ...options]),
+          ],
+          level === "standard" ? THROUGH_PATH : THROUGH_PATH.slice(0, 8),
+        );
+  },
+  /** The first is the mode that waits for every phase. */
+  slow: async () => {
+    await compare(
+      `slow ${variant}, C`,
+      [direct("C sequence", bot, "sequence", second), direct("C together", bot, "together", third)],
+      [read(4096, 1), read(65536, 1)],
+    );
+    await compare(
+      `slow ${variant}`,
+      [atSwitch("rumpusb sequence", "sequence", second), atSwitch("rumpusb together", "together", third)],
+      [read(4096, 1), read(65536, 1)],
+    );
+  },
+  growth: () =>
+    compare(
+      "growth",
+      [atSwitch("64 MiB", "overlap", second), atSwitch("2 TiB", "overlap", third)],
+      [read(4096, 1), read(4096, 8), read(4096, 32)],
+    ),
+};
+
+await GROUPS[group]();
+
+/** @param {import("./lab-contenders.mjs").Contender[]} contenders  stopped at the end */
+async function compare(group, contenders, workloads) {
+  for (const contender of contenders) await contender.run(read(4096, 8), warmUpOf(contender));
+  for (const workload of workloads) {
+    const perSecond = Math.min(MAX_PER_S, GUESS_BYTES_PER_S / workload.bytes);
+    const count = Math.max(workload.depth, 4, Math.round(perSecond * TURN_S));
+    const able = contenders.filter(({ name }) => workload.direction === "read" || !name.startsWith("C "));
+    const turns = new Map(able.map((contender) => [contender, []]));
+    for (let round = 0; round < rounds; round++)
+      for (const contender of round % 2 === 0 ? able : able.toReversed())
+        turns.get(contender).push(await contender.run(workload, count));
+    for (const contender of able) {
+      const calls = isCounted(workload) ? await callsOf(contender, workload) : {};
+      tell(group, contender, workload, count, turns.get(contender), turns.get(able[0]), calls);
+    }
+  }
+  for (const contender of contenders) await contender.stop();
+}
+
+/** What is not JavaScript is warm at once. */
+function warmUpOf({ name }) {
+  return /^rumpusb|^\d/.test(name) ? WARM_UP_REQUESTS : 100;
+}
+
+/** Its system calls are counted, which is slow. */
+function isCounted({ direction, order, bytes, depth }) {
+  return direction === "read" && order === "random" && bytes === 4096 && depth <= 8;
+}
+
+/** clock_gettime is no system call where the kernel has a vDSO, as every other has. */
+async function callsOf({ pids, run }, workload) {
+  const calls = {};
+  for (const [role, pid] of Object.entries(pids))
+    calls[role] = (await systemCalls(pid, () => run(workload, COUNTED_REQUESTS), ["clock_gettime"])) / COUNTED_REQUESTS;
+  return calls;
+}
+
+function tell(group, { name }, workload, count, turns, firstTurns, calls) {
+  const sorted = turns.flatMap(({ us }) => us).sort((a, b) => a - b);
+  const gib = (turns.length * count * workload.bytes) / 2 ** 30;
+  const sum = (field) =>
+    Object.fromEntries(
+      Object.keys(turns[0][field]).map((role) => [role, turns.reduce((total, turn) => total + turn[field][role], 0)]),
+    );
+  const each = (values, divisor) =>
+    Object.fromEntries(Object.entries(values).map(([role, value]) => [role, value / divisor]));
+  console.log(
+    JSON.stringify({
+      group,
+      name,
+      ...workload,
+      perSecond: median(turns.map(({ seconds }) => count / seconds)),
+      ratio: median(turns.map(({ seconds }, round) => firstTurns[round].seconds / seconds)),
+      medianRatio: median(turns.map(({ us }, round) => median(firstTurns[round].us) / median(us))),
+      us: [0.5, 0.99, 0.999].map((p) => sorted[Math.floor(p * (sorted.length - 1))]),
+      cpuPerGib: each(sum("cpu"), gib),
+      woken: each(sum("woken"), turns.length * count),
+      calls,
+    }),
+  );
+}
