@@ -81,6 +81,8 @@ export interface ComPortServerOptions {
   mayNotify(): boolean;
   /** `pending` has become less. */
   settled(): void;
+  /** The client sent what the RFC does not have; it was not done. */
+  readonly fault: (message: string) => void;
   readonly log: (level: "debug" | "warn" | "error", message: string) => void;
 }
 
@@ -235,7 +237,7 @@ export class ComPortServer {
       case PURGE_DATA:
         return this.#commandPurge(value);
       default:
-        this.#options.log("error", `COM port command ${command} is none of RFC 2217`);
+        this.#options.fault(`COM port command ${command} is none of RFC 2217`);
     }
   }
 
@@ -243,7 +245,7 @@ export class ComPortServer {
     const asks = value.length === setting.bytes && value.every((byte) => byte === ASK);
     const change = asks ? {} : setting.read(value);
     if (value.length !== setting.bytes || change === undefined) {
-      this.#options.log("error", `COM port command ${command} with value ${printable(value)}: not one of RFC 2217 §2`);
+      this.#options.fault(`COM port command ${command} with value ${printable(value)}: not one of RFC 2217 §2`);
       return;
     }
     this.#inTurn(async () => {
@@ -256,7 +258,7 @@ export class ComPortServer {
     const [code = -1] = value;
     const control = value.length === 1 ? CONTROLS[code] : undefined;
     if (control === undefined) {
-      this.#options.log("error", `SET-CONTROL ${printable(value)}: not one of RFC 2217 §3`);
+      this.#options.fault(`SET-CONTROL ${printable(value)}: not one of RFC 2217 §3`);
       return;
     }
     this.#inTurn(async () => {
@@ -301,7 +303,7 @@ export class ComPortServer {
   #commandPurge(value: Uint8Array): void {
     const queue = value.length === 1 ? purgeQueueOf(value[0] ?? 0) : undefined;
     if (queue === undefined) {
-      this.#options.log("error", `PURGE-DATA ${printable(value)}: not one of RFC 2217 §3`);
+      this.#options.fault(`PURGE-DATA ${printable(value)}: not one of RFC 2217 §3`);
       return;
     }
     void this.#run(async () => {
@@ -378,7 +380,7 @@ export class ComPortServer {
 
   #hasOneByte(what: string, value: Uint8Array): boolean {
     if (value.length === 1) return true;
-    this.#options.log("error", `${what} of ${value.length} bytes, not 1 (RFC 2217 §3)`);
+    this.#options.fault(`${what} of ${value.length} bytes, not 1 (RFC 2217 §3)`);
     return false;
   }
 

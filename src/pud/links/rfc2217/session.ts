@@ -8,7 +8,6 @@
 import type { TtyStatus } from "../../../rump/devsw.js";
 import { messageOf } from "../errors.js";
 import { type Conversation, type LineProtocol, MAX_BACKLOG_BYTES } from "../serial/connection.js";
-import { WINDOW_BYTES } from "../serial/line.js";
 import { ComPortServer } from "./comport-server.js";
 import { FLOWCONTROL_RESUME, FLOWCONTROL_SUSPEND } from "./comport.js";
 import { type OptionChoice, type Side, TelnetOptions } from "./options.js";
@@ -41,10 +40,10 @@ const OPTIONS: readonly OptionChoice[] = [
   { side: "them", option: COM_PORT, ask: true },
 ];
 
+/** What a client may get wrong before it is taken for one that speaks something else. */
+const MAX_FAULTS = 100;
 /** Commands that wait for the device, before the client is held. */
 const MAX_PENDING = 64;
-/** What a client may let wait after FLOWCONTROL-SUSPEND: a window of data, and answers to what it asks all the same. */
-const MAX_SUSPENDED_BYTES = 2 * WINDOW_BYTES + MAX_BACKLOG_BYTES;
 
 export class Rfc2217Session implements LineProtocol {
   readonly probe = Uint8Array.of(IAC, NOP);
@@ -53,6 +52,7 @@ export class Rfc2217Session implements LineProtocol {
   readonly #options: TelnetOptions;
   readonly #comPort: ComPortServer;
   #drains = 0;
+  #faults = 0;
 
   /** @param signature  What a client is told that asks who is there. */
   constructor(conversation: Conversation, signature: string) {
@@ -63,7 +63,7 @@ export class Rfc2217Session implements LineProtocol {
       command: (code) => this.#command(code),
       negotiation: (verb, option) => this.#negotiation(verb, option),
       subnegotiation: (option, payload) => this.#subnegotiation(option, payload),
-      malformed: (message) => log("error", message),
+      malformed: (message) => this.#fault(message),
     });
     this.#options = new TelnetOptions(
       OPTIONS,
@@ -75,8 +75,9 @@ export class Rfc2217Session implements LineProtocol {
       clock: conversation.clock,
       signature,
       say: (payload) => outlet.send(encodeSubnegotiation(COM_PORT, payload)),
-      mayNotify: () => outlet.backlogBytes <= MAX_BACKLOG_BYTES,
+      mayNotify: () => !outlet.suspended && outlet.backlogBytes <= MAX_BACKLOG_BYTES,
       settled: () => conversation.steer(),
+      fault: (message) => this.#fault(message),
       log,
     });
   }
@@ -92,10 +93,8 @@ export class Rfc2217Session implements LineProtocol {
   receive(chunk: Uint8Array): void {
     this.#decoder.feed(chunk);
     const { outlet, drop } = this.#with;
-    if (outlet.suspended && outlet.backlogBytes > MAX_SUSPENDED_BYTES)
-      drop(
-        `${outlet.backlogBytes} bytes wait for FLOWCONTROL-RESUME, at most ${MAX_SUSPENDED_BYTES} may (RFC 2217 §5)`,
-      );
+    if (outlet.suspended && outlet.backlogBytes > MAX_BACKLOG_BYTES)
+      drop(`${outlet.backlogBytes} bytes wait for FLOWCONTROL-RESUME, at most ${MAX_BACKLOG_BYTES} may (RFC 2217 §5)`);
   }
 
   encode(data: Uint8Array): Uint8Array {
@@ -121,13 +120,15 @@ export class Rfc2217Session implements LineProtocol {
   }
 
   #subnegotiation(option: number, payload: Uint8Array): void {
-    const { log, outlet } = this.#with;
-    if (option !== COM_PORT) return log("error", `subnegotiation of option ${option}, which was not agreed`);
-    if (!this.#agreed) return log("error", "a COM port command before the option was agreed (RFC 2217 §1)");
+    const { outlet } = this.#with;
+    if (option !== COM_PORT) return this.#fault(`subnegotiation of option ${option}, which was not agreed`);
+    if (!this.#agreed) return this.#fault("a COM port command before the option was agreed (RFC 2217 §1)");
     const [command] = payload;
     if (command === FLOWCONTROL_SUSPEND) outlet.suspend();
-    else if (command === FLOWCONTROL_RESUME) outlet.resume();
-    else this.#comPort.command(payload);
+    else if (command === FLOWCONTROL_RESUME) {
+      outlet.resume();
+      this.#comPort.catchUp();
+    } else this.#comPort.command(payload);
   }
 
   /** Clients differ in whether they offer the option or ask for it. */
@@ -138,6 +139,14 @@ export class Rfc2217Session implements LineProtocol {
   #optionChanged(side: Side, option: number, on: boolean): void {
     if (option === BINARY && side === "them") this.#decoder.binary = on;
     if (option === COM_PORT) this.#comPort.setActive(this.#agreed);
+  }
+
+  /** What cannot be understood is left out; whoever sends much of it is dropped. */
+  #fault(message: string): void {
+    const { log, drop } = this.#with;
+    this.#faults++;
+    if (this.#faults <= MAX_FAULTS) log("error", message);
+    if (this.#faults === MAX_FAULTS) drop(`${MAX_FAULTS} faults`);
   }
 
   async #markTime(): Promise<void> {

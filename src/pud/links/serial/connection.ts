@@ -9,7 +9,7 @@ import type { DeviceError, LineSettings, Tty, TtyStatus } from "../../../rump/de
 import type { Clock } from "../clock.js";
 import { messageOf } from "../errors.js";
 import type { LinkLog } from "../link.js";
-import { ServedLine } from "./line.js";
+import { ServedLine, WINDOW_BYTES } from "./line.js";
 import { Outlet } from "./outlet.js";
 
 /** How long the last bytes of a client that has gone may take: as long as Linux's `closing_wait`. */
@@ -20,8 +20,11 @@ export const SHUTDOWN_DRAIN_MS = 500;
 export const LINGER_MS = 2_000;
 /** A client that is held is asked so often whether it is still there, where the protocol has a way to ask. */
 export const PROBE_MS = 2_000;
-/** What may wait for a client that does not read, before nothing more is read of it. */
-export const MAX_BACKLOG_BYTES = 64 * 1024;
+/**
+ * What may wait for a client that does not read, before nothing more is read of it: a window of the line's bytes, each of
+ * them escaped, and as much as a window of answers. The bytes alone do not hold it, for it may have to write before it reads.
+ */
+export const MAX_BACKLOG_BYTES = 3 * WINDOW_BYTES;
 
 /** What is spoken with the client. */
 export interface LineProtocol {
@@ -148,7 +151,7 @@ export class LineConnection {
   }
 
   #lineEnded(error: DeviceError): void {
-    this.#log("debug", error.message);
+    this.#log(error.code === "ENODEV" ? "debug" : "error", error.message);
     this.#end(0);
   }
 
@@ -161,7 +164,10 @@ export class LineConnection {
   /** Holds the client while the line, the protocol or the client itself cannot follow. */
   #steer(): void {
     if (this.#ending !== undefined) return;
-    const held = this.#line.full || this.#protocol.busy || this.#outlet.backlogBytes > MAX_BACKLOG_BYTES;
+    const { suspended, backlogBytes } = this.#outlet;
+    // A client that has suspended us must be heard: how much it may let wait then is the protocol's to say.
+    const deaf = backlogBytes > MAX_BACKLOG_BYTES && !suspended;
+    const held = this.#line.full || this.#protocol.busy || deaf;
     if (held === this.#held) return;
     this.#held = held;
     if (held) {

@@ -31,7 +31,6 @@ export class ServedLine {
   readonly #user: LineUser;
   readonly #clock: Clock;
   readonly #writes = new Set<Promise<void>>();
-  readonly #giveUp = new AbortController();
   #opening: Promise<TtyPort> | undefined;
   #port: TtyPort | undefined;
   #waitingBytes = 0;
@@ -75,7 +74,7 @@ export class ServedLine {
     if (this.#port === undefined || this.#ended || this.#closing !== undefined) return;
     this.#waitingBytes += data.length;
     const write: Promise<void> = this.#port
-      .write(data, { signal: this.#giveUp.signal })
+      .write(data)
       .catch((error: unknown) => this.#writeFailed(error))
       .then(() => {
         const wasFull = this.full;
@@ -99,7 +98,7 @@ export class ServedLine {
   /** Resolves when what was written before has left the device. @throws DeviceError */
   async drain(): Promise<void> {
     await Promise.all(this.#writes);
-    await this.port.drain({ signal: this.#giveUp.signal });
+    await this.port.drain();
   }
 
   /**
@@ -113,7 +112,7 @@ export class ServedLine {
   /** Leaves less time to a close that is under way. */
   hurry(drainMs: number): void {
     this.#deadline?.cancel();
-    this.#deadline = this.#clock.startTimer(drainMs, () => this.#giveUp.abort());
+    this.#deadline = this.#clock.startTimer(drainMs, () => void this.#port?.close());
   }
 
   async #close(drainMs: number): Promise<void> {

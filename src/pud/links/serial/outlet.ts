@@ -1,5 +1,5 @@
 /** What leaves for a client, in order, and held while the client has asked for that. */
-import type { Duplex } from "node:stream";
+import type { Writable } from "node:stream";
 
 interface Held {
   readonly bytes: Uint8Array;
@@ -7,7 +7,7 @@ interface Held {
 }
 
 export class Outlet {
-  readonly #stream: Duplex;
+  readonly #stream: Writable;
   readonly #left: () => void;
   #held: Held[] = [];
   #heldBytes = 0;
@@ -15,7 +15,7 @@ export class Outlet {
   #sendingBytes = 0;
 
   /** @param left  Called whenever something has left. */
-  constructor(stream: Duplex, left: () => void) {
+  constructor(stream: Writable, left: () => void) {
     this.#stream = stream;
     this.#left = left;
   }
