@@ -10,6 +10,7 @@
         "native/addon.cc",
         "native/arguments.cc",
         "native/chain.cc",
+        "native/device_file.cc",
         "native/events.cc",
         "native/job.cc",
         "native/listener.cc",

@@ -17,6 +17,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineUsbfs(env, exports);
   DefineSockets(env, exports);
   DefineUevents(env, exports);
+  DefineDeviceFile(env, exports);
   DefineLock(env, exports);
   return exports;
 }

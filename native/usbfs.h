@@ -6,4 +6,5 @@
 void DefineUsbfs(Napi::Env env, Napi::Object exports);
 void DefineSockets(Napi::Env env, Napi::Object exports);
 void DefineUevents(Napi::Env env, Napi::Object exports);
+void DefineDeviceFile(Napi::Env env, Napi::Object exports);
 void DefineLock(Napi::Env env, Napi::Object exports);

@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { loadAddon } from "../../src/rumpuser/real/addon.js";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -37,6 +37,14 @@ describe("wrong arguments", () => {
     ["allocStreams with an array", () => port["allocStreams"]?.(1, [0x81])],
     ["kernelDriver without an interface", () => functions["kernelDriver"]?.(1)],
     ["socketpair with a text", () => functions["socketpair"]?.("big")],
+    ["a device file without a listener", () => Reflect.construct(addon.DeviceFile, [])],
+    ["a device file of a text", () => new addon.DeviceFile(nothing).open("3" as unknown as number)],
+    ["reading into an array", () => new addon.DeviceFile(nothing).read([] as unknown as Uint8Array)],
+    ["an ioctl with a text for a request", () => new addon.DeviceFile(nothing).ioctl("x" as unknown as number, 0)],
+    ["an ioctl with an array for memory", () => new addon.DeviceFile(nothing).ioctl(1, [] as unknown as Uint8Array)],
+    ["watching for a text", () => new addon.DeviceFile(nothing).watch("in" as unknown as number)],
+    ["a watch of a number", () => functions["watchFile"]?.(1, 1)],
+    ["a watch without a mask", () => functions["watchFile"]?.("/")],
     ["uevents without a listener", () => Reflect.construct(addon.UeventSocket, [])],
   ];
   test.each(WRONG)("%s: a TypeError", (_what, call) => {
@@ -63,6 +71,38 @@ describe("wrong arguments", () => {
     expect(socket.open()).toBe(0);
     expect(() => socket.open()).toThrow("opened before");
     socket.close();
+  });
+});
+
+describe("a device file", () => {
+  test("moves bytes, tells when there are more, and is deaf after its close", async () => {
+    const [one, other] = addon.socketpair(0) as [number, number];
+    let told = 0;
+    const receiver = new addon.DeviceFile(() => {
+      told++;
+      receiver.watch(0);
+    });
+    const sender = new addon.DeviceFile(() => {});
+    expect([receiver.open(one), sender.open(other)]).toEqual([0, 0]);
+    expect(() => receiver.open(one)).toThrow("opened before");
+    receiver.watch(1);
+    expect(sender.write(Uint8Array.of(1, 2, 3))).toBe(3);
+    const bytes = new Uint8Array(8);
+    await vi.waitFor(() => expect(told).toBe(1));
+    expect([receiver.ready() & 1, receiver.read(bytes), [...bytes.subarray(0, 3)]]).toEqual([1, 3, [1, 2, 3]]);
+    sender.close();
+    expect(receiver.ready() & 0x10).toBe(0x10);
+    expect(receiver.ioctl(0x541b, new Uint8Array(4))).toBe(0);
+    expect(receiver.ioctl(0x5401, new Uint8Array(64))).toBeLessThan(0);
+    receiver.watch(1);
+    receiver.close();
+    receiver.close();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect([told, receiver.read(bytes), receiver.write(bytes), receiver.ready()]).toEqual([1, -9, -9, 0]);
+  });
+
+  test("a watch of what is not there is refused", () => {
+    expect(addon.watchFile("/nowhere", 0x20)).toBe(-2);
   });
 });
 
@@ -105,8 +145,9 @@ describe("ends", () => {
   test("a worker that is told to end with everything open, five times", async () => {
     const source = `
       const addon = require("node-gyp-build")(${JSON.stringify(ROOT)});
-      globalThis.kept = [new addon.UeventSocket(() => {}), new addon.Port(() => {})];
+      globalThis.kept = [new addon.UeventSocket(() => {}), new addon.Port(() => {}), new addon.DeviceFile(() => {})];
       globalThis.kept[0].open(); globalThis.kept[1].open(0);
+      globalThis.kept[2].open(addon.watchFile("/tmp", 0x20)); globalThis.kept[2].watch(1);
       require("node:worker_threads").parentPort.postMessage("open");`;
     for (let round = 0; round < 5; round++) {
       const worker = new Worker(source, { eval: true });

@@ -54,10 +54,23 @@ export interface NativeUeventSocket {
   close(): void;
 }
 
+/** native/device_file.cc. Methods answer with -errno where they fail. */
+export interface NativeDeviceFile {
+  open(fd: number): number;
+  read(bytes: Uint8Array): number;
+  write(bytes: Uint8Array): number;
+  ioctl(request: number, argument: Uint8Array | number): number;
+  ready(): number;
+  watch(events: number): void;
+  close(): void;
+}
+
 interface Addon {
   readonly libusbVersion: string;
   readonly Port: new (onEvents: PortEvents) => NativePort;
   readonly UeventSocket: new (onDatagram: (bytes: Uint8Array | undefined) => void) => NativeUeventSocket;
+  readonly DeviceFile: new (onReady: () => void) => NativeDeviceFile;
+  watchFile(path: string, mask: number): number;
   kernelDriver(fd: number, interfaceNumber: number): string | number;
   detachKernelDriver(fd: number, interfaceNumber: number): number;
   attachKernelDriver(fd: number, interfaceNumber: number): number;
