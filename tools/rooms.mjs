@@ -73,7 +73,14 @@ const ROOMS = [
   },
   {
     room: "pud/links/",
-    may: ["bytes.ts", "buffers.ts", "rump/devsw.ts", "pud/", "rumpuser/real/socket-reader.ts"],
+    may: [
+      "bytes.ts",
+      "buffers.ts",
+      "rump/devsw.ts",
+      "pud/",
+      "rumpuser/real/socket-reader.ts",
+      "rumpuser/real/device-file.ts",
+    ],
     node: true,
   },
   { room: "pud/", may: ["bytes.ts", "buffers.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },

@@ -8,6 +8,7 @@ import type { DeviceKind } from "../../rump/devsw.js";
 import { LinkSetupError } from "./errors.js";
 import { NBD_FORMS, openNbdLink, parseNbdWhere } from "./nbd-link.js";
 import type { NbdWhere } from "./nbd-link.js";
+import { openPtyLink, parsePtyWhere, PTY_FORMS, type PtyWhere } from "./pty-link.js";
 import type { Link, LinkContext } from "./link.js";
 import { openRfc2217Link, parseRfc2217Where, RFC2217_FORMS, type Rfc2217Where } from "./rfc2217-link.js";
 
@@ -17,6 +18,7 @@ export type { Link, LinkContext, LinkLog, LinkedNode } from "./link.js";
 /** Each kind, and how it says where its nodes go. */
 interface Wheres {
   readonly nbd: NbdWhere;
+  readonly pty: PtyWhere;
   readonly rfc2217: Rfc2217Where;
 }
 
@@ -37,6 +39,7 @@ interface LinkKind<Where> {
 
 const LINK_KINDS: { readonly [Name in LinkKindName]: LinkKind<Wheres[Name]> } = {
   nbd: { serves: ["disk"], forms: NBD_FORMS, parseWhere: parseNbdWhere, open: openNbdLink },
+  pty: { serves: ["tty"], forms: PTY_FORMS, parseWhere: parsePtyWhere, open: openPtyLink },
   rfc2217: { serves: ["tty"], forms: RFC2217_FORMS, parseWhere: parseRfc2217Where, open: openRfc2217Link },
 };
 

@@ -49,6 +49,7 @@ describe("KIND[=WHERE]", () => {
   test("each kind says what it serves and how it is written", () => {
     expect(linkServes("nbd")).toEqual(["disk"]);
     expect(linkForms().join()).toContain("nbd=/dev/nbdN");
+    expect(linkServes("pty")).toEqual(["tty"]);
   });
 });
 
