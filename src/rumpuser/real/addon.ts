@@ -107,7 +107,7 @@ export class SystemCallError extends Error {
 }
 
 const require = createRequire(import.meta.url);
-const PACKAGE_DIR = dirname(require.resolve("../../../package.json"));
+const PACKAGE_DIR = dirname(require.resolve("rumpusb/package.json"));
 
 /** Loads the addon, or gives the one that is loaded. @throws AddonError when there is none for this machine. */
 export const loadAddon: () => Addon = loadedOnce(() => {

@@ -1,0 +1,26 @@
+/** The lock leaves what the runtime does late, or answers it with an error: it must not kill a healthy process. */
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { describe, expect, test } from "vitest";
+
+const PROCESS = fileURLToPath(new URL("./late-process.mjs", import.meta.url));
+
+describe.each([
+  ["standard", []],
+  ["strict", ["--jitless"]],
+])("profile %s", (profile, flags) => {
+  test("locale data, decoders, randomness and garbage collection work in a locked process", async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, [...flags, PROCESS, profile], { env: {} });
+    expect(JSON.parse(stdout)).toEqual({
+      format: "1/1/1970",
+      number: "1,234.5",
+      order: -1,
+      normalized: 1,
+      utf16: "a",
+      date: true,
+      random: 8,
+      garbage: 200,
+    });
+  });
+});
