@@ -5,7 +5,7 @@
  *
  * fio writes and verifies (crc32c) on a simulated stick over NBD; a reader of its own takes the time of every answer; the
  * same fio runs on a second stick, which is left alone. Reported: I/O errors, mismatches, and from each signal to the first
- * answer after it.
+ * answer of the process after it, with the stages of the way: the death is seen, every node is served again, an answer.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -179,18 +179,19 @@ async function startReader(socketPath, exportName) {
   };
 }
 
-/** From the signal to the end of the longest pause that began before the next one. */
-function pauseAfter(signalMs, answers) {
-  let longest = 0;
-  let endMs = signalMs;
-  for (let at = 1; at < answers.length; at++) {
-    const before = Math.max(answers[at - 1], signalMs);
-    if (answers[at] <= signalMs || answers[at - 1] > signalMs + EVERY_MS * 0.9) continue;
-    if (answers[at] - before <= longest) continue;
-    longest = answers[at] - before;
-    endMs = answers[at];
-  }
-  return endMs - signalMs;
+/**
+ * From each signal to the first answer of the next process, in stages. What comes before the death was seen was under way
+ * already. A signal that no restart followed is left out.
+ */
+function stagesOf(signals, restarts, answers) {
+  return signals.flatMap((signalMs) => {
+    const restart = restarts.find(({ atMs }) => atMs > signalMs);
+    if (restart === undefined) return [];
+    const seenMs = Math.max(signalMs, restart.atMs - restart.downMs);
+    const answerMs = answers.find((atMs) => atMs > seenMs);
+    if (answerMs === undefined) return [];
+    return [{ seen: seenMs - signalMs, served: restart.atMs - signalMs, answered: answerMs - signalMs }];
+  });
 }
 
 function tellEvents(events) {
@@ -223,32 +224,35 @@ try {
   const [killed, bystander] = await streams;
   clearInterval(timer);
   await reader.end();
-  const pauses = signals
-    .slice(0, -1)
-    .map((signalMs) => pauseAfter(signalMs, reader.answers))
-    .sort((a, b) => a - b);
   const restarts = host.events.filter((event) => event.event === "restart");
-  const down = restarts.map((event) => event.downMs).sort((a, b) => a - b);
+  const own = restarts.filter((event) => event.device === victim);
+  const stages = stagesOf(signals, own, reader.answers);
+  const figures = (stage) => {
+    const sorted = stages.map((one) => one[stage]).sort((a, b) => a - b);
+    return { p50: quantile(sorted, 0.5), p99: quantile(sorted, 0.99) };
+  };
   if (killed.errors > 0 || bystander.errors > 0) tellEvents(host.events);
   const result = {
     signal: values.signal,
     seconds,
     signals: signals.length,
-    restarts: restarts.filter((event) => event.device === victim).length,
-    strayRestarts: restarts.filter((event) => event.device !== victim).length,
+    restarts: own.length,
+    strayRestarts: restarts.length - own.length,
     readerErrors: reader.errors,
     killed,
     bystander,
-    pauseMs: { p50: quantile(pauses, 0.5), p99: quantile(pauses, 0.99) },
-    downMs: { p50: quantile(down, 0.5), p99: quantile(down, 0.99) },
+    seenMs: figures("seen"),
+    servedMs: figures("served"),
+    pauseMs: figures("answered"),
   };
   if (values.json) process.stdout.write(`${JSON.stringify(result)}\n`);
   else
     process.stdout.write(
       [
         `${result.signals} times ${result.signal} in ${seconds} s, ${result.restarts} restarts`,
+        `  signal to seen         p50 ${result.seenMs.p50.toFixed(0)} ms, p99 ${result.seenMs.p99.toFixed(0)} ms`,
+        `  signal to served again p50 ${result.servedMs.p50.toFixed(0)} ms, p99 ${result.servedMs.p99.toFixed(0)} ms`,
         `  signal to next answer  p50 ${result.pauseMs.p50.toFixed(0)} ms, p99 ${result.pauseMs.p99.toFixed(0)} ms`,
-        `  seen to served again   p50 ${result.downMs.p50.toFixed(0)} ms, p99 ${result.downMs.p99.toFixed(0)} ms`,
         `  its disk               ${killed.writes} writes, ${killed.verified} verified, ${killed.errors} errors, ${killed.mismatches} mismatches`,
         `  the other disk         ${bystander.writes} writes, ${bystander.verified} verified, ${bystander.errors} errors, longest answer ${bystander.maxMs.toFixed(0)} ms`,
         "",

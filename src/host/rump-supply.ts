@@ -1,9 +1,12 @@
 /** One device as it is open now, and the rump processes that are started for it: one serves it, the next one waits. */
-import type { Clock } from "../rumpuser/rumpuser.js";
+import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { messageOf } from "./errors.js";
 import { RumpLife } from "./rump-life.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
 import type { DeviceSource, OpenedDevice } from "./sources/source.js";
+
+/** Short: the next death may come soon. A process at its start needs a processor for about 100 ms. */
+const SPARE_DELAY_MS = 50;
 
 export interface RumpSupplyContext {
   readonly clock: Clock;
@@ -19,6 +22,8 @@ export class RumpSupply {
   #opened: OpenedDevice | undefined;
   /** The next one, started before it is needed. */
   #spare: Promise<RumpLife> | undefined;
+  /** Starts it. */
+  #due: Timer | undefined;
   #isOver = false;
 
   constructor(source: DeviceSource, context: RumpSupplyContext, debug: (message: string) => void) {
@@ -57,14 +62,22 @@ export class RumpSupply {
     return await this.#spawn(false);
   }
 
-  /** So that the next one has its code loaded and is locked when it is needed. It waits without a wake-up. */
+  /**
+   * So that the next one has its code loaded and is locked when it is needed. It waits without a wake-up. It starts a little
+   * later: those that waited for the one before get their answers first.
+   */
   prepareSpare(): void {
-    this.#spare ??= this.#spawn(true);
-    this.#spare.catch((error: unknown) => this.#debug(`no spare process: ${messageOf(error)}`)); // taken: thrown there
+    this.#due?.cancel();
+    this.#due = this.#context.clock.startTimer(SPARE_DELAY_MS, () => {
+      if (this.#isOver) return;
+      this.#spare ??= this.#spawn(true, true);
+      this.#spare.catch((error: unknown) => this.#debug(`no spare process: ${messageOf(error)}`)); // taken: thrown there
+    });
   }
 
   /** A process after the first one. @throws HostError; Error when the session has ended. */
   async takeSpare(): Promise<RumpLife> {
+    this.#due?.cancel();
     const spare = this.#spare;
     this.#spare = undefined;
     let life = await spare?.catch(() => undefined);
@@ -77,6 +90,7 @@ export class RumpSupply {
   /** Nothing is started any more. */
   end(): void {
     this.#isOver = true;
+    this.#due?.cancel();
   }
 
   /** After `end`: resolves when the spare process was ended. */
@@ -85,7 +99,7 @@ export class RumpSupply {
     spare?.kill();
   }
 
-  async #spawn(interrupted: boolean): Promise<RumpLife> {
+  async #spawn(interrupted: boolean, ahead = false): Promise<RumpLife> {
     const { clock, sandbox, rumpScript } = this.#context;
     const opened = this.#opened;
     if (opened === undefined || this.#isOver)
@@ -104,6 +118,7 @@ export class RumpSupply {
       sandbox,
       clock,
       onLine: (line) => this.#debug(line),
+      ahead,
       ...(rumpScript === undefined ? {} : { script: rumpScript }),
     });
   }

@@ -41,6 +41,8 @@ export interface RumpSpawn {
   readonly clock: Clock;
   /** A line that the process printed, made printable. */
   readonly onLine: (line: string) => void;
+  /** It will wait before it is needed: what can be done at its start is. */
+  readonly ahead?: boolean;
   /** Script to run in place of the rump process; for tests. */
   readonly script?: string;
 }
@@ -78,7 +80,7 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
   if (!existsSync(script)) throw new HostError("INSTALLATION", `${script} is missing; run: npm run build`);
   const plan = await options.sandbox.plan();
   const config = { ...options.config, ...(plan.lock === undefined ? {} : { lock: plan.lock }) };
-  const { file, args } = plan.command(script, [JSON.stringify(config satisfies RumpProcessConfig)]);
+  const { file, args } = plan.command(script, [JSON.stringify(config satisfies RumpProcessConfig)], options.ahead);
   const child = spawn(file, args, { stdio: ["ignore", "pipe", "pipe", "pipe", "pipe"], env: {}, detached: true });
   const exit = exitOf(child);
   let pid = await started(child, "the rump process");

@@ -86,6 +86,14 @@ describe("levels", () => {
     expect(plan.command("x.js", []).args).not.toContain("--landlock");
   });
 
+  test("a process that is started ahead compiles everything at once, one that is waited for does not", async () => {
+    for (const sandbox of [createSandbox({ profile: "standard" }), noSandbox]) {
+      const plan = await sandbox.plan();
+      expect(plan.command("x.js", ["{}"]).args).not.toContain("--no-lazy");
+      expect(plan.command("x.js", ["{}"], true).args.slice(-3)).toEqual(["--no-lazy", "x.js", "{}"]);
+    }
+  });
+
   test("the launcher's last word is read", () => {
     expect(parseFailure("rumpusb-launcher: namespaces: unshare user: Operation not permitted\n")).toEqual({
       layer: "namespaces",

@@ -37,8 +37,8 @@ export interface SandboxPlan {
   readonly lock: LockProfile | undefined;
   /** The process that is started stays the parent of the one that counts. */
   readonly viaLauncher: boolean;
-  /** Node's command line for `script`. */
-  command(script: string, args: readonly string[]): CommandLine;
+  /** Node's command line for `script`. `eager`: it compiles everything as it starts, and less when it is needed. */
+  command(script: string, args: readonly string[], eager?: boolean): CommandLine;
 }
 
 export interface Sandbox {
@@ -68,6 +68,12 @@ const NODE_FLAGS = [
 /** The interpreter only: no memory that is executable. */
 const STRICT_FLAGS = ["--jitless"];
 
+/**
+ * A process that starts long before it is needed: V8 compiles every function as it loads. Attaching a stick then takes 17 ms of
+ * processor time in place of 28, the start 20 ms more.
+ */
+const EAGER_FLAGS = ["--no-lazy"];
+
 /** What the launcher can go without, best kept first. Its other layers are there wherever Linux is. */
 const OPTIONAL: Partial<Readonly<Record<string, Layer>>> = { namespaces: "namespaces", landlock: "landlock" };
 
@@ -84,7 +90,10 @@ export const noSandbox: Sandbox = {
     missing: [],
     lock: undefined,
     viaLauncher: false,
-    command: (script, args) => ({ file: process.execPath, args: [script, ...args] }),
+    command: (script, args, eager = false) => ({
+      file: process.execPath,
+      args: [...(eager ? EAGER_FLAGS : []), script, ...args],
+    }),
   }),
 };
 
@@ -120,7 +129,10 @@ async function makePlan({ profile, extraPaths = [], without = [] }: SandboxOptio
     missing,
     lock: layers.seccomp ? profile : undefined,
     viaLauncher: true,
-    command: (script, args) => ({ file: launcher, args: [...flags(), "--", ...node, script, ...args] }),
+    command: (script, args, eager = false) => ({
+      file: launcher,
+      args: [...flags(), "--", ...node, ...(eager ? EAGER_FLAGS : []), script, ...args],
+    }),
   };
 }
 
