@@ -19,64 +19,91 @@ export class RecordError extends Error {
   }
 }
 
-/** One field type: its width in bytes and how it is read and written. */
+/**
+ * One field type: its width in bytes and how it is read and written. Both are called with a range that lies within the bytes. No
+ * DataView: one for each small structure is dearer than the bytes, and moves a small array out of V8's own memory.
+ */
 export interface Field<T> {
   readonly bytes: number;
-  read(view: DataView, at: number): T;
-  write(view: DataView, at: number, value: T): void;
+  read(bytes: Uint8Array, at: number): T;
+  write(bytes: Uint8Array, at: number, value: T): void;
+}
+
+function byteAt(bytes: Uint8Array, at: number): number {
+  return bytes[at] ?? 0;
 }
 
 export const u8: Field<number> = {
   bytes: 1,
-  read: (v, at) => v.getUint8(at),
-  write: (v, at, n) => v.setUint8(at, n),
+  read: byteAt,
+  write: (b, at, n) => {
+    b[at] = n;
+  },
 };
 export const u16le: Field<number> = {
   bytes: 2,
-  read: (v, at) => v.getUint16(at, true),
-  write: (v, at, n) => v.setUint16(at, n, true),
+  read: (b, at) => byteAt(b, at) | (byteAt(b, at + 1) << 8),
+  write: (b, at, n) => {
+    b[at] = n;
+    b[at + 1] = n >>> 8;
+  },
 };
 export const u32le: Field<number> = {
   bytes: 4,
-  read: (v, at) => v.getUint32(at, true),
-  write: (v, at, n) => v.setUint32(at, n, true),
+  read: (b, at) => (u16le.read(b, at) | (u16le.read(b, at + 2) << 16)) >>> 0,
+  write: (b, at, n) => {
+    u16le.write(b, at, n);
+    u16le.write(b, at + 2, n >>> 16);
+  },
 };
 export const u64le: Field<bigint> = {
   bytes: 8,
-  read: (v, at) => v.getBigUint64(at, true),
-  write: (v, at, n) => v.setBigUint64(at, n, true),
+  read: (b, at) => BigInt(u32le.read(b, at)) | (BigInt(u32le.read(b, at + 4)) << 32n),
+  write: (b, at, n) => {
+    u32le.write(b, at, Number(BigInt.asUintN(32, n)));
+    u32le.write(b, at + 4, Number(BigInt.asUintN(32, n >> 32n)));
+  },
 };
 export const u16be: Field<number> = {
   bytes: 2,
-  read: (v, at) => v.getUint16(at, false),
-  write: (v, at, n) => v.setUint16(at, n, false),
-};
-export const u32be: Field<number> = {
-  bytes: 4,
-  read: (v, at) => v.getUint32(at, false),
-  write: (v, at, n) => v.setUint32(at, n, false),
+  read: (b, at) => (byteAt(b, at) << 8) | byteAt(b, at + 1),
+  write: (b, at, n) => {
+    b[at] = n >>> 8;
+    b[at + 1] = n;
+  },
 };
 export const i32be: Field<number> = {
   bytes: 4,
-  read: (v, at) => v.getInt32(at, false),
-  write: (v, at, n) => v.setInt32(at, n, false),
+  read: (b, at) => (u16be.read(b, at) << 16) | u16be.read(b, at + 2),
+  write: (b, at, n) => {
+    u16be.write(b, at, n >>> 16);
+    u16be.write(b, at + 2, n);
+  },
+};
+export const u32be: Field<number> = {
+  bytes: 4,
+  read: (b, at) => i32be.read(b, at) >>> 0,
+  write: i32be.write,
 };
 export const u64be: Field<bigint> = {
   bytes: 8,
-  read: (v, at) => v.getBigUint64(at, false),
-  write: (v, at, n) => v.setBigUint64(at, n, false),
+  read: (b, at) => (BigInt(u32be.read(b, at)) << 32n) | BigInt(u32be.read(b, at + 4)),
+  write: (b, at, n) => {
+    u32be.write(b, at, Number(BigInt.asUintN(32, n >> 32n)));
+    u32be.write(b, at + 4, Number(BigInt.asUintN(32, n)));
+  },
 };
 
 /** `count` bytes as they are. Reading copies; writing pads a shorter value with zeroes and refuses a longer one. */
 export function raw(count: number): Field<Uint8Array> {
   return {
     bytes: count,
-    read: (v, at) => new Uint8Array(v.buffer, v.byteOffset + at, count).slice(),
-    write: (v, at, value) => {
+    // Not slice(): of a Buffer that is a view.
+    read: (b, at) => Uint8Array.prototype.slice.call(b, at, at + count),
+    write: (b, at, value) => {
       if (value.length > count) throw new RangeError(`${value.length} bytes do not fit a field of ${count}`);
-      const target = new Uint8Array(v.buffer, v.byteOffset + at, count);
-      target.fill(0);
-      target.set(value);
+      b.fill(0, at + value.length, at + count);
+      b.set(value, at);
     },
   };
 }
@@ -109,8 +136,7 @@ export function record<F extends Fields>(name: string, spec: string, fields: F):
   const encodeInto = (target: Uint8Array, at: number, values: Values<F>): void => {
     if (target.length - at < size)
       throw new RecordError(name, spec, `${target.length - at} bytes of room, ${size} needed`);
-    const view = viewOf(target);
-    for (const { key, field, at: offset } of layout) field.write(view, at + offset, values[key as keyof F]);
+    for (const { key, field, at: offset } of layout) field.write(target, at + offset, values[key as keyof F]);
   };
   return {
     name,
@@ -119,9 +145,8 @@ export function record<F extends Fields>(name: string, spec: string, fields: F):
     decode(bytes, at = 0) {
       if (bytes.length - at < size)
         throw new RecordError(name, spec, `${Math.max(0, bytes.length - at)} bytes, ${size} needed`);
-      const view = viewOf(bytes);
       const values: Record<string, unknown> = {};
-      for (const { key, field, at: offset } of layout) values[key] = field.read(view, at + offset);
+      for (const { key, field, at: offset } of layout) values[key] = field.read(bytes, at + offset);
       return values as Values<F>;
     },
     encode(values) {

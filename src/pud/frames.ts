@@ -46,10 +46,10 @@ export const FLAG_CANCELLABLE = 0x02;
  */
 export const u53le: Field<number> = {
   bytes: 8,
-  read: (v, at) => v.getUint32(at, true) + v.getUint32(at + 4, true) * 0x1_0000_0000,
-  write: (v, at, n) => {
-    v.setUint32(at, n % 0x1_0000_0000, true);
-    v.setUint32(at + 4, Math.floor(n / 0x1_0000_0000), true);
+  read: (b, at) => u32le.read(b, at) + u32le.read(b, at + 4) * 0x1_0000_0000,
+  write: (b, at, n) => {
+    u32le.write(b, at, n % 0x1_0000_0000);
+    u32le.write(b, at + 4, Math.floor(n / 0x1_0000_0000));
   },
 };
 

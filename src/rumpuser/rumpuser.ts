@@ -118,9 +118,9 @@ export interface StepCondition {
 /** When a step of a chain runs. A step without `after` is submitted at once. */
 export interface StepConditions {
   /** Submitted as soon as the other has ended so; never, when it ended otherwise. */
-  readonly after?: StepCondition;
+  readonly after?: StepCondition | undefined;
   /** Cancelled, or not submitted, as soon as the other has ended otherwise. That one must have no `after`. */
-  readonly with?: StepCondition;
+  readonly with?: StepCondition | undefined;
 }
 
 /** A bulk or interrupt transfer with its conditions. */

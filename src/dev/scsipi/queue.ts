@@ -16,11 +16,15 @@ export class CommandQueue {
   }
 
   /**
-   * Runs `task` when every task queued before has settled.
+   * Runs `task` when every task queued before has settled; never within the call, so that what is asked for in one turn of
+   * the loop is all there when the first of it begins.
    * @throws ScsiTransportError SCSI_CANCELLED when `signal` is aborted before the turn comes; `task` is then never called.
    */
   async run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    await this.#turn(signal);
+    if (signal?.aborted === true) throw cancelled(signal);
+    const isFree = !this.#busy;
+    this.#busy = true;
+    await (isFree ? undefined : this.#turn(signal));
     try {
       return await task();
     } finally {
@@ -30,15 +34,6 @@ export class CommandQueue {
 
   #turn(signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (signal?.aborted === true) {
-        reject(cancelled(signal));
-        return;
-      }
-      if (!this.#busy) {
-        this.#busy = true;
-        resolve();
-        return;
-      }
       const leave = (): void => {
         this.#waiting.delete(waiter);
         reject(cancelled(signal));

@@ -7,7 +7,7 @@
  *
  * No request ends the process or throws: each ends as a completion.
  */
-import type { Clock, PortChainStep, PortResult, PortTransfer, UsbPort } from "../../rumpuser/rumpuser.js";
+import type { Clock, PortResult, PortTransfer, UsbPort } from "../../rumpuser/rumpuser.js";
 import { checkChain, runChain } from "../usb/chain.js";
 import { TransferError, type TransferErrorCode } from "../usb/errors.js";
 import { ENDPOINT_IN, ENDPOINT_NUMBER_MASK, setupPacket } from "../usb/usb.js";
@@ -95,7 +95,7 @@ class Ugenhc implements HostController {
       lost: () => done(steps.map((step) => (step.after === undefined ? LOST : undefined))),
     };
     this.#inFlight.add(entry);
-    entry.cancel = this.#port.submitChain(steps.map(portStep), (result) => {
+    entry.cancel = this.#port.submitChain(steps, (result) => {
       if (this.#inFlight.delete(entry)) done(result);
     });
     return () => this.#cancel(entry);
@@ -215,8 +215,4 @@ function portTransfer(transfer: HcTransfer): PortTransfer {
     ...(isoPacketBytes === undefined ? {} : { isoPacketBytes }),
     ...(sendZlp === undefined ? {} : { sendZlp }),
   };
-}
-
-function portStep(step: ChainStep): PortChainStep {
-  return { ...step, transfer: portTransfer(step.transfer) };
 }

@@ -17,6 +17,7 @@ import type {
 import type { ChainStep, HcCompletion, HcTransfer } from "./usbdivar.js";
 
 const NO_DATA = new Uint8Array(0);
+const NOT_STARTED: StepResult = { status: "notStarted", actualBytes: 0 };
 
 /** The default pipe (USB 2.0 §5.3.1.2). `address` may change while it lives: a device is addressed once it is there. */
 export class DefaultPipe implements ControlPipe {
@@ -117,14 +118,10 @@ export async function runPipeChain(
   const chain = steps.map((step): ChainStep => {
     if (!(step.pipe instanceof EndpointPipe)) throw new TypeError("a chain takes the pipes of its own attachment");
     const transfer = step.pipe.transferOf("into" in step ? step.into : step.data);
-    return {
-      transfer,
-      ...(step.after === undefined ? {} : { after: step.after }),
-      ...(step.with === undefined ? {} : { with: step.with }),
-    };
+    return { transfer, after: step.after, with: step.with };
   });
   const result = await scope.runChain(chain, options);
-  return steps.map((_, index) => result[index] ?? { status: "notStarted", actualBytes: 0 });
+  return steps.map((_, index) => result[index] ?? NOT_STARTED);
 }
 
 /** @throws TransferError for every status but "ok" and "stalled". */

@@ -59,12 +59,12 @@ interface Exchange {
   /** Clock time at which it must have ended. */
   readonly deadlineMs: number;
   readonly dataIn: Uint8Array;
-  readonly cswBytes: Uint8Array;
 }
 
 /** Memory kept for the data of the next commands. */
 const MAX_IDLE_BYTES = 4 << 20;
 const NO_DATA = new Uint8Array(0);
+const COMMAND_TAKEN = { step: 0, minBytes: cbw.size };
 
 export class BulkOnly implements ScsiTransport {
   readonly maxTransferBytes: number;
@@ -75,6 +75,9 @@ export class BulkOnly implements ScsiTransport {
   readonly #queue = new CommandQueue();
   /** Memory for data phases. */
   readonly #buffers = new BufferPool(MAX_IDLE_BYTES);
+  /** Of the command under way: a chain reports when the controller has let go of them. */
+  readonly #cbwBytes = new Uint8Array(cbw.size);
+  readonly #cswBytes = new Uint8Array(csw.size);
   readonly #recovery: Recovery;
   /** Of the last command. The first one is random: a status that an earlier process left in the device must not fit. */
   #tag: number;
@@ -157,14 +160,14 @@ export class BulkOnly implements ScsiTransport {
       deadlineMs: this.#at.clock.nowMs() + timeoutMs,
       // Whatever an earlier command left in it is cut off with what the device does not send.
       dataIn: command.direction === "in" ? this.#buffers.take(requestedBytes) : NO_DATA,
-      cswBytes: new Uint8Array(csw.size),
     };
+    encodeCbw(exchange, this.#cbwBytes);
     const steps = this.#steps(exchange);
     const results = await this.#at.runChain(steps, withSignal(timeoutMs, command.signal));
     requireCommandSent(results[0]);
     const movedBytes = await this.#finishData(exchange, steps.length === 3 ? results[1] : undefined);
     const inDataSlot = statusInDataSlot(exchange, movedBytes);
-    const reading = inDataSlot ?? (await this.#readStatus(exchange, fromChain(exchange, results)));
+    const reading = inDataSlot ?? (await this.#readStatus(exchange, this.#fromChain(exchange, results)));
     const status = checkStatus(reading, exchange.expected);
     const dataBytes = inDataSlot === undefined ? movedBytes : 0;
     const residueBytes = Math.max(status.residueBytes, requestedBytes - dataBytes);
@@ -183,14 +186,34 @@ export class BulkOnly implements ScsiTransport {
     const { bulkIn, bulkOut } = this.#at.pipes;
     const { command, requestedBytes } = exchange;
     const mode = PHASE_MODES[this.#phases];
-    const commandTaken = { step: 0, minBytes: cbw.size };
-    const steps: PipeStep[] = [{ pipe: bulkOut, data: encodeCbw(exchange) }];
-    const data = conditionOf(mode.data, commandTaken);
-    if (command.direction === "in" && requestedBytes > 0) steps.push({ pipe: bulkIn, into: exchange.dataIn, ...data });
-    if (command.direction === "out" && requestedBytes > 0) steps.push({ pipe: bulkOut, data: command.data, ...data });
-    const phaseBefore = steps.length === 1 ? commandTaken : { step: 1, minBytes: requestedBytes };
-    steps.push({ pipe: bulkIn, into: exchange.cswBytes, ...conditionOf(mode.status, phaseBefore) });
+    const steps: PipeStep[] = [{ pipe: bulkOut, data: this.#cbwBytes }];
+    if (requestedBytes > 0) {
+      const { after, with: beside } = conditionOf(mode.data, COMMAND_TAKEN);
+      if (command.direction === "in") steps.push({ pipe: bulkIn, into: exchange.dataIn, after, with: beside });
+      if (command.direction === "out") steps.push({ pipe: bulkOut, data: command.data, after, with: beside });
+    }
+    const phaseBefore = steps.length === 1 ? COMMAND_TAKEN : { step: 1, minBytes: requestedBytes };
+    const { after, with: beside } = conditionOf(mode.status, phaseBefore);
+    steps.push({ pipe: bulkIn, into: this.#cswBytes, after, with: beside });
     return steps;
+  }
+
+  /**
+   * The status phase as the chain left it; undefined when it did not come to it. A status transfer that the chain took back
+   * may have been filled just before. One that waited behind data on the same pipe shares the stall of the data.
+   */
+  #fromChain(exchange: Exchange, results: readonly StepResult[]): StatusReading | undefined {
+    const result = results.at(-1);
+    if (result === undefined || result.status === "notStarted") return undefined;
+    const isWhole = result.actualBytes === csw.size;
+    if (result.status === "ok" || (result.status === "cancelled" && isWhole))
+      return { stalled: false, bytes: isWhole ? this.#cswBytes : this.#cswBytes.subarray(0, result.actualBytes) };
+    const takenBack = result.status === "cancelled" && exchange.command.signal?.aborted !== true;
+    if (takenBack) return undefined;
+    if (result.status !== "stalled") throw stepError("status phase", result);
+    const isStallOfData =
+      exchange.command.direction === "in" && results.length === 3 && results[1]?.status === "stalled";
+    return isStallOfData ? undefined : { stalled: true, bytes: NO_DATA };
   }
 
   /** The data phase: its bytes, the halt cleared if the device ended it with a stall (BOT 1.0 §6.7.2, §6.7.3). */
@@ -295,8 +318,8 @@ function lengthOfData(command: ScsiCommand): number {
   }
 }
 
-function encodeCbw({ command, expected, requestedBytes }: Exchange): Uint8Array {
-  return cbw.encode({
+function encodeCbw({ command, expected, requestedBytes }: Exchange, into: Uint8Array): void {
+  cbw.encodeInto(into, 0, {
     dCBWSignature: CBW_SIGNATURE,
     dCBWTag: expected.tag,
     dCBWDataTransferLength: requestedBytes,
@@ -305,23 +328,6 @@ function encodeCbw({ command, expected, requestedBytes }: Exchange): Uint8Array 
     bCBWCBLength: command.cdb.length,
     CBWCB: command.cdb,
   });
-}
-
-/**
- * The status phase as the chain left it; undefined when it did not come to it. A status transfer that the chain took back
- * may have been filled just before. One that waited behind data on the same pipe shares the stall of the data.
- */
-function fromChain(exchange: Exchange, results: readonly StepResult[]): StatusReading | undefined {
-  const result = results.at(-1);
-  if (result === undefined || result.status === "notStarted") return undefined;
-  const isWhole = result.actualBytes === csw.size;
-  if (result.status === "ok" || (result.status === "cancelled" && isWhole))
-    return { stalled: false, bytes: exchange.cswBytes.subarray(0, result.actualBytes) };
-  const takenBack = result.status === "cancelled" && exchange.command.signal?.aborted !== true;
-  if (takenBack) return undefined;
-  if (result.status !== "stalled") throw stepError("status phase", result);
-  const isStallOfData = exchange.command.direction === "in" && results.length === 3 && results[1]?.status === "stalled";
-  return isStallOfData ? undefined : { stalled: true, bytes: new Uint8Array(0) };
 }
 
 /** A device that has no data may send its status at once, where a stall belongs (BOT 1.0 §6.7.2). */

@@ -58,5 +58,5 @@ export function isPhaseMode(text: string): text is PhaseModeName {
 
 /** The condition of a phase in its mode. */
 export function conditionOf(relation: keyof StepConditions, condition: StepCondition): StepConditions {
-  return relation === "after" ? { after: condition } : { with: condition };
+  return relation === "after" ? { after: condition, with: undefined } : { after: undefined, with: condition };
 }
