@@ -26,6 +26,8 @@ export class DiskRequest extends HostRequest {
   isOrphan = false;
   /** FLUSH: up to where the journal is on the medium when it is answered. */
   journalMark = 0;
+  /** READ: how many changes of the medium were answered before it was sent. */
+  changesBefore = 0;
   readonly #queue: DiskQueue;
 
   constructor({ firstBlock = 0, blockCount = 0, isOwn = false, ...fields }: RequestFields, queue: DiskQueue) {

@@ -1,5 +1,5 @@
 /**
- * The first and the last 4 KiB of a medium as the host has seen them last, to tell whether a medium that comes back is the
+ * The first and the last 4 KiB of a medium as the host has seen them last: with medium-witnesses.ts, to tell whether a medium that comes back is the
  * one that went.
  *
  * There lie partition tables, boot sectors and backup tables, in which two media of one size differ. The bytes themselves
@@ -29,6 +29,10 @@ export class MediumEdges {
       { firstBlock: 0, blockCount: count },
       { firstBlock: last, blockCount: blockCount - last },
     ].filter((range) => range.blockCount > 0);
+  }
+
+  covers(block: number): boolean {
+    return this.ranges.some(({ firstBlock, blockCount }) => block >= firstBlock && block < firstBlock + blockCount);
   }
 
   /** The blocks hold this now; `undefined` = zeroes. Copies what it keeps. */

@@ -4,6 +4,7 @@ import { FLAG_FUA, KINDS } from "./frames.js";
 import type { DiskRequest } from "./host-disk-request.js";
 import { WriteJournal } from "./journal.js";
 import { type EdgeRange, MediumEdges } from "./medium-edges.js";
+import { MediumWitnesses } from "./medium-witnesses.js";
 
 const CHANGES_BLOCKS: ReadonlySet<number> = new Set(
   [KINDS.write, KINDS.trim, KINDS.writeZeroes].map((kind) => kind.number),
@@ -11,17 +12,29 @@ const CHANGES_BLOCKS: ReadonlySet<number> = new Set(
 
 export class MediumMemory {
   readonly edges: MediumEdges;
+  readonly #witnesses: MediumWitnesses;
+  /** Counts what may have changed blocks. */
+  #changes = 0;
   /** Undefined: what the device acknowledges is on its medium. */
   readonly journal: WriteJournal | undefined;
 
   constructor(info: DiskInfo, journalBytes: number) {
     this.edges = new MediumEdges(info);
+    this.#witnesses = new MediumWitnesses(info.blockBytes);
     this.journal = info.volatileCache ? new WriteJournal(journalBytes, info.blockBytes) : undefined;
+  }
+
+  /** What to read of a medium that comes back; `unanswered` as for `difference`. */
+  ranges(unanswered: readonly DiskRequest[]): readonly EdgeRange[] {
+    const isUnsure = this.#unsure(unanswered);
+    const blocks = this.#witnesses.blocks.filter((block) => !this.edges.covers(block) && !isUnsure(block));
+    return [...this.edges.ranges, ...blocks.map((firstBlock) => ({ firstBlock, blockCount: 1 }))];
   }
 
   /** Before a request is sent. @returns false when a write needs room first, which `journal.canShrink` may give. */
   admit(request: DiskRequest): boolean {
     const { journal } = this;
+    request.changesBefore = this.#changes;
     if (journal === undefined) return true;
     if (isJournalled(request)) return journal.reserve(request.payload.length);
     if (request.kind === KINDS.flush) request.journalMark = journal.mark();
@@ -30,20 +43,24 @@ export class MediumMemory {
 
   /** It was done. Called before the request settles, while its payload is there. */
   done(request: DiskRequest, reply: Uint8Array): void {
-    const { kind, firstBlock, blockCount, payload } = request;
+    const { kind, firstBlock, blockCount, payload, changesBefore } = request;
     switch (kind) {
       case KINDS.read:
         this.edges.note(firstBlock, blockCount, reply);
+        // What was answered while a write was may be older than that.
+        if (changesBefore === this.#changes) this.#witnesses.note(firstBlock, blockCount, reply);
         return;
       case KINDS.flush:
         this.journal?.dropUntil(request.journalMark);
         return;
       case KINDS.trim:
-        this.edges.forget(firstBlock, blockCount);
+        this.forget(firstBlock, blockCount);
         return;
       default: {
         const data = kind === KINDS.write ? payload : undefined;
+        this.#changes++;
         this.edges.note(firstBlock, blockCount, data);
+        this.#witnesses.note(firstBlock, blockCount, data);
         if ((request.flags & FLAG_FUA) === 0) this.journal?.record(firstBlock, blockCount, data);
         else {
           this.journal?.release(payload.length);
@@ -55,8 +72,15 @@ export class MediumMemory {
 
   /** It failed: what it changes may be changed or not. */
   failed(request: DiskRequest): void {
-    if (CHANGES_BLOCKS.has(request.kind.number)) this.edges.forget(request.firstBlock, request.blockCount);
+    if (CHANGES_BLOCKS.has(request.kind.number)) this.forget(request.firstBlock, request.blockCount);
     this.returned(request);
+  }
+
+  /** Nobody knows what the blocks hold. */
+  forget(firstBlock: number, blockCount: number): void {
+    this.#changes++;
+    this.edges.forget(firstBlock, blockCount);
+    this.#witnesses.forget(firstBlock, blockCount);
   }
 
   /** It was sent and not answered, and waits to be sent again. */
@@ -74,7 +98,11 @@ export class MediumMemory {
    * @param unanswered  What was sent or waits: its blocks may hold anything.
    */
   difference(range: EdgeRange, data: Uint8Array, unanswered: readonly DiskRequest[]): number | undefined {
-    return this.edges.difference(range, data, this.#unsure(unanswered));
+    const isUnsure = this.#unsure(unanswered);
+    const { firstBlock } = range;
+    const atEdge = this.edges.difference(range, data, isUnsure);
+    if (atEdge !== undefined) return atEdge;
+    return !isUnsure(firstBlock) && this.#witnesses.differs(firstBlock, data) ? firstBlock : undefined;
   }
 
   #unsure(unanswered: readonly DiskRequest[]): (block: number) => boolean {

@@ -1,8 +1,9 @@
 /**
  * Takes a medium back that was away: is it the one that went, and what of it may be lost?
  *
- * Its first and last blocks are read and held against what the host knows; then everything acknowledged and not flushed is
- * written again, in its order. All of it is asked before anything that waits (DiskQueue.issueOwn).
+ * Its first and last blocks, and those that were read or written last, are read and held against what the host knows; then
+ * everything acknowledged and not flushed is written again, in its order. All of it is asked before anything that waits
+ * (DiskQueue.issueOwn).
  */
 import { DeviceError, type DiskInfo } from "../rump/devsw.js";
 import { KINDS } from "./frames.js";
@@ -19,7 +20,7 @@ const RESTORE_BYTES = 1024 * 1024;
 /** Checks the medium and writes again what may be missing. Never rejects. */
 export async function readmit(queue: DiskQueue, info: DiskInfo, memory: MediumMemory): Promise<Readmission> {
   try {
-    for (const range of memory.edges.ranges) {
+    for (const range of memory.ranges(queue.unanswered)) {
       const data = await readEdge(queue, info, range);
       const block = memory.difference(range, data, queue.unanswered);
       if (block !== undefined) return { refusal: `another medium: block ${block} holds something else than before` };

@@ -158,6 +158,60 @@ describe("the same medium", () => {
   });
 });
 
+describe("what was read or written last is looked at, as far as it is known", () => {
+  async function comesBack(change: (all: Rig) => Promise<void>): Promise<void> {
+    const all = await plugged({ disk: { volatileCache: false } });
+    await change(all);
+    await unplug(all);
+    plug(all.rig, all.medium);
+    await back(all.rig);
+    expect(all.rig.gone).toEqual([]);
+  }
+
+  test("the last value counts, trimmed blocks may hold anything", async () =>
+    await comesBack(async ({ disk, medium }) => {
+      await disk.write(300, filled(1));
+      await disk.write(298, filled(2, 8));
+      await disk.write(400, filled(3));
+      await disk.trim(396, 8);
+      medium.contents.fill(0x77, 400 * 512, 401 * 512);
+      medium.durable.set(medium.contents);
+    }));
+
+  test("a write that failed may have been done or not", async () =>
+    await comesBack(async ({ disk, medium }) => {
+      await disk.write(300, filled(1));
+      medium.fail({ operation: "write", error: "EIO" });
+      expect(await outcome(disk.write(300, filled(2)))).toBe("EIO");
+      medium.contents.fill(2, 300 * 512, 301 * 512);
+      medium.durable.set(medium.contents);
+    }));
+
+  test("a read that was under way when a write was answered shows nothing", async () =>
+    await comesBack(async ({ disk, medium }) => {
+      const release = medium.hold("read");
+      const read = disk.read(300, 1);
+      await until("it", () => medium.inProgress === 1);
+      for (let at = 0; at < 20; at++) await disk.write(300 + 20 * at, filled(at + 1));
+      medium.contents.fill(0xee, 300 * 512, 301 * 512); // what a driver that reads early would have seen
+      release();
+      expect(await read).toEqual(filled(0xee));
+      medium.contents.fill(1, 300 * 512, 301 * 512);
+    }));
+
+  test("no more than sixteen blocks are read", async () => {
+    const all = await plugged({ disk: { volatileCache: false } });
+    for (let block = 100; block < 200; block++) await all.disk.write(block, filled(block));
+    await unplug(all);
+    all.medium.calls.length = 0;
+    plug(all.rig, all.medium);
+    await back(all.rig);
+    expect(all.medium.calls.map(({ firstBlock }) => firstBlock).slice(2)).toEqual(
+      Array.from({ length: 16 }, (_, at) => 184 + at),
+    );
+  });
+});
+
 describe("another medium: what waits is EIO, the node goes, and a new one comes", () => {
   test.each([
     ["another serial number", {}, { serial: "B2" }, undefined],
@@ -180,6 +234,24 @@ describe("another medium: what waits is EIO, the node goes, and a new one comes"
     await all.rig.nodes[1]?.device.write(1, filled(7));
     expect(other.blocks(1, 1)).toEqual(filled(7));
     expect(other.calls.filter(({ operation }) => operation === "write")).toHaveLength(1);
+  });
+
+  test.each([
+    ["written and flushed", async (disk: Disk) => await disk.write(300, filled(9, 4)).then(() => disk.flush())],
+    ["zeroed and flushed", async (disk: Disk) => await disk.writeZeroes(300, 4).then(() => disk.flush())],
+    ["written with FUA", async (disk: Disk) => await disk.write(300, filled(9), { forceUnitAccess: true })],
+    ["read", async (disk: Disk) => await disk.read(300, 4)],
+  ] as const)("equal edges, other contents where it was %s", async (_name, before) => {
+    const all = await plugged();
+    await before(all.disk);
+    await unplug(all);
+    const waiting = outcome(all.disk.flush());
+    const copy = new MemoryDisk().fillPattern();
+    copy.contents[300 * 512 + 5] = 0x11;
+    plug(all.rig, copy);
+    expect(await waiting).toBe("EIO");
+    expect(all.rig.back).toEqual([]);
+    expect(copy.calls.filter(({ operation }) => operation !== "read")).toEqual([]);
   });
 
   test("a medium that cannot be read is not taken back", async () => {
@@ -223,7 +295,7 @@ describe("bounds", () => {
     all.medium.calls.length = 0;
     plug(all.rig, all.medium);
     await back(all.rig);
-    expect(all.medium.calls.map(({ operation }) => operation)).toEqual(["read", "read"]);
+    expect(new Set(all.medium.calls.map(({ operation }) => operation))).toEqual(new Set(["read"]));
   });
 
   test("a driver that says ENODEV and stays is believed after a while", async () => {

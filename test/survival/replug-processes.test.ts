@@ -24,12 +24,20 @@ interface Rig extends AsyncDisposable {
   readonly image: string;
 }
 
+/** A USB/IP server with one stick; where one has ended, the next one serves the same stick. */
+async function startServer(): Promise<RunningCommand> {
+  const options = [`image=${join(folder, "stick.img")}`, "cache"];
+  const socket = `unix:${join(folder, "stick.sock")}`;
+  const server = new RunningCommand("vdev", "flash-drive", "--listen", socket, "--json", ...options);
+  await server.event("listening");
+  return server;
+}
+
 async function plugIn(...options: string[]): Promise<Rig> {
   const image = join(folder, "stick.img");
   writeFileSync(image, new Uint8Array(BYTES));
   const socket = `unix:${join(folder, "stick.sock")}`;
-  const stick = new RunningCommand("vdev", "flash-drive", "--listen", socket, "--json", `image=${image}`, "cache");
-  await stick.event("listening");
+  const stick = await startServer();
   const host = new RunningCommand(
     "run",
     "--json",
@@ -68,6 +76,56 @@ test("the same stick: nothing that was acknowledged is lost, and the node is the
   expect(readFileSync(image).equals(data)).toBe(true); // flushed when it was written again
   expect(host.events.filter(({ event }) => event === "node-gone" || event === "error")).toEqual([]);
   expect(await host.end()).toBe(0);
+});
+
+test.for([
+  ["its server is lost", false],
+  ["its server and its driver are lost at once", true],
+] as const)(
+  "%s: it is connected to again, and nothing that was acknowledged is lost",
+  async ([, alsoDriver], context) => {
+    const nbdcopy = requireTool("nbdcopy", context);
+    await using rig = await plugIn("--grace", "20s");
+    const { stick, host, uri, image } = rig;
+    const pid = Number((await host.event("device"))["pid"]);
+    const data = randomBytes(BYTES);
+    const source = join(folder, "source");
+    writeFileSync(source, data);
+    expect(await runTool(nbdcopy, ["--destination-is-zero", source, uri])).toMatchObject({ exitCode: 0 });
+    if (alsoDriver) process.kill(pid, "SIGSTOP"); // does not see that its connection ends
+    await stick.end("SIGKILL");
+    if (alsoDriver) process.kill(pid, "SIGKILL");
+    await host.event("unplug");
+    await using again = await startServer();
+    await host.event("replug");
+    const copy = join(folder, "copy");
+    expect(await runTool(nbdcopy, [uri, copy])).toMatchObject({ exitCode: 0 });
+    expect(readFileSync(copy).equals(data)).toBe(true);
+    expect(host.events.filter(({ event }) => event === "node-gone" || event === "error")).toEqual([]);
+    expect(await host.end()).toBe(0);
+    await again.end();
+    expect(readFileSync(image).equals(data)).toBe(true);
+  },
+);
+
+test("its server comes back with a new stick of the same serial number: what waits fails, and nothing is written to it", async (context) => {
+  const nbdcopy = requireTool("nbdcopy", context);
+  await using rig = await plugIn("--grace", "20s");
+  const { stick, host, uri, image } = rig;
+  const source = join(folder, "source");
+  const data = new Uint8Array(BYTES);
+  data.set(randomBytes(BYTES / 2), BYTES / 4); // not at its edges
+  writeFileSync(source, data);
+  expect(await runTool(nbdcopy, ["--flush", source, uri])).toMatchObject({ exitCode: 0 });
+  await stick.end("SIGKILL");
+  await host.event("unplug");
+  const blank = new Uint8Array(BYTES);
+  writeFileSync(image, blank);
+  await using again = await startServer();
+  expect(String((await host.event("node-gone"))["reason"])).toContain("another medium");
+  expect(await host.end()).toBe(0);
+  await again.end();
+  expect(readFileSync(image).equals(blank)).toBe(true);
 });
 
 test("--grace 0, and a stick that does not come back: the node goes, what waited failed", async (context) => {

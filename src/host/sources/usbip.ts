@@ -36,11 +36,20 @@ async function connect(options: UsbipSourceOptions): Promise<OpenedDevice> {
     closeDescriptor: () => socket.destroy(),
     reopen: async () => {
       socket.destroy();
-      socket = await connectUnread(address, clock);
+      socket = await connectAgain(address, clock);
       return unplugIsTold; // the protocol has no word for "still the same"
     },
     release: async () => {},
   };
+}
+
+/** A server that was there and is not has taken the device with it. @throws HostError DEVICE_GONE */
+async function connectAgain(address: UsbipAddress, clock: Clock): Promise<net.Socket> {
+  try {
+    return await connectUnread(address, clock);
+  } catch (error) {
+    throw new HostError("DEVICE_GONE", messageOf(error), { cause: error });
+  }
 }
 
 /**
