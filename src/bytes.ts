@@ -83,7 +83,7 @@ export const i32be: Field<number> = {
 export const u32be: Field<number> = {
   bytes: 4,
   read: (b, at) => i32be.read(b, at) >>> 0,
-  write: i32be.write,
+  write: (b, at, n) => i32be.write(b, at, n),
 };
 export const u64be: Field<bigint> = {
   bytes: 8,
