@@ -12,7 +12,7 @@ export { RumpKernel } from "./rump/kernel.js";
 export type * from "./rumpuser/rumpuser.js";
 export { createSimulatedRumpuser } from "./rumpuser/simulated.js";
 export { attachUsbBus, loadDrivers } from "./dev/usb/attach-bus.js";
-export { ALL_DRIVERS, DRIVERS } from "./dev/usb/drivers.js";
+export { DRIVERS } from "./dev/usb/drivers.js";
 export type * from "./dev/usb/usbdivar.js";
 export { createUsbip } from "./dev/usbip/usbip.js";
 export { createVhc } from "./dev/vhc/vhc.js";

@@ -67,8 +67,9 @@ function sandboxLines({ device, level, missing }: SandboxEvent): string[] {
   return [`${device}: sandbox ${level}`, ...lines];
 }
 
-function describeNode({ kind, size, blockBytes, readOnly }: NodeEvent): string {
+function describeNode({ kind, size, blockBytes, readOnly, model }: NodeEvent): string {
   const parts = [size === undefined ? kind : `${kind} of ${formatBytes(size)}`];
+  if (model !== undefined) parts.push(model);
   if (blockBytes !== undefined) parts.push(`blocks of ${blockBytes} bytes`);
   if (readOnly === true) parts.push("read-only");
   return parts.join(", ");

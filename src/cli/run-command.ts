@@ -9,7 +9,7 @@ import { RumpHost } from "../host/host.js";
 import { defaultRuntimeDir } from "../host/runtime-dir.js";
 import { createSandbox, noSandbox, type Sandbox } from "../host/sandbox/sandbox.js";
 import { parseSelector, SELECTOR_HELP } from "../host/selector.js";
-import { linkForms, type LinkSpec, parseLink } from "../pud/links/links.js";
+import { defaultLinks, linkForms, type LinkSpec, parseLink } from "../pud/links/links.js";
 import type { CommandContext } from "./context.js";
 import { humanPrinter, jsonPrinter } from "./event-printer.js";
 import { onStopSignal } from "./signals.js";
@@ -43,9 +43,9 @@ export function runCommand(program: Command, context: CommandContext): void {
     .addOption(
       new Option("--link <kind=where>", `how nodes are reached, repeatable: ${linkForms().join("; ")}`)
         .argParser(collect)
-        .default([], "nbd"),
+        .default([], defaultLinks().join(", ")),
     )
-    .option("--read-only", "let nothing be written")
+    .option("--read-only", "let nothing be written; serial lines are not served then")
     .option("--take", "take devices from their kernel drivers, and give them back at the end")
     .option("--split", "a process for each function of a USB device, each confined to its own interfaces")
     .addOption(
@@ -133,7 +133,7 @@ export function runtimeDirOfUser(): string {
 /** @throws HostError USAGE */
 function parseLinks(texts: readonly string[]): LinkSpec[] {
   try {
-    return (texts.length === 0 ? ["nbd"] : texts).map(parseLink);
+    return (texts.length === 0 ? defaultLinks() : texts).map(parseLink);
   } catch (error) {
     throw new HostError("USAGE", messageOf(error), { cause: error });
   }

@@ -32,7 +32,7 @@ export interface DeviceEvent {
   readonly pid: number;
 }
 
-/** A device node has appeared. `size`, `blockBytes` and `readOnly` are those of a disk. */
+/** A device node has appeared. `size`, `blockBytes` and `readOnly` are those of a disk, `model` is that of a tty. */
 export interface NodeEvent {
   readonly event: "node";
   /** "sd0"; unique among the host processes of this user that share a runtime directory. */
@@ -43,6 +43,8 @@ export interface NodeEvent {
   readonly size?: number;
   readonly blockBytes?: number;
   readonly readOnly?: boolean;
+  /** Chip and product. */
+  readonly model?: string;
 }
 
 /** The node has gone, and its links with it. */

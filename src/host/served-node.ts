@@ -1,8 +1,8 @@
 /** A device node on the host's side: its name, and the links under which other programs reach it. */
-import type { Disk } from "../rump/devsw.js";
-import type { Link, LinkedNode } from "../pud/links/links.js";
+import type { Disk, Tty } from "../rump/devsw.js";
+import { type Link, type LinkedNode, linksFor, linkWordsFor } from "../pud/links/links.js";
 import { HostError, messageOf } from "./errors.js";
-import type { EmitEvent } from "./events.js";
+import type { EmitEvent, NodeEvent } from "./events.js";
 import { readOnlyDisk } from "./read-only.js";
 import type { HeldUnit, TakeUnit } from "./units.js";
 
@@ -10,7 +10,7 @@ export interface NodeContext {
   /** How events call the device. */
   readonly device: string;
   readonly takeUnit: TakeUnit;
-  /** Links that serve this kind of node. */
+  /** The links there are; those that serve this kind of node are used. */
   readonly links: readonly Link[];
   readonly readOnly: boolean;
   readonly emit: EmitEvent;
@@ -28,21 +28,21 @@ export class ServedNode {
   }
 
   /** Names the node and opens its links. A link that fails is an error event; the others serve. */
-  static async serve(className: string, disk: Disk, context: NodeContext): Promise<ServedNode> {
+  static async serve(className: string, device: Disk | Tty, context: NodeContext): Promise<ServedNode> {
     const unit = await context.takeUnit(className);
     const node = new ServedNode(unit, context);
-    const served = context.readOnly ? readOnlyDisk(disk) : disk;
-    const { blockBytes, blockCount, readOnly } = served.info;
+    const served = device.kind === "disk" && context.readOnly ? readOnlyDisk(device) : device;
     context.emit({
       event: "node",
       node: unit.name,
-      kind: "disk",
+      kind: served.kind,
       device: context.device,
-      size: blockBytes * blockCount,
-      blockBytes,
-      readOnly,
+      ...(served.kind === "disk" ? diskFields(served) : { model: served.info.model }),
     });
-    for (const link of context.links) await node.#open(link, served);
+    const links = linksFor(served.kind, context.links);
+    const refusal = whyNotLinked(served, links, context);
+    if (refusal !== undefined) context.emit({ event: "log", level: "warn", source: unit.name, message: refusal });
+    else for (const link of links) await node.#open(link, served);
     return node;
   }
 
@@ -63,16 +63,30 @@ export class ServedNode {
     emit({ event: "node-gone", node: this.name, device, reason });
   }
 
-  async #open(link: Link, disk: Disk): Promise<void> {
-    const { device, emit } = this.#context;
+  async #open(link: Link, device: Disk | Tty): Promise<void> {
+    const { emit } = this.#context;
     try {
-      const served = await link.serve(this.name, disk);
+      const served = await link.serve(this.name, device);
       this.#served.push(served);
       const { uri, path } = served;
       emit({ event: "link", node: this.name, link: link.kind, uri, ...(path === undefined ? {} : { path }) });
     } catch (error) {
       const failure = new HostError("LINK", `${this.name}: link ${link.kind}: ${messageOf(error)}`);
-      emit({ event: "error", code: failure.code, message: failure.message, device });
+      emit({ event: "error", code: failure.code, message: failure.message, device: this.#context.device });
     }
   }
+}
+
+function diskFields({ info }: Disk): Pick<NodeEvent, "size" | "blockBytes" | "readOnly"> {
+  const { blockBytes, blockCount, readOnly } = info;
+  return { size: blockBytes * blockCount, blockBytes, readOnly };
+}
+
+/** Why other programs do not reach the node; undefined: they do. */
+function whyNotLinked({ kind }: Disk | Tty, links: readonly Link[], { readOnly }: NodeContext): string | undefined {
+  // Who only listens to a serial line still sets its speed and drives DTR: there is no such thing as a read-only one.
+  if (kind === "tty" && readOnly) return "not served: --read-only, and a serial line cannot be read-only";
+  if (links.length > 0) return undefined;
+  const words = linkWordsFor(kind).map((word) => `--link ${word}`);
+  return `no link serves a ${kind}${words.length === 0 ? "" : `; ${words.join(", ")} would`}`;
 }

@@ -14,10 +14,11 @@ export type LinkErrorCode =
   | "PUD_REPLY" // answers what was never asked, twice, for another node, or with an unknown status
   | "PUD_NODE" // a node number that is in use, or is not
   | "PUD_GEOMETRY" // a disk that cannot be
+  | "PUD_LINE" // a serial line that cannot be, or settings or counters of one
   | "PUD_NAME" // a class or driver name that could not be part of a node name
   | "PUD_LIMIT" // more nodes than a rump process may have
   | "PUD_ABSENT" // the device is explored, and no node that was there before has come back
-  | "PUD_FLOOD"; // more announcements a second than anyone needs
+  | "PUD_FLOOD"; // more announcements a second than anyone needs, or more received bytes than were granted
 
 /** The other process went away or spoke nonsense. */
 export class LinkError extends Error {

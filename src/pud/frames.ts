@@ -2,7 +2,8 @@
  * pud frames: what travels between the host process and a rump process.
  *
  * A frame is a header of 32 bytes, little-endian, and a payload whose bounds depend on the kind. Requests go to the rump
- * process and have an id; each gets exactly one REPLY with that id, in any order. Everything else is an announcement.
+ * process and have an id; each gets exactly one REPLY with that id, in any order (those of TTY_WRITE in theirs). Everything
+ * else is an announcement, or what an open line brings.
  * There are no pointers, no host structures and no lengths that depend on the machine.
  *
  * | field        | bytes | meaning                                                                             |
@@ -10,15 +11,16 @@
  * | version      | 1     | of this protocol; frames of another version are refused                             |
  * | kind         | 1     | KINDS                                                                               |
  * | node         | 2     | which device node; numbers are given by the rump process, 0 = none                  |
- * | status       | 1     | REPLY, SHUTDOWN_DONE: 0 or a number of STATUS_NUMBERS                               |
- * | flags        | 1     | requests: FLAG_CANCELLABLE; WRITE, WRITE_ZEROES: FLAG_FUA                           |
+ * | status       | 1     | REPLY, SHUTDOWN_DONE, TTY_CLOSED: 0 or a number of STATUS_NUMBERS                   |
+ * | flags        | 1     | requests: FLAG_CANCELLABLE; WRITE, WRITE_ZEROES: FLAG_FUA; TTY_DATA: FLAG_STATUS    |
  * | requestId    | 4     | requests, their REPLY, CANCEL (of the request meant), PING and PONG                 |
  * | payloadBytes | 4     | bytes that follow                                                                   |
  * | offset       | 8     | READ, WRITE, TRIM, WRITE_ZEROES: first block, from 0                                |
- * | count        | 8     | READ, WRITE, TRIM, WRITE_ZEROES: blocks                                             |
+ * | count        | 8     | READ, WRITE, TRIM, WRITE_ZEROES: blocks; TTY_GRANT: bytes; TTY_LATENCY: ms;         |
+ * |              |       | TTY_BREAK: 1 = on, 0 = off; TTY_FLUSH: a number of FLUSH_NUMBERS                    |
  */
 import { type Field, record, u8, u16le, u32le } from "../bytes.js";
-import { DeviceError, type DeviceErrorCode, type DeviceKind } from "../rump/devsw.js";
+import { DeviceError, type DeviceErrorCode, type DeviceKind, type FlushQueue } from "../rump/devsw.js";
 
 export const PUD_MAGIC = 0x5055;
 export const PUD_VERSION = 1;
@@ -30,6 +32,9 @@ export const MAX_REASON_BYTES = 512;
 /** Text of a log line or an error. */
 export const MAX_MESSAGE_BYTES = 1024;
 
+/** Bytes of a serial line in one frame, either way. */
+export const MAX_TTY_BYTES = 64 * 1024;
+
 /** Unanswered requests that the host keeps on one node at most, and the payload bytes (either way) they stand for. */
 export const MAX_NODE_REQUESTS = 128;
 export const MAX_NODE_BYTES = 32 * 1024 * 1024;
@@ -39,6 +44,8 @@ export const MAX_NODES = 64;
 export const FLAG_FUA = 0x01;
 /** CANCEL may follow. The driver is given a signal for these requests alone: one for each would be dear. */
 export const FLAG_CANCELLABLE = 0x02;
+/** A status comes before the data: what changed before they arrived. */
+export const FLAG_STATUS = 0x04;
 
 /**
  * 64 bits on the wire, a number here. Above 2^53 it is no longer exact, so whoever reads one checks it with
@@ -90,6 +97,11 @@ export const DEVICE_BYTES = 432;
 export const NODE_BYTES = 104;
 export const LOG_BYTES = 40;
 export const ERROR_BYTES = 32;
+export const TTY_SETTINGS_BYTES = 8;
+export const TTY_OPEN_BYTES = 12;
+export const TTY_OUTPUTS_BYTES = 4;
+export const TTY_STATUS_BYTES = 40;
+export const TTY_LATENCY_BYTES = 4;
 
 /**
  * Every kind of frame.
@@ -98,6 +110,11 @@ export const ERROR_BYTES = 32;
  * sent every request of that node has been answered, and those that cross it on the wire are answered ENODEV. READY:
  * exploring is done and nothing more will attach for now. CANCEL is not answered itself: the request it names is.
  * SHUTDOWN: answer what is in progress, flush, detach, say SHUTDOWN_DONE and end the stream. PING is answered with PONG.
+ *
+ * A serial line is opened by the REPLY to TTY_OPEN and closed by the REPLY to TTY_CLOSE, or by TTY_CLOSED: the device has gone
+ * or failed. While it is open the rump process sends TTY_DATA, never more bytes than TTY_GRANT has allowed in all since it was
+ * opened, and TTY_CHANGED; TTY_WRITEs are taken in their order. The REPLY to TTY_OPEN and TTY_CONFIGURE has the settings as
+ * the device makes them, to TTY_STATUS the status, to TTY_LATENCY the milliseconds.
  */
 export const KINDS = {
   hello: kind("HELLO", 0x01, "rump", HELLO_BYTES, HELLO_BYTES),
@@ -110,6 +127,9 @@ export const KINDS = {
   reply: kind("REPLY", 0x08, "rump", 0, MAX_PAYLOAD_BYTES),
   shutdownDone: kind("SHUTDOWN_DONE", 0x09, "rump", 0, MAX_REASON_BYTES),
   pong: kind("PONG", 0x0a, "rump", 0, 0),
+  ttyData: kind("TTY_DATA", 0x0b, "rump", 1, TTY_STATUS_BYTES + MAX_TTY_BYTES),
+  ttyChanged: kind("TTY_CHANGED", 0x0c, "rump", TTY_STATUS_BYTES, TTY_STATUS_BYTES),
+  ttyClosed: kind("TTY_CLOSED", 0x0d, "rump", 0, MAX_REASON_BYTES),
   read: kind("READ", 0x41, "host", 0, 0),
   write: kind("WRITE", 0x42, "host", 1, MAX_PAYLOAD_BYTES),
   flush: kind("FLUSH", 0x43, "host", 0, 0),
@@ -118,7 +138,33 @@ export const KINDS = {
   cancel: kind("CANCEL", 0x46, "host", 0, 0),
   shutdown: kind("SHUTDOWN", 0x47, "host", 0, 0),
   ping: kind("PING", 0x48, "host", 0, 0),
+  ttyOpen: kind("TTY_OPEN", 0x51, "host", TTY_OPEN_BYTES, TTY_OPEN_BYTES),
+  ttyClose: kind("TTY_CLOSE", 0x52, "host", 0, 0),
+  ttyConfigure: kind("TTY_CONFIGURE", 0x53, "host", TTY_SETTINGS_BYTES, TTY_SETTINGS_BYTES),
+  ttyOutputs: kind("TTY_OUTPUTS", 0x54, "host", TTY_OUTPUTS_BYTES, TTY_OUTPUTS_BYTES),
+  ttyBreak: kind("TTY_BREAK", 0x55, "host", 0, 0),
+  ttyStatus: kind("TTY_STATUS", 0x56, "host", 0, 0),
+  ttyLatency: kind("TTY_LATENCY", 0x57, "host", 0, 0),
+  ttyWrite: kind("TTY_WRITE", 0x58, "host", 1, MAX_TTY_BYTES),
+  ttyDrain: kind("TTY_DRAIN", 0x59, "host", 0, 0),
+  ttyFlush: kind("TTY_FLUSH", 0x5a, "host", 0, 0),
+  ttyGrant: kind("TTY_GRANT", 0x5b, "host", 0, 0),
 } as const satisfies Record<string, Kind>;
+
+/** What is asked of a device and answered with REPLY, by kind of device. */
+export const DISK_REQUESTS: readonly Kind[] = [KINDS.read, KINDS.write, KINDS.flush, KINDS.trim, KINDS.writeZeroes];
+export const TTY_REQUESTS: readonly Kind[] = [
+  KINDS.ttyOpen,
+  KINDS.ttyClose,
+  KINDS.ttyConfigure,
+  KINDS.ttyOutputs,
+  KINDS.ttyBreak,
+  KINDS.ttyStatus,
+  KINDS.ttyLatency,
+  KINDS.ttyWrite,
+  KINDS.ttyDrain,
+  KINDS.ttyFlush,
+];
 
 /** Kinds by their number on the wire. */
 export const KIND_BY_NUMBER: ReadonlyMap<number, Kind> = new Map(Object.values(KINDS).map((k) => [k.number, k]));
@@ -168,3 +214,6 @@ export const DEVICE_KIND_NUMBERS = {
   video: 9,
   char: 10,
 } as const satisfies Record<DeviceKind, number>;
+
+/** Which queue TTY_FLUSH empties: a bit for each direction. */
+export const FLUSH_NUMBERS = { in: 1, out: 2, both: 3 } as const satisfies Record<FlushQueue, number>;

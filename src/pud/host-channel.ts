@@ -13,6 +13,7 @@ import {
   FLAG_CANCELLABLE,
   type FrameHeader,
   KIND_BY_NUMBER,
+  type Kind,
   KINDS,
   MAX_REASON_BYTES,
   STATUS_OK,
@@ -65,6 +66,8 @@ const MAX_SILENT_BEATS = 3;
 /** A kind of frame: is it an announcement, which is counted, and what is done with it. */
 interface Rule {
   readonly announcement: boolean;
+  /** Looks at the header before there is memory for the payload. @throws LinkError */
+  readonly admit?: (header: FrameHeader) => void;
   take(header: FrameHeader, payload: Uint8Array): void;
 }
 
@@ -86,6 +89,8 @@ export class HostChannel implements ChannelConsumer {
   #heard = false;
   #silentBeats = 0;
   #beatDueMs = 0;
+  /** Something came unasked: a process that ends in the middle of that is noticed too. */
+  #isFlowing = false;
   #pingId: number | undefined;
 
   constructor(stream: ByteStream, clock: Clock, limits: ChannelLimits, owner: ChannelOwner) {
@@ -97,6 +102,9 @@ export class HostChannel implements ChannelConsumer {
     this.#rules = new Map<number, Rule>([
       [KINDS.reply.number, { announcement: false, take: (h, p) => this.#reply(h, p) }],
       [KINDS.pong.number, { announcement: false, take: (h) => this.#pong(h) }],
+      [KINDS.ttyData.number, this.#nodeRule(false)],
+      [KINDS.ttyChanged.number, this.#nodeRule(true)],
+      [KINDS.ttyClosed.number, this.#nodeRule(false)],
       [KINDS.hello.number, { announcement: true, take: (_, p) => decodeHello(p) }],
       [KINDS.device.number, { announcement: true, take: (_, p) => this.#owner.device(decodeDevice(p)) }],
       [KINDS.node.number, { announcement: true, take: (h, p) => this.#node(h, p) }],
@@ -141,6 +149,11 @@ export class HostChannel implements ChannelConsumer {
     this.#channel.send({ kind: KINDS.cancel, node: request.nodeNumber, requestId: request.requestId });
   }
 
+  /** Tells the rump process something about a node that is not answered. */
+  sendNotice(nodeNumber: number, kind: Kind, count: number): void {
+    this.#channel.send({ kind, node: nodeNumber, count });
+  }
+
   /** The node is served by another half from now on; does nothing when it has gone. */
   replaceHalf(nodeNumber: number, half: NodeHalf): void {
     if (this.#nodes.has(nodeNumber)) this.#nodes.set(nodeNumber, half);
@@ -165,7 +178,9 @@ export class HostChannel implements ChannelConsumer {
       throw new LinkError("PUD_ORDER", this.#greeted ? "a second HELLO" : `${nameOf(header)} before HELLO`);
     this.#greeted = true;
     if (header.kind === KINDS.reply.number) return this.#admitReply(header);
-    if (this.#rules.get(header.kind)?.announcement === true && !this.#announcements.take())
+    const rule = this.#rules.get(header.kind);
+    rule?.admit?.(header);
+    if (rule?.announcement === true && !this.#announcements.take())
       throw new LinkError(
         "PUD_FLOOD",
         `more than ${this.#limits.announcementBurst} announcements at once or ${this.#limits.announcementsPerSecond} a second; the last was ${nameOf(header)}`,
@@ -185,6 +200,26 @@ export class HostChannel implements ChannelConsumer {
 
   writable(): void {
     for (const half of this.#nodes.values()) half.pump();
+  }
+
+  /** A frame of one node's own. Where it is no announcement the node bounds it. */
+  #nodeRule(announcement: boolean): Rule {
+    return {
+      announcement,
+      admit: (header) => {
+        this.#half(header).admit(header);
+        this.#isFlowing = true;
+        this.#watch();
+      },
+      take: (header, payload) => this.#half(header).take(header, payload),
+    };
+  }
+
+  #half(header: FrameHeader): NodeHalf {
+    const half = this.#nodes.get(header.node);
+    if (half === undefined)
+      throw new LinkError("PUD_NODE", `${nameOf(header)} from node ${header.node}, which is not there`);
+    return half;
   }
 
   #admitReply({ requestId, node, status, payloadBytes }: FrameHeader): Uint8Array {
@@ -256,9 +291,13 @@ export class HostChannel implements ChannelConsumer {
     if (this.#pingId !== requestId)
       throw new LinkError("PUD_REPLY", `PONG ${requestId}; ${this.#pingId ?? "none"} is expected`);
     this.#pingId = undefined;
+    this.#isFlowing = false;
   }
 
-  /** Runs while something is in flight, so that a rump process that loops is noticed and an idle one costs nothing. */
+  /**
+   * Runs while something is in flight, so that a rump process that loops is noticed and an idle one costs nothing. What comes
+   * unasked, as on a serial line, is a sign of life; when it stops one PING tells whether that is the line's or the process's.
+   */
   #watch(): void {
     if (this.#heartbeat !== undefined || this.#limits.heartbeatMs === 0 || this.#channel.ended) return;
     this.#heard = false;
@@ -268,7 +307,8 @@ export class HostChannel implements ChannelConsumer {
 
   #beat(): void {
     this.#heartbeat = undefined;
-    if (this.#inFlight.size === 0 && !this.#attaching) {
+    const isAsked = this.#inFlight.size > 0 || this.#attaching;
+    if (!isAsked && !this.#isFlowing) {
       this.#silentBeats = 0;
       return;
     }
@@ -287,7 +327,7 @@ export class HostChannel implements ChannelConsumer {
       );
       return;
     }
-    if (this.#pingId === undefined) {
+    if (this.#pingId === undefined && (isAsked || !this.#heard)) {
       this.#pingId = this.#freeId();
       this.#channel.send({ kind: KINDS.ping, requestId: this.#pingId });
     }

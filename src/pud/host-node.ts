@@ -2,13 +2,13 @@
  * The host's half of a device node: what depends on the kind of device, behind one interface. The host (host.ts) and its
  * channels (host-channel.ts) know nothing else of a node.
  */
-import type { DeviceErrorCode, Disk } from "../rump/devsw.js";
+import type { DeviceErrorCode, Disk, Tty } from "../rump/devsw.js";
 import type { Clock } from "../rumpuser/rumpuser.js";
 import type { FrameHeader } from "./frames.js";
 import type { HostChannel } from "./host-channel.js";
 
 /** What a node of a kind that pud carries is to a link. */
-export type HostDevice = Disk;
+export type HostDevice = Disk | Tty;
 
 /**
  * A driver's ENODEV may be followed by the end of its process: then the device has gone, may come back, and what was asked is

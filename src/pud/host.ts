@@ -17,6 +17,7 @@ import { MAX_NODE_BYTES, MAX_NODE_REQUESTS, MAX_NODES } from "./frames.js";
 import { type ChannelLimits, type ChannelOwner, HostChannel } from "./host-channel.js";
 import { DiskNode } from "./host-disk-node.js";
 import { DEPARTURE_MS, type HostDevice, type NodeContext, type NodeHalf, type NodeLimits } from "./host-node.js";
+import { TtyNode } from "./host-tty-node.js";
 import type { DeviceAnnouncement, NodeAnnouncement } from "./payloads.js";
 import { identityChange } from "./readmission.js";
 
@@ -360,6 +361,6 @@ function sameInfo(a: HostDevice["info"], b: HostDevice["info"]): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-function createHalf({ info }: NodeAnnouncement, context: NodeContext): NodeHalf {
-  return new DiskNode(info, context);
+function createHalf(node: NodeAnnouncement, context: NodeContext): NodeHalf {
+  return node.kind === "disk" ? new DiskNode(node.info, context) : new TtyNode(node.info, context);
 }

@@ -5,11 +5,13 @@
  * use and to print, or throw a LinkError.
  */
 import { concat, raw, record, u8, u16le, u32le } from "../bytes.js";
-import type { Disk, DiskInfo } from "../rump/devsw.js";
+import type { Disk, DiskInfo, Tty, TtyInfo } from "../rump/devsw.js";
 import type { LogEntry, LogLevel } from "../rumpuser/rumpuser.js";
+import { decodeDiskInfo, encodeDiskNode } from "./disk-payloads.js";
 import { LinkError } from "./errors.js";
-import { DEVICE_KIND_NUMBERS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, PUD_VERSION, u53le } from "./frames.js";
+import { DEVICE_KIND_NUMBERS, MAX_MESSAGE_BYTES, PUD_VERSION } from "./frames.js";
 import { decodeText, encodeText } from "./text.js";
+import { decodeTtyInfo, encodeTtyNode } from "./tty-payloads.js";
 
 const NAME_BYTES = 16;
 const STRING_BYTES = 128;
@@ -87,92 +89,35 @@ export function decodeDevice(payload: Uint8Array): DeviceAnnouncement {
 }
 
 /** A device node as the rump process describes it. */
-export interface NodeAnnouncement {
+export type NodeAnnouncement = {
   /** "sd". */
   readonly className: string;
   /** Counts the nodes of one class in one rump process, from 0: the same node has it again after a restart. */
   readonly unit: number;
-  readonly kind: "disk";
-  readonly info: DiskInfo;
-}
+} & ({ readonly kind: "disk"; readonly info: DiskInfo } | { readonly kind: "tty"; readonly info: TtyInfo });
 
-export const nodeRecord = record("NODE", "pud frames", {
-  className: raw(NAME_BYTES),
-  kind: u8,
-  flags: u8,
-  unit: u16le,
-  blockBytes: u32le,
-  maxTransferBytes: u32le,
-  reserved: u32le,
-  blockCount: u53le,
-  model: raw(64),
-});
+/** How the NODE of every kind of device begins. */
+const nodeHead = record("NODE", "pud frames", { className: raw(NAME_BYTES), kind: u8, flags: u8, unit: u16le });
 
-/** Bits of `flags` in NODE, by the field of DiskInfo that they carry. */
-const NODE_FLAGS = {
-  readOnly: 0x01,
-  removable: 0x02,
-  volatileCache: 0x04,
-  canTrim: 0x08,
-  canWriteZeroes: 0x10,
-} as const satisfies Partial<Record<keyof DiskInfo, number>>;
-
-const BLOCK_SIZES: readonly number[] = [512, 1024, 2048, 4096];
-
-/** @throws LinkError PUD_NAME, PUD_GEOMETRY: the driver describes a disk that the host would refuse. */
-export function encodeNode(className: string, unit: number, disk: Disk): Uint8Array {
-  const { info } = disk;
-  const maxTransferBytes = Math.min(info.maxTransferBytes, MAX_PAYLOAD_BYTES);
+/** @throws LinkError PUD_NAME, PUD_GEOMETRY, PUD_LINE: the driver describes a device that the host would refuse. */
+export function encodeNode(className: string, unit: number, device: Disk | Tty): Uint8Array {
   checkName("class", className, CLASS_NAME);
-  checkGeometry({ ...info, maxTransferBytes });
-  let flags = 0;
-  for (const [key, bit] of Object.entries(NODE_FLAGS)) if (info[key as keyof typeof NODE_FLAGS]) flags |= bit;
-  return nodeRecord.encode({
-    className: encodeText(className, NAME_BYTES),
-    kind: DEVICE_KIND_NUMBERS[disk.kind],
-    flags,
-    unit,
-    blockBytes: info.blockBytes,
-    maxTransferBytes,
-    reserved: 0,
-    blockCount: info.blockCount,
-    model: encodeText(info.model, 64),
-  });
+  const name = encodeText(className, NAME_BYTES);
+  return device.kind === "disk" ? encodeDiskNode(name, unit, device.info) : encodeTtyNode(name, unit, device.info);
 }
 
-/** @throws LinkError PUD_NAME, PUD_NODE (a kind that has no host half), PUD_GEOMETRY */
+/** @throws LinkError PUD_NAME, PUD_NODE (a kind that has no host half), PUD_GEOMETRY, PUD_LINE */
 export function decodeNode(payload: Uint8Array): NodeAnnouncement {
-  const node = nodeRecord.decode(payload);
-  if (node.kind !== DEVICE_KIND_NUMBERS.disk)
-    throw new LinkError("PUD_NODE", `NODE: device kind ${node.kind}, of which the host serves only 1 (disk)`);
-  const info: DiskInfo = {
-    blockBytes: node.blockBytes,
-    blockCount: node.blockCount,
-    readOnly: (node.flags & NODE_FLAGS.readOnly) !== 0,
-    removable: (node.flags & NODE_FLAGS.removable) !== 0,
-    volatileCache: (node.flags & NODE_FLAGS.volatileCache) !== 0,
-    canTrim: (node.flags & NODE_FLAGS.canTrim) !== 0,
-    canWriteZeroes: (node.flags & NODE_FLAGS.canWriteZeroes) !== 0,
-    maxTransferBytes: node.maxTransferBytes,
-    model: decodeText(node.model),
-  };
-  checkGeometry(info);
-  return { className: checkedName("class", node.className, CLASS_NAME), unit: node.unit, kind: "disk", info };
-}
-
-function checkGeometry({ blockBytes, blockCount, maxTransferBytes }: DiskInfo): void {
-  if (!BLOCK_SIZES.includes(blockBytes))
-    throw new LinkError(
-      "PUD_GEOMETRY",
-      `disk with blocks of ${blockBytes} bytes; possible are ${BLOCK_SIZES.join(", ")}`,
-    );
-  if (!Number.isSafeInteger(blockCount) || blockCount < 0 || !Number.isSafeInteger(blockCount * blockBytes))
-    throw new LinkError("PUD_GEOMETRY", `disk of ${blockCount} blocks of ${blockBytes} bytes; the limit is 2^53 bytes`);
-  if (maxTransferBytes < blockBytes || maxTransferBytes > MAX_PAYLOAD_BYTES || maxTransferBytes % blockBytes !== 0)
-    throw new LinkError(
-      "PUD_GEOMETRY",
-      `disk takes ${maxTransferBytes} bytes at most per request; possible are multiples of ${blockBytes} up to ${MAX_PAYLOAD_BYTES}`,
-    );
+  const { kind, unit, className: name } = nodeHead.decode(payload);
+  const className = checkedName("class", name, CLASS_NAME);
+  switch (kind) {
+    case DEVICE_KIND_NUMBERS.disk:
+      return { className, unit, kind: "disk", info: decodeDiskInfo(payload) };
+    case DEVICE_KIND_NUMBERS.tty:
+      return { className, unit, kind: "tty", info: decodeTtyInfo(payload) };
+    default:
+      throw new LinkError("PUD_NODE", `NODE: device kind ${kind}, of which the host serves only 1 (disk) and 2 (tty)`);
+  }
 }
 
 const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];

@@ -53,8 +53,16 @@ export interface ServedDevice {
    * @throws Error the driver broke the contract of its kind.
    */
   serve(request: ServedRequest): Promise<Uint8Array>;
+  /** The reply to this request has been handed to the channel. */
+  replied?(request: ServedRequest): void;
   /** A reply with this payload has left. */
-  sent(payload: Uint8Array): void;
+  sent?(payload: Uint8Array): void;
+  /** A frame that is not answered. */
+  notice?(header: FrameHeader): void;
+  /** The channel takes data again. */
+  writable?(): void;
+  /** The node is taken away, or the process is about to end: what waits for the outside is given up. */
+  hangUp?(): void;
   /** The last step before the driver is detached: nothing is in progress. */
   settle(): Promise<void>;
 }

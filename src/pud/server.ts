@@ -14,16 +14,27 @@
  * ```
  */
 import { BufferPool } from "../buffers.js";
-import { type Device, DeviceError } from "../rump/devsw.js";
+import { type Device, DeviceError, type Disk, type Tty } from "../rump/devsw.js";
 import type { ByteStream, Clock, LogEntry, LogSink } from "../rumpuser/rumpuser.js";
 import { type ChannelConsumer, FrameChannel, NO_BYTES } from "./channel.js";
 import { LinkError } from "./errors.js";
-import { type FrameHeader, KINDS, MAX_NODES, MAX_REASON_BYTES, STATUS_OK, statusOf } from "./frames.js";
+import {
+  DISK_REQUESTS,
+  type FrameHeader,
+  KINDS,
+  MAX_NODES,
+  MAX_REASON_BYTES,
+  STATUS_OK,
+  statusOf,
+  TTY_REQUESTS,
+} from "./frames.js";
 import { type DeviceAnnouncement, encodeDevice, encodeError, encodeHello, encodeLog, encodeNode } from "./payloads.js";
 import { RateBound } from "./rate-bound.js";
 import { ServedDisk } from "./served-disk.js";
 import { type ServedDevice, ServedRequest } from "./served-request.js";
+import { ServedTty } from "./served-tty.js";
 import { encodeText } from "./text.js";
+import { encodeTtyFailure } from "./tty-payloads.js";
 
 /** At this many requests, or bytes they stand for, in progress the server stops reading until half are answered. */
 const MAX_REQUESTS = 512;
@@ -34,6 +45,9 @@ const MAX_IDLE_BYTES = 4 * 1024 * 1024;
 /** Log lines and errors: half of what the host puts up with, so that a talkative driver is cut and not killed. */
 const LOG_BURST = 500;
 const LOG_PER_SECOND = 100;
+/** Statuses of serial lines, of all lines together: what is left of that for the rest is plenty. */
+const STATUS_BURST = 250;
+const STATUSES_PER_SECOND = 50;
 
 export interface PudServerOptions {
   readonly clock: Clock;
@@ -42,7 +56,7 @@ export interface PudServerOptions {
   /** The host process has gone or spoke nonsense: nothing can be served any more. Not called after SHUTDOWN. */
   readonly onLost?: (error: LinkError) => void;
   /**
-   * A driver threw what no Disk throws: it has a bug, and nobody knows in what state it is. With this the request is not
+   * A driver threw what no device throws: it has a bug, and nobody knows in what state it is. With this the request is not
    * answered: the process is to end, and the host asks the next one. Without it the request is answered EIO.
    */
   readonly onBug?: (error: unknown) => void;
@@ -86,10 +100,15 @@ interface PublishedNode {
   readonly served: ServedDevice;
 }
 
-/** Kinds that are answered with REPLY. */
-const REQUESTS: ReadonlySet<number> = new Set(
-  [KINDS.read, KINDS.write, KINDS.flush, KINDS.trim, KINDS.writeZeroes].map((kind) => kind.number),
-);
+/** Kinds that are answered with REPLY, and how a reply that says no is laid out. */
+const REFUSALS: ReadonlyMap<number, (error: unknown, message: string) => Uint8Array> = new Map([
+  ...DISK_REQUESTS.map(({ number }) => [number, encodeReason] as const),
+  ...TTY_REQUESTS.map(({ number }) => [number, encodeTtyFailure] as const),
+]);
+
+function encodeReason(_error: unknown, message: string): Uint8Array {
+  return encodeText(message, MAX_REASON_BYTES);
+}
 
 /** Begins to serve on this stream. The stream is the server's from now on. */
 export function createPudServer(stream: ByteStream, options: PudServerOptions): PudServer {
@@ -102,6 +121,7 @@ class Server implements PudServer, ChannelConsumer {
   readonly #options: PudServerOptions;
   readonly #channel: FrameChannel;
   readonly #logBound: RateBound;
+  readonly #statusBound: RateBound;
   readonly #nodes = new Map<number, PublishedNode>();
   readonly #buffers = new BufferPool(MAX_IDLE_BYTES);
   /** Requests without a reply, by id. */
@@ -121,6 +141,7 @@ class Server implements PudServer, ChannelConsumer {
     this.#options = options;
     this.#channel = new FrameChannel(stream, "host", this);
     this.#logBound = new RateBound(options.clock, LOG_BURST, LOG_PER_SECOND);
+    this.#statusBound = new RateBound(options.clock, STATUS_BURST, STATUSES_PER_SECOND);
   }
 
   start(): void {
@@ -129,7 +150,8 @@ class Server implements PudServer, ChannelConsumer {
   }
 
   publish(className: string, device: Device): ServedNode {
-    if (device.kind !== "disk") throw new DeviceError("EOPNOTSUPP", `pud serves no ${device.kind} devices, only disks`);
+    if (device.kind !== "disk" && device.kind !== "tty")
+      throw new DeviceError("EOPNOTSUPP", `pud serves no ${device.kind} devices, only disks and ttys`);
     if (this.#channel.ended || this.#shuttingDown)
       throw new DeviceError("ENODEV", `${className}: the channel to the host has ended`);
     if (this.#nodes.size >= MAX_NODES)
@@ -137,7 +159,7 @@ class Server implements PudServer, ChannelConsumer {
     const unit = this.#freeUnit(className);
     const payload = described(() => encodeNode(className, unit, device));
     const number = this.#freeNode();
-    this.#nodes.set(number, { className, unit, served: new ServedDisk(device) });
+    this.#nodes.set(number, { className, unit, served: this.#serveDevice(device, number) });
     this.#channel.send({ kind: KINDS.node, node: number, payload });
     return { name: `${className}${unit}`, remove: (reason) => this.#remove(number, reason) };
   }
@@ -168,7 +190,7 @@ class Server implements PudServer, ChannelConsumer {
   }
 
   admit(header: FrameHeader): Uint8Array {
-    if (!REQUESTS.has(header.kind)) return NO_BYTES;
+    if (!REFUSALS.has(header.kind)) return NO_BYTES;
     if (this.#requests.has(header.requestId))
       throw new LinkError("PUD_ORDER", `the host asks with id ${header.requestId}, which is not answered yet`);
     return header.payloadBytes === 0 ? NO_BYTES : this.#buffers.take(header.payloadBytes);
@@ -187,11 +209,13 @@ class Server implements PudServer, ChannelConsumer {
         if (!this.#shuttingDown) void this.#shutDown();
         return;
       default:
-        this.#accept(new ServedRequest(header, payload));
+        if (REFUSALS.has(header.kind)) this.#accept(new ServedRequest(header, payload));
+        else this.#nodes.get(header.node)?.served.notice?.(header);
     }
   }
 
   lost(error: LinkError): void {
+    for (const { served } of this.#nodes.values()) served.hangUp?.();
     this.#nodes.clear();
     this.#cancelAll();
     if (this.#shuttingDown) return;
@@ -201,6 +225,17 @@ class Server implements PudServer, ChannelConsumer {
 
   writable(): void {
     this.#balance();
+    for (const { served } of this.#nodes.values()) served.writable?.();
+  }
+
+  #serveDevice(device: Disk | Tty, node: number): ServedDevice {
+    if (device.kind === "disk") return new ServedDisk(device);
+    return new ServedTty(device, {
+      clock: this.#options.clock,
+      statuses: this.#statusBound,
+      send: (frame) => this.#channel.send({ ...frame, node }),
+      isChoked: () => this.#channel.choked,
+    });
   }
 
   #accept(request: ServedRequest): void {
@@ -222,7 +257,8 @@ class Server implements PudServer, ChannelConsumer {
     this.#balance();
     try {
       const data = await served.serve(request);
-      if (request.claim()) this.#reply(request, STATUS_OK, data, (sent) => served.sent(sent));
+      if (request.claim()) this.#reply(request, STATUS_OK, data, (sent) => served.sent?.(sent));
+      served.replied?.(request);
     } catch (error) {
       const isBug = !(error instanceof DeviceError);
       if (isBug) this.#reportBug(node, error);
@@ -239,7 +275,8 @@ class Server implements PudServer, ChannelConsumer {
   #refuse(request: ServedRequest, error: unknown): void {
     if (!request.claim()) return;
     const message = error instanceof DeviceError ? error.message : "the driver failed in an unexpected way";
-    this.#reply(request, statusOf(error), encodeText(message, MAX_REASON_BYTES));
+    const payload = (REFUSALS.get(request.kind) ?? encodeReason)(error, message);
+    this.#reply(request, statusOf(error), payload);
   }
 
   #reply(request: ServedRequest, status: number, payload: Uint8Array, sent?: (payload: Uint8Array) => void): void {
@@ -267,7 +304,10 @@ class Server implements PudServer, ChannelConsumer {
   }
 
   #remove(number: number, reason: string): void {
-    if (!this.#nodes.delete(number)) return;
+    const node = this.#nodes.get(number);
+    if (node === undefined) return;
+    this.#nodes.delete(number);
+    node.served.hangUp?.();
     for (const request of this.#requests.values()) {
       if (request.node !== number) continue;
       this.#refuse(request, new DeviceError("ENODEV", reason));
@@ -278,6 +318,7 @@ class Server implements PudServer, ChannelConsumer {
 
   async #shutDown(): Promise<void> {
     this.#shuttingDown = true;
+    for (const { served } of this.#nodes.values()) served.hangUp?.();
     if (this.#inProgress > 0) await new Promise<void>((idle) => (this.#idle = idle));
     // Every step is tried, whatever became of the one before; the first failure is the one that is told.
     const failures: Error[] = [];

@@ -23,7 +23,7 @@ describe("rumpusb list", () => {
     expect(output.lines).toEqual([
       "DEVICE  ID         CLASS                     DRIVER  KERNEL DRIVER  MAY OPEN  NAME",
       "1-1     0951:1666  mass storage              umass   usb-storage    yes       Kingston DataTraveler",
-      "1-2     ffff:0001  communications, CDC data  -       -              yes       -",
+      "1-2     ffff:0001  communications, CDC data  umodem  -              yes       -",
     ]);
     expect(output.spoken).toEqual([]);
   });

@@ -9,6 +9,7 @@ import {
   type PudHostOptions,
   type PudLimits,
 } from "../../src/pud/host.js";
+import type { Disk, Tty } from "../../src/rump/devsw.js";
 import type { LinkError } from "../../src/pud/errors.js";
 import { createPudServer, type PudServer } from "../../src/pud/server.js";
 import type { DeviceAnnouncement } from "../../src/pud/payloads.js";
@@ -61,10 +62,13 @@ export class ManualClock implements Clock {
   }
 }
 
+export type DiskNode = HostNode & { readonly device: Disk };
+
 export interface HostRig {
   readonly host: PudHost;
   readonly clock: ManualClock;
-  readonly nodes: HostNode[];
+  readonly nodes: DiskNode[];
+  readonly ttys: Tty[];
   readonly gone: { readonly node: HostNode; readonly reason: string }[];
   readonly back: HostNode[];
   readonly devices: DeviceAnnouncement[];
@@ -73,8 +77,10 @@ export interface HostRig {
   readonly lost: LinkError[];
   /** How often READY came. */
   readyCount: number;
-  /** The only node, or an error. */
-  node(): HostNode;
+  /** The only disk, or an error. */
+  node(): DiskNode;
+  /** The only serial line, or an error. */
+  tty(): Tty;
 }
 
 export function hostRig(
@@ -86,6 +92,7 @@ export function hostRig(
   const rig: Omit<HostRig, "host"> = {
     clock,
     nodes: [],
+    ttys: [],
     gone: [],
     back: [],
     devices: [],
@@ -98,6 +105,11 @@ export function hostRig(
       if (node === undefined || this.nodes.length !== 1) throw new Error(`${this.nodes.length} nodes, not one`);
       return node;
     },
+    tty() {
+      const [tty] = this.ttys;
+      if (tty === undefined || this.ttys.length !== 1) throw new Error(`${this.ttys.length} ttys, not one`);
+      return tty;
+    },
   };
   const host = createPudHost({
     clock,
@@ -106,7 +118,10 @@ export function hostRig(
     ...(replug === undefined ? {} : { replug }),
     handlers: {
       onDevice: (device) => rig.devices.push(device),
-      onNode: (node) => rig.nodes.push(node),
+      onNode: (node) => {
+        if (isDiskNode(node)) rig.nodes.push(node);
+        else if (node.device.kind === "tty") rig.ttys.push(node.device);
+      },
       onNodeGone: (node, reason) => rig.gone.push({ node, reason }),
       onNodeBack: (node) => rig.back.push(node),
       onLog: (entry) => rig.logs.push(entry),
@@ -116,6 +131,10 @@ export function hostRig(
     },
   });
   return Object.assign(rig, { host });
+}
+
+export function isDiskNode(node: HostNode): node is DiskNode {
+  return node.device.kind === "disk";
 }
 
 export interface RumpRig {

@@ -1,7 +1,7 @@
 /** `--driver-id`: what it takes, and what the rump process is told. */
 import { expect, test } from "vitest";
 import { findMatches } from "../../src/dev/usb/match.js";
-import { ALL_DRIVERS, driverToLoad } from "../../src/dev/usb/drivers.js";
+import { DRIVERS, driverToLoad } from "../../src/dev/usb/drivers.js";
 import { parseDriverId } from "../../src/host/driver-ids.js";
 
 const IDS = {
@@ -18,8 +18,8 @@ const IDS = {
 };
 
 test("an id beats the class that the device says it has", () => {
-  const drivers = [parseDriverId("1234:ABCD=uftdi"), ...ALL_DRIVERS];
-  expect(findMatches(ALL_DRIVERS, IDS)[0]?.driver.name).toBe("umodem");
+  const drivers = [parseDriverId("1234:ABCD=uftdi"), ...DRIVERS];
+  expect(findMatches(DRIVERS, IDS)[0]?.driver.name).toBe("umodem");
   expect(findMatches(drivers, IDS)[0]?.driver).toMatchObject({ name: "uftdi", byId: true });
 });
 
@@ -29,7 +29,7 @@ test("the rump process is told the rules of an id alone; those of a module are i
     specifier: "./ucom/uplcom.js",
     match: [{ vendor: 0x1234, product: 0xabcd }],
   });
-  for (const driver of ALL_DRIVERS) expect(Object.keys(driverToLoad(driver))).toEqual(["name", "specifier"]);
+  for (const driver of DRIVERS) expect(Object.keys(driverToLoad(driver))).toEqual(["name", "specifier"]);
 });
 
 test.each(["", "1234=uftdi", "1234:5678", "1234:5678=nothing", "12345:5678=uftdi", "1234:5678=uftdi "])(

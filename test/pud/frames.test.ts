@@ -30,8 +30,8 @@ import {
   errorRecord,
   helloRecord,
   logRecord,
-  nodeRecord,
 } from "../../src/pud/payloads.js";
+import { diskNodeRecord } from "../../src/pud/disk-payloads.js";
 import { decodeText, encodeText } from "../../src/pud/text.js";
 import { MemoryDisk } from "../fakes/memory-disk.js";
 
@@ -77,7 +77,7 @@ describe("kinds and statuses", () => {
     expect(KIND_BY_NUMBER.size).toBe(Object.keys(KINDS).length);
     expect(helloRecord.size).toBe(HELLO_BYTES);
     expect(deviceRecord.size).toBe(DEVICE_BYTES);
-    expect(nodeRecord.size).toBe(NODE_BYTES);
+    expect(diskNodeRecord.size).toBe(NODE_BYTES);
     expect(logRecord.size).toBe(LOG_BYTES);
     expect(errorRecord.size).toBe(ERROR_BYTES);
     for (const kind of Object.values(KINDS)) expect(kind.maxPayloadBytes).toBeLessThanOrEqual(MAX_PAYLOAD_BYTES);
@@ -180,10 +180,10 @@ describe("payloads", () => {
 
   test("a disk that takes more than a frame holds is announced with what fits", () => {
     const disk = new MemoryDisk({ maxTransferBytes: 32 * 1024 * 1024 });
-    expect(decodeNode(encodeNode("sd", 0, disk)).info.maxTransferBytes).toBe(MAX_PAYLOAD_BYTES);
+    expect(decodeNode(encodeNode("sd", 0, disk)).info).toMatchObject({ maxTransferBytes: MAX_PAYLOAD_BYTES });
   });
 
-  const possible = nodeRecord.decode(encodeNode("sd", 0, new MemoryDisk()));
+  const possible = diskNodeRecord.decode(encodeNode("sd", 0, new MemoryDisk()));
   test.each([
     ["blocks of 0 bytes", { blockBytes: 0 }, "PUD_GEOMETRY"],
     ["blocks of 520 bytes", { blockBytes: 520 }, "PUD_GEOMETRY"],
@@ -194,12 +194,12 @@ describe("payloads", () => {
     ["transfers of half a block", { maxTransferBytes: 256 }, "PUD_GEOMETRY"],
     ["transfers of no whole blocks", { maxTransferBytes: 1000 }, "PUD_GEOMETRY"],
     ["transfers above a frame", { maxTransferBytes: MAX_PAYLOAD_BYTES + 512 }, "PUD_GEOMETRY"],
-    ["a kind that is no disk", { kind: 2 }, "PUD_NODE"],
+    ["a kind that has no host half", { kind: 3 }, "PUD_NODE"],
     ["no class name", { className: new Uint8Array(16) }, "PUD_NAME"],
     ["a class name with a path in it", { className: encodeText("../sd", 16) }, "PUD_NAME"],
     ["a class name without end", { className: encodeText("sdsdsdsdsdsdsdsd", 16) }, "PUD_NAME"],
   ])("NODE with %s is refused", (_, lie, code) => {
-    expect(() => decodeNode(nodeRecord.encode({ ...possible, ...lie }))).toThrow(expect.objectContaining({ code }));
+    expect(() => decodeNode(diskNodeRecord.encode({ ...possible, ...lie }))).toThrow(expect.objectContaining({ code }));
   });
 
   test("LOG and ERROR, cut to what a frame holds", () => {

@@ -13,7 +13,7 @@ import { createPudServer } from "../../src/pud/server.js";
 import type { ByteStream } from "../../src/rumpuser/rumpuser.js";
 import { MemoryDisk } from "../fakes/memory-disk.js";
 import { frame, hello, nodeFrame } from "../fakes/pud-frames.js";
-import { ManualClock, turn } from "../fakes/pud-pair.js";
+import { isDiskNode, ManualClock, turn } from "../fakes/pud-pair.js";
 
 const SEED = 0x5eed_0001;
 const MAX_GROWTH_BYTES = 64 * 1024 * 1024;
@@ -121,7 +121,9 @@ test("10^5 mutated streams into the host half", { timeout: 60_000 }, async () =>
       lossPolicy: run % 2 === 0 ? "fail" : "hold",
       handlers: {
         onDevice: () => {},
-        onNode: ({ device: disk }) => {
+        onNode: (node) => {
+          if (!isDiskNode(node)) return;
+          const { device: disk } = node;
           for (const asked of [disk.read(0, 1), disk.write(0, new Uint8Array(disk.info.blockBytes)), disk.flush()])
             results.push(
               asked.then(

@@ -229,7 +229,7 @@ describe("bounds", () => {
   test("nodes that come and go with unanswered requests cannot be piled up", async () => {
     const { rig, rump } = await rawRig({ maxUnanswered: 4 });
     for (let node = 1; rig.lost.length === 0 && node < 10; node++) {
-      const read = outcome(rig.host.nodes[0]?.device.read(0, 1) ?? Promise.resolve());
+      const read = outcome(rig.nodes.at(-1)?.device.read(0, 1) ?? Promise.resolve());
       await until("the request", () => rump.requests(KINDS.read).length === node);
       rump.send(frame(KINDS.nodeGone, { node }), nodeFrame(node + 1, 0));
       expect(await read).toBe("ENODEV");

@@ -82,7 +82,7 @@ export class Machine {
   async disk(): Promise<Disk> {
     while (this.#nodes === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     const [node] = this.#pud.nodes;
-    if (node === undefined) throw new Error(`the node has gone; ${this.story()}`);
+    if (node?.device.kind !== "disk") throw new Error(`the disk has gone; ${this.story()}`);
     return node.device;
   }
 

@@ -23,16 +23,12 @@ export function driverToLoad({ name, specifier, match, byId }: DriverEntry): Dri
   return byId === true ? { name, specifier, match } : { name, specifier };
 }
 
-/** The drivers whose devices reach the host: what is used unless the user says more. */
-export const DRIVERS: readonly DriverEntry[] = [{ name: "umass", specifier: "./umass/umass.js", match: UMASS_MATCH }];
-
-/** Serial adapters. They publish ttys, which pud does not carry yet: for `--driver-id` and for programs that embed the stack. */
-export const SERIAL_DRIVERS: readonly DriverEntry[] = [
+/** What is used unless the user says more. */
+export const DRIVERS: readonly DriverEntry[] = [
+  { name: "umass", specifier: "./umass/umass.js", match: UMASS_MATCH },
   { name: "umodem", specifier: "./ucom/umodem.js", match: UMODEM_MATCH },
   { name: "uftdi", specifier: "./ucom/uftdi.js", match: UFTDI_MATCH },
   { name: "uslsa", specifier: "./ucom/uslsa.js", match: USLSA_MATCH },
   { name: "uchcom", specifier: "./ucom/uchcom.js", match: UCHCOM_MATCH },
   { name: "uplcom", specifier: "./ucom/uplcom.js", match: UPLCOM_MATCH },
 ];
-
-export const ALL_DRIVERS: readonly DriverEntry[] = [...DRIVERS, ...SERIAL_DRIVERS];

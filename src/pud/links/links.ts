@@ -43,6 +43,24 @@ const LINK_KINDS: { readonly [Name in LinkKindName]: LinkKind<Wheres[Name]> } = 
   rfc2217: { serves: ["tty"], forms: RFC2217_FORMS, parseWhere: parseRfc2217Where, open: openRfc2217Link },
 };
 
+/** What is opened when nobody asks for a link: a kind for each kind of device that has one. */
+const DEFAULT_LINKS: Partial<Record<DeviceKind, LinkKindName>> = { disk: "nbd" };
+
+/** The words of `--link` that stand for no `--link` at all. */
+export function defaultLinks(): string[] {
+  return [...new Set(Object.values(DEFAULT_LINKS))];
+}
+
+/** Those of the links that serve this kind of device. A link that is in no table here says so itself. */
+export function linksFor(kind: DeviceKind, links: readonly Link[]): readonly Link[] {
+  return links.filter((link) => !isLinkKind(link.kind) || linkServes(link.kind).includes(kind));
+}
+
+/** The words of `--link` that would serve this kind of device. */
+export function linkWordsFor(kind: DeviceKind): string[] {
+  return Object.keys(LINK_KINDS).filter((word) => isLinkKind(word) && linkServes(word).includes(kind));
+}
+
 /** What each kind accepts, for help texts. */
 export function linkForms(): string[] {
   return Object.values(LINK_KINDS).map((kind) => kind.forms);

@@ -6,7 +6,7 @@ import { uplcom } from "../../../../src/dev/usb/ucom/uplcom.js";
 import { uslsa } from "../../../../src/dev/usb/ucom/uslsa.js";
 import type { Driver } from "../../../../src/dev/usb/usbdi.js";
 import type { TraceEntry } from "../../../../src/dev/vhc/vhc.js";
-import type { DeviceError, LineSettings, Tty, TtyPort, TtyReceiver, TtyStatus } from "../../../../src/rump/devsw.js";
+import type { LineSettings, Tty, TtyPort } from "../../../../src/rump/devsw.js";
 import type { Clock } from "../../../../src/rumpuser/rumpuser.js";
 import { AcmModel } from "../../../../src/vdev/serial-acm.js";
 import { Ch34xModel } from "../../../../src/vdev/serial-ch34x.js";
@@ -14,7 +14,10 @@ import { Cp210xModel } from "../../../../src/vdev/serial-cp210x.js";
 import { FtdiModel } from "../../../../src/vdev/serial-ftdi.js";
 import type { SerialModel, SerialOptions } from "../../../../src/vdev/serial-model.js";
 import { Pl2303Model } from "../../../../src/vdev/serial-pl2303.js";
+import { Collector } from "../../../fakes/tty-collector.js";
 import { makeRig, plugIn, type StackRig } from "../rig.js";
+
+export { Collector };
 
 export const DRIVERS: readonly Driver[] = [umodem, uftdi, uslsa, uchcom, uplcom];
 
@@ -48,39 +51,6 @@ export const SETTINGS: LineSettings = { baud: 115_200, dataBits: 8, parity: "non
 export const UP = { dtr: true, rts: true } as const;
 /** More than any test receives. */
 export const PLENTY = 1 << 30;
-
-/** What a receiver was told. */
-export class Collector implements TtyReceiver {
-  readonly parts: Uint8Array[] = [];
-  readonly statuses: TtyStatus[] = [];
-  closedWith: DeviceError | undefined;
-  #bytes = 0;
-  onData: (data: Uint8Array) => void = () => undefined;
-
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  get data(): Buffer {
-    return Buffer.concat(this.parts);
-  }
-
-  received(data: Uint8Array): void {
-    if (this.closedWith !== undefined) throw new Error("received after closed");
-    this.parts.push(data.slice());
-    this.#bytes += data.length;
-    this.onData(data);
-  }
-
-  changed(status: TtyStatus): void {
-    this.statuses.push(status);
-  }
-
-  closed(error: DeviceError): void {
-    if (this.closedWith !== undefined) throw new Error("closed twice");
-    this.closedWith = error;
-  }
-}
 
 export interface SerialRig extends StackRig {
   readonly model: SerialModel;

@@ -1,0 +1,81 @@
+/** NODE of a disk. */
+import { raw, record, u8, u16le, u32le } from "../bytes.js";
+import type { DiskInfo } from "../rump/devsw.js";
+import { LinkError } from "./errors.js";
+import { DEVICE_KIND_NUMBERS, MAX_PAYLOAD_BYTES, u53le } from "./frames.js";
+import { decodeText, encodeText } from "./text.js";
+
+export const diskNodeRecord = record("NODE", "pud frames", {
+  className: raw(16),
+  kind: u8,
+  flags: u8,
+  unit: u16le,
+  blockBytes: u32le,
+  maxTransferBytes: u32le,
+  reserved: u32le,
+  blockCount: u53le,
+  model: raw(64),
+});
+
+/** Bits of `flags` in NODE, by the field of DiskInfo that they carry. */
+const NODE_FLAGS = {
+  readOnly: 0x01,
+  removable: 0x02,
+  volatileCache: 0x04,
+  canTrim: 0x08,
+  canWriteZeroes: 0x10,
+} as const satisfies Partial<Record<keyof DiskInfo, number>>;
+
+const BLOCK_SIZES: readonly number[] = [512, 1024, 2048, 4096];
+
+/** @throws LinkError PUD_GEOMETRY: the driver describes a disk that the host would refuse. */
+export function encodeDiskNode(className: Uint8Array, unit: number, info: DiskInfo): Uint8Array {
+  const maxTransferBytes = Math.min(info.maxTransferBytes, MAX_PAYLOAD_BYTES);
+  checkGeometry({ ...info, maxTransferBytes });
+  let flags = 0;
+  for (const [key, bit] of Object.entries(NODE_FLAGS)) if (info[key as keyof typeof NODE_FLAGS]) flags |= bit;
+  return diskNodeRecord.encode({
+    className,
+    kind: DEVICE_KIND_NUMBERS.disk,
+    flags,
+    unit,
+    blockBytes: info.blockBytes,
+    maxTransferBytes,
+    reserved: 0,
+    blockCount: info.blockCount,
+    model: encodeText(info.model, 64),
+  });
+}
+
+/** @throws LinkError PUD_GEOMETRY */
+export function decodeDiskInfo(payload: Uint8Array): DiskInfo {
+  const node = diskNodeRecord.decode(payload);
+  const info: DiskInfo = {
+    blockBytes: node.blockBytes,
+    blockCount: node.blockCount,
+    readOnly: (node.flags & NODE_FLAGS.readOnly) !== 0,
+    removable: (node.flags & NODE_FLAGS.removable) !== 0,
+    volatileCache: (node.flags & NODE_FLAGS.volatileCache) !== 0,
+    canTrim: (node.flags & NODE_FLAGS.canTrim) !== 0,
+    canWriteZeroes: (node.flags & NODE_FLAGS.canWriteZeroes) !== 0,
+    maxTransferBytes: node.maxTransferBytes,
+    model: decodeText(node.model),
+  };
+  checkGeometry(info);
+  return info;
+}
+
+function checkGeometry({ blockBytes, blockCount, maxTransferBytes }: DiskInfo): void {
+  if (!BLOCK_SIZES.includes(blockBytes))
+    throw new LinkError(
+      "PUD_GEOMETRY",
+      `disk with blocks of ${blockBytes} bytes; possible are ${BLOCK_SIZES.join(", ")}`,
+    );
+  if (!Number.isSafeInteger(blockCount) || blockCount < 0 || !Number.isSafeInteger(blockCount * blockBytes))
+    throw new LinkError("PUD_GEOMETRY", `disk of ${blockCount} blocks of ${blockBytes} bytes; the limit is 2^53 bytes`);
+  if (maxTransferBytes < blockBytes || maxTransferBytes > MAX_PAYLOAD_BYTES || maxTransferBytes % blockBytes !== 0)
+    throw new LinkError(
+      "PUD_GEOMETRY",
+      `disk takes ${maxTransferBytes} bytes at most per request; possible are multiples of ${blockBytes} up to ${MAX_PAYLOAD_BYTES}`,
+    );
+}

@@ -1,0 +1,193 @@
+/** A published serial line in the server's hands: requests to the driver's methods, and what the line brings to the host. */
+import { DeviceError, type FlushQueue, type Tty, type TtyPort } from "../rump/devsw.js";
+import type { Clock } from "../rumpuser/rumpuser.js";
+import { NO_BYTES, type OutgoingFrame } from "./channel.js";
+import { LinkError } from "./errors.js";
+import { FLUSH_NUMBERS, type FrameHeader, KINDS } from "./frames.js";
+import type { RateBound } from "./rate-bound.js";
+import type { ServedDevice, ServedRequest } from "./served-request.js";
+import { TtyOutbox } from "./served-tty-outbox.js";
+import {
+  decodeOutputs,
+  decodeSettings,
+  decodeTtyOpen,
+  encodeSettings,
+  encodeStatus,
+  ttyLatencyRecord,
+} from "./tty-payloads.js";
+
+/** The driver is granted so many bytes at most, whatever the host grants: more would only fill the channel. */
+const READ_AHEAD_BYTES = 256 * 1024;
+
+export interface ServedTtyContext {
+  readonly clock: Clock;
+  readonly statuses: RateBound;
+  /** Sends a frame of this node. */
+  readonly send: (frame: OutgoingFrame) => void;
+  /** More is buffered than is sensible. */
+  readonly isChoked: () => boolean;
+}
+
+/** What is asked of a line that is open, by kind; the result is the payload of the reply. */
+const PORT_OPERATIONS: ReadonlyMap<number, (port: TtyPort, request: ServedRequest) => Promise<Uint8Array | void>> =
+  new Map<number, (port: TtyPort, request: ServedRequest) => Promise<Uint8Array | void>>([
+    [
+      KINDS.ttyConfigure.number,
+      async (port, { payload, options }) =>
+        encodeSettings(await port.configure(asked(decodeSettings, payload), options)),
+    ],
+    [
+      KINDS.ttyOutputs.number,
+      async (port, { payload, options }) => await port.setOutputs(asked(decodeOutputs, payload), options),
+    ],
+    [KINDS.ttyBreak.number, async (port, { count, options }) => await port.setBreak(count !== 0, options)],
+    [KINDS.ttyStatus.number, async (port, { options }) => encodeStatus(await port.status(options))],
+    [
+      KINDS.ttyLatency.number,
+      async (port, { count, options }) => ttyLatencyRecord.encode({ latencyMs: await port.setLatency(count, options) }),
+    ],
+    [KINDS.ttyDrain.number, async (port, { options }) => await port.drain(options)],
+    [KINDS.ttyFlush.number, async (port, { count, options }) => await port.flush(queueOf(count), options)],
+  ]);
+
+export class ServedTty implements ServedDevice {
+  readonly #tty: Tty;
+  readonly #context: ServedTtyContext;
+  #port: TtyPort | undefined;
+  /** Of the port, and of the opening before there is one. */
+  #outbox: TtyOutbox | undefined;
+  /** Granted by the host and not passed on. */
+  #owedBytes = 0;
+  /** Passed on and not received. */
+  #aheadBytes = 0;
+  /** Settles with the write before the next. */
+  #lastWrite: Promise<unknown> = Promise.resolve();
+  #closing: Promise<void> = Promise.resolve();
+
+  constructor(tty: Tty, context: ServedTtyContext) {
+    this.#tty = tty;
+    this.#context = context;
+  }
+
+  replyBytes(): number {
+    return 0;
+  }
+
+  async serve(request: ServedRequest): Promise<Uint8Array> {
+    switch (request.kind) {
+      case KINDS.ttyOpen.number:
+        return await this.#open(request);
+      case KINDS.ttyClose.number:
+        await this.settle();
+        return NO_BYTES;
+      case KINDS.ttyWrite.number:
+        await this.#write(this.#opened(), request);
+        return NO_BYTES;
+    }
+    const operation = PORT_OPERATIONS.get(request.kind);
+    if (operation === undefined) throw new DeviceError("EOPNOTSUPP", `no tty request of kind ${request.kind}`);
+    return (await operation(this.#opened(), request)) ?? NO_BYTES;
+  }
+
+  replied({ kind }: ServedRequest): void {
+    if (kind === KINDS.ttyOpen.number) this.#outbox?.begin();
+  }
+
+  notice({ kind, count }: FrameHeader): void {
+    if (kind !== KINDS.ttyGrant.number || this.#port === undefined || !Number.isSafeInteger(count)) return;
+    this.#owedBytes = Math.min(this.#owedBytes + count, Number.MAX_SAFE_INTEGER);
+    this.#passGrants();
+  }
+
+  writable(): void {
+    this.#passGrants();
+  }
+
+  hangUp(): void {
+    const port = this.#port;
+    this.#forget();
+    if (port !== undefined) this.#closing = port.close();
+  }
+
+  /** The line is closed, for whoever opened it too. */
+  async settle(): Promise<void> {
+    this.hangUp();
+    await this.#closing;
+  }
+
+  async #open({ payload, options }: ServedRequest): Promise<Uint8Array> {
+    const how = asked(decodeTtyOpen, payload);
+    if (this.#outbox !== undefined) throw new DeviceError("EBUSY", "open: the line is open already");
+    const outbox = new TtyOutbox({
+      ...this.#context,
+      sent: (bytes) => {
+        this.#aheadBytes -= bytes;
+        this.#passGrants();
+      },
+      closed: () => {
+        if (this.#outbox === outbox) this.#forget();
+      },
+    });
+    this.#outbox = outbox;
+    try {
+      const port = await this.#tty.open(how, outbox, options);
+      if (this.#outbox === outbox) {
+        this.#port = port;
+        return encodeSettings(port.settings);
+      }
+      await port.close();
+      throw new DeviceError("ENODEV", "open: hung up meanwhile");
+    } catch (error) {
+      if (this.#outbox === outbox) this.#forget();
+      throw error;
+    }
+  }
+
+  /** Answers in the order of the requests, whatever the driver does. */
+  async #write(port: TtyPort, { payload, options }: ServedRequest): Promise<void> {
+    const before = this.#lastWrite;
+    const write = port.write(payload, options);
+    const turn = Promise.allSettled([before, write]).then(() => write);
+    this.#lastWrite = turn.catch(() => undefined);
+    await turn;
+  }
+
+  #passGrants(): void {
+    if (this.#port === undefined || this.#context.isChoked()) return;
+    const bytes = Math.min(this.#owedBytes, READ_AHEAD_BYTES - this.#aheadBytes);
+    if (bytes <= 0) return;
+    this.#owedBytes -= bytes;
+    this.#aheadBytes += bytes;
+    this.#port.grant(bytes);
+  }
+
+  #opened(): TtyPort {
+    if (this.#port === undefined) throw new DeviceError("ENODEV", "the line is not open");
+    return this.#port;
+  }
+
+  #forget(): void {
+    this.#outbox?.end();
+    this.#outbox = undefined;
+    this.#port = undefined;
+    this.#owedBytes = 0;
+    this.#aheadBytes = 0;
+  }
+}
+
+/** @throws DeviceError EINVAL: what the host asks cannot be. */
+function asked<T>(decode: (payload: Uint8Array) => T, payload: Uint8Array): T {
+  try {
+    return decode(payload);
+  } catch (error) {
+    if (!(error instanceof LinkError)) throw error;
+    throw new DeviceError("EINVAL", error.message, { cause: error });
+  }
+}
+
+/** @throws DeviceError EINVAL */
+function queueOf(number: number): FlushQueue {
+  const queue = (["in", "out", "both"] as const).find((one) => FLUSH_NUMBERS[one] === number);
+  if (queue === undefined) throw new DeviceError("EINVAL", `flush: there is no queue ${number}`);
+  return queue;
+}
