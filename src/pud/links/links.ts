@@ -10,6 +10,7 @@ import { NBD_FORMS, openNbdLink, parseNbdWhere } from "./nbd-link.js";
 import type { NbdWhere } from "./nbd-link.js";
 import { openPtyLink, parsePtyWhere, PTY_FORMS, type PtyWhere } from "./pty-link.js";
 import type { Link, LinkContext } from "./link.js";
+import { openRawLink, parseRawWhere, RAW_FORMS, type RawWhere } from "./raw-link.js";
 import { openRfc2217Link, parseRfc2217Where, RFC2217_FORMS, type Rfc2217Where } from "./rfc2217-link.js";
 
 export { LinkSetupError } from "./errors.js";
@@ -20,6 +21,7 @@ interface Wheres {
   readonly nbd: NbdWhere;
   readonly pty: PtyWhere;
   readonly rfc2217: Rfc2217Where;
+  readonly raw: RawWhere;
 }
 
 export type LinkKindName = keyof Wheres;
@@ -41,6 +43,7 @@ const LINK_KINDS: { readonly [Name in LinkKindName]: LinkKind<Wheres[Name]> } = 
   nbd: { serves: ["disk"], forms: NBD_FORMS, parseWhere: parseNbdWhere, open: openNbdLink },
   pty: { serves: ["tty"], forms: PTY_FORMS, parseWhere: parsePtyWhere, open: openPtyLink },
   rfc2217: { serves: ["tty"], forms: RFC2217_FORMS, parseWhere: parseRfc2217Where, open: openRfc2217Link },
+  raw: { serves: ["tty"], forms: RAW_FORMS, parseWhere: parseRawWhere, open: openRawLink },
 };
 
 /** What is opened when nobody asks for a link: a kind for each kind of device that has one. */

@@ -20,6 +20,8 @@ export const SHUTDOWN_DRAIN_MS = 500;
 export const LINGER_MS = 2_000;
 /** A client that is held is asked so often whether it is still there, where the protocol has a way to ask. */
 export const PROBE_MS = 2_000;
+/** A client that was held so long and cannot be asked gives way to the next: it may have gone. */
+export const STALE_MS = 60_000;
 /**
  * What may wait for a client that does not read, before nothing more is read of it: a window of the line's bytes, each of
  * them escaped, and as much as a window of answers. The bytes alone do not hold it, for it may have to write before it reads.
@@ -79,6 +81,7 @@ export class LineConnection {
   readonly #streamClosed: Promise<void>;
   #ending: Promise<void> | undefined;
   #held = false;
+  #stale = false;
   #probe: { cancel(): void } | undefined;
   #onEnded: () => void = () => undefined;
 
@@ -117,6 +120,11 @@ export class LineConnection {
     stream.on("error", (error) => this.#log("debug", error.message));
     stream.once("close", () => this.#end(DRAIN_MS));
     void this.#start();
+  }
+
+  /** Nobody knows whether the client is still there: it has been held for long, and the protocol has no way to ask. */
+  get stale(): boolean {
+    return this.#stale;
   }
 
   /** The line is taken away: what waits has a moment more. */
@@ -175,6 +183,7 @@ export class LineConnection {
       this.#startProbe();
     } else {
       this.#probe?.cancel();
+      this.#stale = false;
       this.#stream.resume();
     }
   }
@@ -182,11 +191,16 @@ export class LineConnection {
   /** Of a stream that is not read one learns only by writing that its other end has gone. */
   #startProbe(): void {
     const { probe } = this.#protocol;
-    if (probe === undefined) return;
-    this.#probe = this.#options.clock.startTimer(PROBE_MS, () => {
-      if (this.#outlet.backlogBytes === 0) this.#outlet.send(probe);
-      this.#startProbe();
-    });
+    const { clock } = this.#options;
+    if (probe === undefined)
+      this.#probe = clock.startTimer(STALE_MS, () => {
+        this.#stale = true;
+      });
+    else
+      this.#probe = clock.startTimer(PROBE_MS, () => {
+        if (this.#outlet.backlogBytes === 0) this.#outlet.send(probe);
+        this.#startProbe();
+      });
   }
 
   #end(drainMs: number): void {

@@ -87,6 +87,7 @@ export class LineServer {
     const served = this.#served;
     if (served === undefined) return this.#refuse(socket, "there is no line here now");
     const { nodeName, tty, settings, startProtocol } = served;
+    if (this.#client?.stale === true) this.#client.shutDown("another client has come");
     if (this.#client !== undefined) return this.#refuse(socket, `${nodeName} is in use`);
     socket.setNoDelay(true);
     const source = `${kind}/${nodeName}`;

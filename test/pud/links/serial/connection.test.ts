@@ -4,6 +4,7 @@ import {
   LINGER_MS,
   PROBE_MS,
   SHUTDOWN_DRAIN_MS,
+  STALE_MS,
   type StartProtocol,
 } from "../../../../src/pud/links/serial/connection.js";
 import { WINDOW_BYTES } from "../../../../src/pud/links/serial/line.js";
@@ -188,5 +189,23 @@ test("a client that is held is asked whether it is there", async () => {
   rig.clock.advance(PROBE_MS);
   await settled();
   expect(rig.received().toString()).toBe("??");
+  expect(rig.clock.armed).toBe(0);
+});
+
+test("a client that is held for long and cannot be asked is stale, until it goes on", async () => {
+  const rig = await connectInMemory((conversation) => {
+    const { probe: _, ...mute } = plain(conversation);
+    return mute;
+  });
+  rig.tty.hold(true);
+  for (let sent = 0; sent < 4 * WINDOW_BYTES; sent += 4096) rig.client.write(Buffer.alloc(4096));
+  await settled();
+  rig.clock.advance(STALE_MS - 1);
+  expect(rig.connection.stale).toBe(false);
+  rig.clock.advance(1);
+  expect(rig.connection.stale).toBe(true);
+  rig.tty.hold(false);
+  await settled();
+  expect(rig.connection.stale).toBe(false);
   expect(rig.clock.armed).toBe(0);
 });
