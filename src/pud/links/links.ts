@@ -9,6 +9,7 @@ import { LinkSetupError } from "./errors.js";
 import { NBD_FORMS, openNbdLink, parseNbdWhere } from "./nbd-link.js";
 import type { NbdWhere } from "./nbd-link.js";
 import { openPtyLink, parsePtyWhere, PTY_FORMS, type PtyWhere } from "./pty-link.js";
+import { openTtyCuseLink, parseTtyCuseWhere, TTY_CUSE_FORMS, type TtyCuseWhere } from "./tty-cuse-link.js";
 import type { Link, LinkContext } from "./link.js";
 import { openRawLink, parseRawWhere, RAW_FORMS, type RawWhere } from "./raw-link.js";
 import { openRfc2217Link, parseRfc2217Where, RFC2217_FORMS, type Rfc2217Where } from "./rfc2217-link.js";
@@ -22,6 +23,7 @@ interface Wheres {
   readonly pty: PtyWhere;
   readonly rfc2217: Rfc2217Where;
   readonly raw: RawWhere;
+  readonly "tty-cuse": TtyCuseWhere;
 }
 
 export type LinkKindName = keyof Wheres;
@@ -44,6 +46,7 @@ const LINK_KINDS: { readonly [Name in LinkKindName]: LinkKind<Wheres[Name]> } = 
   pty: { serves: ["tty"], forms: PTY_FORMS, parseWhere: parsePtyWhere, open: openPtyLink },
   rfc2217: { serves: ["tty"], forms: RFC2217_FORMS, parseWhere: parseRfc2217Where, open: openRfc2217Link },
   raw: { serves: ["tty"], forms: RAW_FORMS, parseWhere: parseRawWhere, open: openRawLink },
+  "tty-cuse": { serves: ["tty"], forms: TTY_CUSE_FORMS, parseWhere: parseTtyCuseWhere, open: openTtyCuseLink },
 };
 
 /** What is opened when nobody asks for a link: a kind for each kind of device that has one. */

@@ -12,6 +12,7 @@ export const PRIORITY = 8;
 /** poll(2). */
 export const POLL_IN = 0x1;
 export const POLL_PRI = 0x2;
+export const POLL_ERR = 0x8;
 /** The other side is closed. */
 export const POLL_HUP = 0x10;
 

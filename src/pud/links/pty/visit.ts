@@ -16,7 +16,7 @@ import {
   withExtproc,
   withLineSettings,
 } from "../tty/termios.js";
-import { Outgoing } from "./outgoing.js";
+import { Outgoing } from "../tty/outgoing.js";
 import type { Packet, Terminal } from "./terminal.js";
 
 /** Received and not yet in the terminal. */

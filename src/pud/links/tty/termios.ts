@@ -52,8 +52,11 @@ const ECHONL = 0x40;
 /** Input is not worked on by the line discipline: somebody else does it. A change of settings is then told in packet mode. */
 export const EXTPROC = 0x10000;
 
-const VTIME = 5;
-const VMIN = 6;
+/** Places in `controlChars`. */
+export const VTIME = 5;
+export const VMIN = 6;
+export const VSTART = 8;
+export const VSTOP = 9;
 /** INIT_C_CC of the kernel: ^C ^\ DEL ^U ^D, VTIME 0, VMIN 1, -, ^Q ^S ^Z, -, ^R ^O ^W ^V. */
 const CONTROL_CHARS = [3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0];
 
@@ -179,6 +182,11 @@ export function withExtproc(termios: Termios, on: boolean): Termios {
   return unsigned({ ...termios, lflag: on ? termios.lflag | EXTPROC : termios.lflag & ~EXTPROC });
 }
 
+/** Without what a line discipline would do: there is none. */
+export function withoutDiscipline(termios: Termios): Termios {
+  return { ...termios, iflag: termios.iflag & (IXON | IXOFF), oflag: 0, lflag: 0, line: 0 };
+}
+
 /** The rates as the codes say them; BOTHER leaves what stands in the speed fields (Linux tty_baudrate.c). */
 export function withSpeedsFromCodes(termios: Termios): Termios {
   const baud = valueOf(BAUD_CODES, termios.cflag & CBAUD) ?? termios.ospeed;
@@ -188,8 +196,6 @@ export function withSpeedsFromCodes(termios: Termios): Termios {
 export function sameTermios(one: Termios, other: Termios): boolean {
   return Buffer.compare(termios2Record.encode(one), termios2Record.encode(other)) === 0;
 }
-
-export { VMIN, VTIME };
 
 function valueOf<T>(table: readonly (readonly [flags: number, value: T])[], flags: number): T | undefined {
   return table.find(([these]) => these === flags >>> 0 || these === flags)?.[1];

@@ -26,6 +26,11 @@ export class Outgoing {
     return this.#bytes < MAX_BYTES;
   }
 
+  /** Bytes that the device has not taken. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** The bytes are this object's from now on. */
   add(data: Uint8Array): void {
     this.#bytes += data.length;
