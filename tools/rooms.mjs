@@ -8,7 +8,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 
-const USBDI = ["dev/usb/usbdi.ts", "dev/usb/errors.ts", "dev/usb/usb.ts", "dev/usb/requests.ts"];
+const USBDI = ["dev/usb/usbdi.ts", "dev/usb/step-error.ts", "dev/usb/errors.ts", "dev/usb/usb.ts", "dev/usb/requests.ts"];
 
 const ROOMS = [
   { room: "bytes.ts", may: [], node: false },
@@ -24,6 +24,11 @@ const ROOMS = [
     node: false,
   },
   {
+    room: "dev/usb/uas/",
+    may: ["bytes.ts", "buffers.ts", "rumpuser/rumpuser.ts", "dev/scsipi/", "dev/usb/umass/", ...USBDI],
+    node: false,
+  },
+  {
     room: "dev/usb/ucom/",
     may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts", "dev/usb/descriptors.ts", ...USBDI],
     node: false,
@@ -31,7 +36,7 @@ const ROOMS = [
   { room: "dev/scsipi/", may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
   {
     room: "dev/usb/",
-    may: ["bytes.ts", "rump/", "rumpuser/rumpuser.ts", "dev/usb/umass/match.ts"],
+    may: ["bytes.ts", "rump/", "rumpuser/rumpuser.ts", "dev/usb/umass/match.ts", "dev/usb/uas/match.ts"],
     node: false,
   },
   {
@@ -65,6 +70,7 @@ const ROOMS = [
       "rumpuser/rumpuser.ts",
       "dev/usb/usbdivar.ts",
       "dev/usb/chain.ts",
+      "dev/usb/descriptors.ts",
       "dev/usb/errors.ts",
       "dev/usb/usb.ts",
       "vdev/model.ts",

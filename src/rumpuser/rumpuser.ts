@@ -158,6 +158,12 @@ export interface UsbPort {
   releaseInterface(interfaceNumber: number): Promise<PortResult>;
   setInterface(interfaceNumber: number, alternateSetting: number): Promise<PortResult>;
   clearHalt(endpointAddress: number): Promise<PortResult>;
+  /**
+   * Bulk streams 1..n on each of the endpoints (USB 3.2 §4.4.6.4); gone with the alternate setting and with every reset.
+   * @returns how many there are, at most `count`, or why none.
+   */
+  allocStreams(count: number, endpointAddresses: readonly number[]): Promise<number | PortResult>;
+  freeStreams(endpointAddresses: readonly number[]): Promise<PortResult>;
   /** Resets the device's port. "notFound" = it came back as another device. */
   reset(): Promise<PortResult>;
   /** Called once, when the device has gone. */

@@ -11,6 +11,8 @@ export interface Urb {
   readonly endpointAddress: number;
   /** Control only: 8 bytes. */
   readonly setup?: Uint8Array;
+  /** Bulk streams (USB 3.2 §4.4.6.4): the stream that it is on. */
+  readonly streamId?: number;
   /** OUT: the payload. Lent until completion. */
   readonly out: Uint8Array;
   /** IN: the most bytes the host takes. */

@@ -114,6 +114,19 @@ class Ugenhc implements HostController {
       throw this.#refusal(`releasing interface ${interfaceNumber}`, result);
   }
 
+  /** Whatever the OS says against it: the endpoints are used without streams, or not at all. */
+  async allocStreams(address: number, endpointAddresses: readonly number[], count: number): Promise<number> {
+    const given = this.#reachable(address)
+      ? await this.#port.allocStreams(count, endpointAddresses)
+      : ("disconnected" as const);
+    if (given === "disconnected") throw this.#refusal("allocating streams", given);
+    return typeof given === "number" ? Math.min(given, count) : 0;
+  }
+
+  async freeStreams(_address: number, endpointAddresses: readonly number[]): Promise<void> {
+    if (!this.#closed && !this.#lost) await this.#port.freeStreams(endpointAddresses);
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -207,12 +220,13 @@ function isEndpoint(endpointAddress: number): boolean {
 }
 
 function portTransfer(transfer: HcTransfer): PortTransfer {
-  const { type, endpointAddress, data, isoPacketBytes, sendZlp } = transfer;
+  const { type, endpointAddress, data, isoPacketBytes, sendZlp, streamId } = transfer;
   return {
     type,
     endpointAddress,
     data,
     ...(isoPacketBytes === undefined ? {} : { isoPacketBytes }),
     ...(sendZlp === undefined ? {} : { sendZlp }),
+    ...(streamId === undefined ? {} : { streamId }),
   };
 }

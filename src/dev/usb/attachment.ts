@@ -88,10 +88,12 @@ function attachmentOf(
   pipes: Pipes,
 ): Attachment<Pipes> {
   const { kernel } = device.bus;
+  let freesStreams = false;
   return {
     name: node.name,
     identity,
     interfaceNumber: alternate.interfaceNumber,
+    interfaceProtocols: alternatesOf(device, alternate.interfaceNumber).map((one) => one.interfaceProtocol),
     interrupted: device.bus.interrupted,
     extraDescriptors: alternate.extraDescriptors,
     siblings: siblingsOf(device, alternate),
@@ -105,6 +107,21 @@ function attachmentOf(
       const sibling = chooseSibling(device, interfaceNumber, needs);
       await takeInterface(device, node, sibling);
       return openPipes(needs, sibling, device, scope, control) as PipesFor<typeof needs>;
+    },
+    useAlternate: async (interfaceProtocol, needs) => {
+      const other = chooseAlternate(device, alternate.interfaceNumber, interfaceProtocol, needs);
+      await device.selectAlternate(other.interfaceNumber, other.alternateSetting);
+      return openPipes(needs, other, device, scope, control) as PipesFor<typeof needs>;
+    },
+    allocStreams: async (wanted, count) => {
+      const most = Math.min(count, ...wanted.map((pipe) => pipe.maxStreams));
+      if (most < 1) return 0;
+      const endpointAddresses = wanted.map((pipe) => pipe.endpointAddress);
+      const given = await device.bus.controller.allocStreams(device.address(), endpointAddresses, most);
+      if (given > 0 && !freesStreams)
+        node.onDetach(() => device.bus.controller.freeStreams(device.address(), endpointAddresses));
+      freesStreams ||= given > 0;
+      return given;
     },
     publish: (className, made) => {
       const entry = kernel.publish(node.name, className, made);
@@ -149,6 +166,25 @@ function chooseSibling(
   return found.alternates.find((one) => matchEndpoints(needs, one).missing === undefined) ?? first;
 }
 
+function alternatesOf(device: UsbDevice, interfaceNumber: number): readonly AlternateSetting[] {
+  return device.configuration?.interfaces.find((one) => one.interfaceNumber === interfaceNumber)?.alternates ?? [];
+}
+
+/** @throws UnsupportedError */
+function chooseAlternate(
+  device: UsbDevice,
+  interfaceNumber: number,
+  interfaceProtocol: number,
+  needs: Readonly<Record<string, EndpointNeed>>,
+): AlternateSetting {
+  const found = alternatesOf(device, interfaceNumber).find(
+    (one) => one.interfaceProtocol === interfaceProtocol && matchEndpoints(needs, one).missing === undefined,
+  );
+  if (found !== undefined) return found;
+  const protocol = interfaceProtocol.toString(16).padStart(2, "0");
+  throw new UnsupportedError(`interface ${interfaceNumber} has no alternate setting with protocol ${protocol}`);
+}
+
 function openPipes(
   needs: Readonly<Record<string, EndpointNeed>>,
   alternate: AlternateSetting,
@@ -180,9 +216,7 @@ function matchEndpoints(needs: Readonly<Record<string, EndpointNeed>>, alternate
   const free = [...alternate.endpoints];
   const found: { name: string; need: EndpointNeed; endpoint: Endpoint }[] = [];
   for (const [name, need] of Object.entries(needs)) {
-    const at = free.findIndex(
-      (e) => e.type === need.type && (e.endpointAddress & ENDPOINT_IN) === (need.dir === "in" ? ENDPOINT_IN : 0),
-    );
+    const at = free.findIndex((endpoint) => isWanted(need, endpoint));
     const endpoint = free[at];
     if (endpoint !== undefined) {
       free.splice(at, 1);
@@ -190,4 +224,11 @@ function matchEndpoints(needs: Readonly<Record<string, EndpointNeed>>, alternate
     } else if (need.optional !== true) return { found, missing: `${need.type} ${need.dir} endpoint for ${name}` };
   }
   return { found };
+}
+
+function isWanted({ type, dir, followedBy }: EndpointNeed, endpoint: Endpoint): boolean {
+  if (endpoint.type !== type || (endpoint.endpointAddress & ENDPOINT_IN) !== (dir === "in" ? ENDPOINT_IN : 0))
+    return false;
+  if (followedBy === undefined) return true;
+  return endpoint.extraDescriptors.some((bytes) => followedBy.every((byte, at) => bytes[1 + at] === byte));
 }

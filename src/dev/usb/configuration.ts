@@ -37,6 +37,17 @@ export interface Endpoint {
   readonly transactionsPerMicroframe: number;
   readonly interval: number;
   companion?: CompanionDescriptor;
+  /** Class- and vendor-specific descriptors that follow it, in wire order; the alternate setting has them, too. */
+  readonly extraDescriptors: Uint8Array[];
+}
+
+/** USB 3.2 §9.6.7: bits 4..0 of bmAttributes of a bulk endpoint, 1 to 16, are the log2 of its streams; 0 = none. */
+const MAX_STREAMS_EXPONENT = 16;
+
+/** Bulk streams that an endpoint says it has; 0 = none. */
+export function maxStreams({ type, companion }: Endpoint): number {
+  const exponent = type === "bulk" ? (companion?.bmAttributes ?? 0) & 0x1f : 0;
+  return exponent === 0 || exponent > MAX_STREAMS_EXPONENT ? 0 : 2 ** exponent;
 }
 
 export interface AlternateSetting {
@@ -137,6 +148,7 @@ class ConfigurationReader {
         return;
       default:
         this.#alternate?.extraDescriptors.push(descriptor);
+        this.#endpoint?.extraDescriptors.push(descriptor);
     }
   }
 
@@ -195,6 +207,7 @@ class ConfigurationReader {
       maxPacketBytes,
       transactionsPerMicroframe: ((d.wMaxPacketSize >> 11) & 3) + 1,
       interval: d.bInterval,
+      extraDescriptors: [],
     };
     alternate.endpoints.push(this.#endpoint);
   }

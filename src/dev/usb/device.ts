@@ -156,9 +156,17 @@ export class UsbDevice {
 
   /** SET_INTERFACE (USB 2.0 §9.4.10), left out where the setting is selected already. */
   async selectAlternate(interfaceNumber: number, alternateSetting: number): Promise<void> {
-    if ((this.#alternates.get(interfaceNumber) ?? 0) === alternateSetting) return;
+    if (this.#selectedAlternate(interfaceNumber) === alternateSetting) return;
     await this.#mustAccept(setInterface(interfaceNumber, alternateSetting), "USB 2.0 §9.4.10");
     this.#alternates.set(interfaceNumber, alternateSetting);
+  }
+
+  /** Undefined: not known. A host OS does not select a configuration again, so that another process may have changed it. */
+  #selectedAlternate(interfaceNumber: number): number | undefined {
+    const selected = this.#alternates.get(interfaceNumber);
+    if (selected !== undefined) return selected;
+    const one = this.#configuration?.interfaces.find((found) => found.interfaceNumber === interfaceNumber);
+    return this.bus.interrupted && (one?.alternates.length ?? 0) > 1 ? undefined : 0;
   }
 
   /** Port reset, then address, configuration and alternate settings as they were. Rejects when it does not come back. */

@@ -75,13 +75,13 @@ export function chooseConfiguration(
   return best;
 }
 
-/** Drivers for an interface, best first; of equal rank the one with the lower alternate setting. */
+/** Drivers for an interface, best first; of equal rank the preferred one, then the one with the lower alternate setting. */
 function candidates(drivers: readonly Driver[], identity: DeviceIdentity, one: Interface): Candidate[] {
   return one.alternates
     .flatMap((alternate) =>
       findMatches(drivers, matchIds(identity, alternate)).map((match) => ({ ...match, alternate })),
     )
-    .sort((a, b) => b.rank - a.rank);
+    .sort((a, b) => b.rank - a.rank || (b.driver.preference ?? 0) - (a.driver.preference ?? 0));
 }
 
 function matchIds(identity: DeviceIdentity, alternate: AlternateSetting): MatchIds {

@@ -1,7 +1,7 @@
 /** Pipes: a driver's open ends of the endpoints of a device (USB 2.0 §5.3.2). */
 import { encodeSetup, clearEndpointHalt } from "./requests.js";
 import { TransferScope, transferError } from "./scope.js";
-import type { Endpoint } from "./configuration.js";
+import { type Endpoint, maxStreams } from "./configuration.js";
 import { ENDPOINT_IN } from "./usb.js";
 import type {
   ControlPipe,
@@ -65,14 +65,19 @@ abstract class EndpointPipe {
     this.#control = control;
   }
 
+  get maxStreams(): number {
+    return maxStreams(this.endpoint);
+  }
+
   async clearHalt(options?: TransferOptions): Promise<void> {
     const { status } = await this.#control.out(clearEndpointHalt(this.endpointAddress), NO_DATA, options);
     if (status === "stalled")
       throw transferError("stalled", `CLEAR_FEATURE(ENDPOINT_HALT) ${this.endpointAddress.toString(16)}h`, 0);
   }
 
-  transferOf(data: Uint8Array): HcTransfer {
-    return { address: this.address(), endpointAddress: this.endpointAddress, type: this.endpoint.type, data };
+  transferOf(data: Uint8Array, streamId?: number): HcTransfer {
+    const transfer = { address: this.address(), endpointAddress: this.endpointAddress, type: this.endpoint.type, data };
+    return streamId === undefined ? transfer : { ...transfer, streamId };
   }
 
   protected describe(bytes: number): string {
@@ -117,7 +122,7 @@ export async function runPipeChain(
 ): Promise<readonly StepResult[]> {
   const chain = steps.map((step): ChainStep => {
     if (!(step.pipe instanceof EndpointPipe)) throw new TypeError("a chain takes the pipes of its own attachment");
-    const transfer = step.pipe.transferOf("into" in step ? step.into : step.data);
+    const transfer = step.pipe.transferOf("into" in step ? step.into : step.data, step.streamId);
     return { transfer, after: step.after, with: step.with };
   });
   const result = await scope.runChain(chain, options);

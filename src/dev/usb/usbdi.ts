@@ -31,6 +31,8 @@ export interface OutCompletion {
 interface Pipe {
   readonly endpointAddress: number;
   readonly maxPacketBytes: number;
+  /** Bulk streams that the endpoint has, as it says itself (USB 3.2 §9.6.7); 0 = none. */
+  readonly maxStreams: number;
   /** CLEAR_FEATURE(ENDPOINT_HALT), USB 2.0 §9.4.1: also puts the data toggle back to 0. */
   clearHalt(options?: TransferOptions): Promise<void>;
 }
@@ -61,9 +63,11 @@ export interface ControlPipe {
   out(request: ControlRequest, data?: Uint8Array, options?: TransferOptions): Promise<OutCompletion>;
 }
 
-/** One step of a chain on the driver's own pipes. */
-export type PipeStep = StepConditions &
-  ({ readonly pipe: OutPipe; readonly data: Uint8Array } | { readonly pipe: InPipe; readonly into: Uint8Array });
+/** One step of a chain on the driver's own pipes. `streamId`: on this bulk stream, of those that were allocated. */
+export type PipeStep = StepConditions & { readonly streamId?: number } & (
+    | { readonly pipe: OutPipe; readonly data: Uint8Array }
+    | { readonly pipe: InPipe; readonly into: Uint8Array }
+  );
 /** How one step ended. "notStarted": a step of its conditions did not end as it had to. */
 export interface StepResult {
   readonly status: "ok" | "stalled" | "notStarted" | "timedOut" | "cancelled" | "disconnected" | "overflow" | "error";
@@ -76,6 +80,8 @@ export interface EndpointNeed {
   readonly dir: "in" | "out";
   /** The driver can do without: the pipe is then undefined. */
   readonly optional?: boolean;
+  /** It is the one followed by a class-specific descriptor whose bytes after bLength begin so. */
+  readonly followedBy?: readonly number[];
 }
 
 type PipeFor<N extends EndpointNeed> = N["dir"] extends "in" ? InPipe : OutPipe;
@@ -135,6 +141,8 @@ export interface Attachment<P> {
   readonly name: string;
   readonly identity: DeviceIdentity;
   readonly interfaceNumber: number;
+  /** bInterfaceProtocol of each alternate setting of the interface. */
+  readonly interfaceProtocols: readonly number[];
   /**
    * A process that drove the device before was ended in the middle of it, and the device was not reset since: it may wait
    * for data, have some to send, or be halted.
@@ -168,6 +176,21 @@ export interface Attachment<P> {
     interfaceNumber: number,
     endpoints: E,
   ): Promise<PipesFor<E>>;
+  /**
+   * Selects the alternate setting of this interface that has the protocol, and opens its pipes. Those of the setting before
+   * are not to be used any more.
+   * @throws UnsupportedError: no such setting, or an endpoint is missing. TransferError, ProtocolError: it cannot be selected.
+   */
+  useAlternate<const E extends Record<string, EndpointNeed>>(
+    interfaceProtocol: number,
+    endpoints: E,
+  ): Promise<PipesFor<E>>;
+  /**
+   * Bulk streams 1..n on each of the pipes; gone after a reset of the device, and given back at detach.
+   * @returns how many, at most `count`; 0: the controller has none, or one of the endpoints has none.
+   * @throws TransferError USB_DISCONNECTED
+   */
+  allocStreams(pipes: readonly (InPipe | OutPipe)[], count: number): Promise<number>;
   /** Puts a device into the device switch under `className` and the next free unit ("sd" → sd0). */
   publish(className: string, device: Device): PublishedNode;
   /** Registers an undo; they run in reverse order at detach, also when attach fails half-way. */
@@ -189,6 +212,8 @@ export interface RequestRule extends Pick<ControlRequest, "type" | "recipient" |
 export interface Driver<E extends Record<string, EndpointNeed> = Record<string, EndpointNeed>> {
   readonly name: string;
   readonly match: readonly MatchRule[];
+  /** Of drivers whose rules say as much of a device, the one with more goes first. Default 0. */
+  readonly preference?: number;
   readonly endpoints: E;
   /**
    * The class and vendor requests that the driver sends on the default pipe; the stack refuses every other

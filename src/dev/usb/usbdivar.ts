@@ -23,6 +23,8 @@ export interface HcTransfer {
   readonly isoPacketBytes?: readonly number[];
   /** OUT: end an exact multiple of the packet size with a zero-length packet. */
   readonly sendZlp?: boolean;
+  /** Bulk streams (USB 3.2 §4.4.6.4): 1 and up, of those that were allocated. Left out: the endpoint has none. */
+  readonly streamId?: number;
 }
 
 export interface HcCompletion {
@@ -67,7 +69,7 @@ export interface HostController {
   readonly ports: RootPorts;
   /**
    * Starts a transfer. `done` is called exactly once and never synchronously, also for a transfer that cannot start.
-   * Transfers on one endpoint complete in the order of their submission.
+   * Transfers on one endpoint complete in the order of their submission, those with streams within their stream.
    * @returns asks for cancellation; the completion still comes.
    */
   submit(transfer: HcTransfer, done: (completion: HcCompletion) => void): () => void;
@@ -83,6 +85,15 @@ export interface HostController {
   /** Takes an interface from the host OS before its endpoints are used. Rejects with TransferError USB_IO. */
   claimInterface(address: number, interfaceNumber: number): Promise<void>;
   releaseInterface(address: number, interfaceNumber: number): Promise<void>;
+  /**
+   * Bulk streams 1..n on each of the endpoints, whose interface is claimed and whose alternate setting is selected. They are
+   * gone with the setting, the configuration and every reset.
+   * @returns how many there are, at most `count`; 0: this bus has none, or these endpoints have none.
+   * @throws TransferError USB_DISCONNECTED
+   */
+  allocStreams(address: number, endpointAddresses: readonly number[], count: number): Promise<number>;
+  /** Gives them back; what is gone already is no error. */
+  freeStreams(address: number, endpointAddresses: readonly number[]): Promise<void>;
   /** Ends everything in flight as "disconnected" and lets go of the device. */
   close(): Promise<void>;
 }

@@ -119,6 +119,13 @@ class Usbip implements HostController {
 
   async releaseInterface(): Promise<void> {}
 
+  /** The protocol has no field for them (usbip_protocol 1.1.1, USBIP_CMD_SUBMIT). */
+  async allocStreams(): Promise<number> {
+    return 0;
+  }
+
+  async freeStreams(): Promise<void> {}
+
   async close(): Promise<void> {
     this.#closing = true;
     this.#connection.end("closed");
@@ -215,7 +222,8 @@ class Usbip implements HostController {
  */
 function wireTransfer(transfer: HcTransfer): WireTransfer | undefined {
   const { data, setup, endpointAddress } = transfer;
-  if (transfer.type === "isochronous" || data.length > MAX_URB_BYTES) return undefined;
+  if (transfer.type === "isochronous" || transfer.streamId !== undefined || data.length > MAX_URB_BYTES)
+    return undefined;
   if ((endpointAddress & ~(ENDPOINT_IN | 0x0f)) !== 0) return undefined;
   if (transfer.type !== "control") {
     const onDefaultPipe = (endpointAddress & 0x0f) === 0;

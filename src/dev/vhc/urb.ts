@@ -13,6 +13,7 @@ export class VhcUrb implements Urb {
   readonly type: TransferType;
   readonly endpointAddress: number;
   readonly setup?: Uint8Array;
+  readonly streamId?: number;
   readonly out: Uint8Array;
   readonly maxBytes: number;
   readonly #isIn: boolean;
@@ -26,6 +27,7 @@ export class VhcUrb implements Urb {
     this.type = transfer.type;
     this.endpointAddress = transfer.endpointAddress;
     if (transfer.setup !== undefined) this.setup = transfer.setup;
+    if (transfer.streamId !== undefined) this.streamId = transfer.streamId;
     this.#isIn = isIn;
     this.#memory = memory;
     this.out = isIn ? NO_BYTES : memory;

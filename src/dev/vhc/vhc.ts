@@ -20,6 +20,8 @@ import type {
   RootPortStatus,
   RootPorts,
 } from "../usb/usbdivar.js";
+import { TransferError } from "../usb/errors.js";
+import { endsStreams, StreamTable } from "./streams.js";
 import { VhcUrb } from "./urb.js";
 
 /** USB 2.0 §9.4.6: addresses have seven bits. */
@@ -79,6 +81,7 @@ interface BusDevice {
   readonly hub: DeviceModel | undefined;
   address: number;
   readonly urbs: Set<VhcUrb>;
+  readonly streams: StreamTable;
 }
 
 class Vhc implements VirtualHostController {
@@ -170,6 +173,16 @@ class Vhc implements VirtualHostController {
 
   async releaseInterface(): Promise<void> {}
 
+  async allocStreams(address: number, endpointAddresses: readonly number[], count: number): Promise<number> {
+    const device = this.#deviceAt(address);
+    if (device === undefined) throw new TransferError("USB_DISCONNECTED", `${this.name}: no device at ${address}`);
+    return device.streams.alloc(endpointAddresses, count);
+  }
+
+  async freeStreams(address: number, endpointAddresses: readonly number[]): Promise<void> {
+    this.#deviceAt(address)?.streams.free(endpointAddresses);
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     for (let port = 1; port <= this.#rootPorts.length; port++) this.unplug(port);
@@ -195,7 +208,8 @@ class Vhc implements VirtualHostController {
       if (urb !== undefined) device.urbs.delete(urb);
       end(completion);
     });
-    if (urb === undefined) return refuse("error");
+    if (urb === undefined || !device.streams.fits(transfer)) return refuse("error");
+    if (endsStreams(transfer.setup)) device.streams.clear();
     if (fault !== undefined && fault !== "nak") return refuse(fault);
     if (isSetAddress(urb)) return this.#setAddress(device, urb, end);
     device.urbs.add(urb);
@@ -270,7 +284,14 @@ class Vhc implements VirtualHostController {
 
   /** A device that was just reset: it answers at address 0. */
   #arrive(model: DeviceModel, rootPort: number, hub: DeviceModel | undefined): void {
-    this.#devices.set(model, { model, rootPort, hub, address: 0, urbs: new Set() });
+    this.#devices.set(model, {
+      model,
+      rootPort,
+      hub,
+      address: 0,
+      urbs: new Set(),
+      streams: new StreamTable(model.configurationDescriptor),
+    });
     if (!isHubModel(model)) return;
     const bus: HubBus = {
       portReset: (_port, device) => {

@@ -35,20 +35,13 @@ export class UsbPortError extends Error {
   }
 }
 
-/** The port with what only libusb's implementation offers. */
-export interface LibusbPort extends UsbPort {
-  /** USB 3 bulk streams 1..`count` on these endpoints. @returns how many there are, or why none. */
-  allocStreams(count: number, endpointAddresses: readonly number[]): Promise<number | PortResult>;
-  freeStreams(endpointAddresses: readonly number[]): Promise<PortResult>;
-}
-
 /**
  * Opens the device behind a usbfs descriptor (read-write). The descriptor is borrowed: close it after the port.
  * Asks the device for its configuration, which takes up to a second when it does not answer.
  * @throws UsbPortError  the descriptor is not a USB device's, or the device has gone.
  * @throws AddonError    the addon is not built.
  */
-export function openUsbPort(fd: number): LibusbPort {
+export function openUsbPort(fd: number): UsbPort {
   return new NativeUsbPort(fd);
 }
 
@@ -64,7 +57,7 @@ interface InFlight {
 
 const FIELDS_PER_ENTRY = 3;
 
-class NativeUsbPort implements LibusbPort {
+class NativeUsbPort implements UsbPort {
   readonly speed: Speed;
   readonly #native: NativePort;
   /** By native slot; a chain's is negative (native/port.h). */

@@ -1,6 +1,7 @@
 /** A USB port whose device is a model in this process: what libusb and the host OS would do with it. */
 import type { DeviceModel } from "../../../src/vdev/model.js";
 import { VhcUrb } from "../../../src/dev/vhc/urb.js";
+import { endsStreams, StreamTable } from "../../../src/dev/vhc/streams.js";
 import { runChain } from "../../../src/dev/usb/chain.js";
 import { setupPacket } from "../../../src/dev/usb/usb.js";
 import type {
@@ -26,6 +27,7 @@ export class ModelPort implements UsbPort {
   readonly #model: DeviceModel;
   readonly #clock: Clock;
   readonly #urbs = new Set<VhcUrb>();
+  readonly #streams: StreamTable;
   /** The host OS has configured the device long before. */
   #configuration = 1;
   #gone = false;
@@ -35,17 +37,20 @@ export class ModelPort implements UsbPort {
     this.#model = model;
     this.#clock = clock;
     this.speed = model.speed;
+    this.#streams = new StreamTable(model.configurationDescriptor);
     model.onUnplug(() => this.unplug());
   }
 
   submit(transfer: PortTransfer, done: (completion: PortCompletion) => void): () => void {
     const later = (completion: PortCompletion): void => void this.#clock.startTimer(0, () => done(completion));
-    const urb = this.#gone
-      ? undefined
-      : VhcUrb.of({ ...transfer, address: 0 }, (completion) => {
-          if (urb !== undefined) this.#urbs.delete(urb);
-          later(completion);
-        });
+    if (endsStreams(transfer.setup)) this.#streams.clear();
+    const urb =
+      this.#gone || !this.#streams.fits(transfer)
+        ? undefined
+        : VhcUrb.of({ ...transfer, address: 0 }, (completion) => {
+            if (urb !== undefined) this.#urbs.delete(urb);
+            later(completion);
+          });
     if (urb === undefined) {
       later({ status: this.#gone ? "disconnected" : "error", actualBytes: 0 });
       return () => undefined;
@@ -93,10 +98,22 @@ export class ModelPort implements UsbPort {
     return this.#request(0x02, 1, 0, endpointAddress);
   }
 
+  async allocStreams(count: number, endpointAddresses: readonly number[]): Promise<number | PortResult> {
+    this.calls.push(`allocStreams ${count} ${endpointAddresses.join(" ")}`);
+    return this.#gone ? "disconnected" : this.#streams.alloc(endpointAddresses, count) || "invalid";
+  }
+
+  async freeStreams(endpointAddresses: readonly number[]): Promise<PortResult> {
+    this.calls.push(`freeStreams ${endpointAddresses.join(" ")}`);
+    this.#streams.free(endpointAddresses);
+    return "ok";
+  }
+
   async reset(): Promise<PortResult> {
     this.calls.push("reset");
     if (this.#gone) return "notFound";
     this.#model.reset();
+    this.#streams.clear();
     return this.#request(0x00, 9, this.#configuration, 0); // the OS selects again what was selected
   }
 

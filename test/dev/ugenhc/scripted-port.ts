@@ -81,6 +81,15 @@ export class ScriptedPort implements UsbPort {
     return this.#call("clearHalt", endpointAddress);
   }
 
+  async allocStreams(count: number, endpointAddresses: readonly number[]): Promise<number | PortResult> {
+    const answer = await this.#call("allocStreams", count, ...endpointAddresses);
+    return answer === "ok" ? count : answer;
+  }
+
+  freeStreams(endpointAddresses: readonly number[]): Promise<PortResult> {
+    return this.#call("freeStreams", ...endpointAddresses);
+  }
+
   reset(): Promise<PortResult> {
     return this.#call("reset");
   }

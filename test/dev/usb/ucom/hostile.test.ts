@@ -148,6 +148,7 @@ function fakeAttachment(fill: (data: Uint8Array) => Uint8Array): { at: Attachmen
   const pipe = {
     endpointAddress: 0x81,
     maxPacketBytes: 64,
+    maxStreams: 0,
     clearHalt: () => Promise.resolve(),
   };
   const bulkIn: InPipe = {
@@ -180,11 +181,14 @@ function fakeAttachment(fill: (data: Uint8Array) => Uint8Array): { at: Attachmen
       speed: "full",
     },
     interfaceNumber: 0,
+    interfaceProtocols: [0],
     interrupted: false,
     extraDescriptors: [],
     options: {},
     siblings: [],
     takeSibling: () => Promise.reject(new Error("no sibling")),
+    useAlternate: () => Promise.reject(new Error("no other alternate setting")),
+    allocStreams: () => Promise.resolve(0),
     pipes: pipes as PipesFor<Record<string, EndpointNeed>>,
     control: {
       in: (_request, maxBytes) => Promise.resolve({ status: "ok", data: deviceBytes(maxBytes) }),

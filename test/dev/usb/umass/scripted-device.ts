@@ -140,17 +140,21 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
   const at: Attachment<BotPipes> = {
     name: "umass0",
     identity,
+    interfaceProtocols: [0x50],
     interfaceNumber: 2,
     interrupted: false,
     extraDescriptors: [],
     siblings: [],
     takeSibling: () => Promise.reject(new UnsupportedError("the device has one interface")),
+    useAlternate: () => Promise.reject(new UnsupportedError("the interface has one alternate setting")),
+    allocStreams: () => Promise.resolve(0),
     options: {},
     pipes: {
       bulkIn: {
         direction: "in",
         endpointAddress: 0x81,
         maxPacketBytes: 512,
+        maxStreams: 0,
         clearHalt: async (options) => {
           await control("clear in", options);
         },
@@ -164,6 +168,7 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
         direction: "out",
         endpointAddress: 0x02,
         maxPacketBytes: 512,
+        maxStreams: 0,
         clearHalt: async (options) => {
           await control("clear out", options);
         },
