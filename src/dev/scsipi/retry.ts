@@ -10,6 +10,8 @@
  * | needs START UNIT                          | one START UNIT, then again                              |
  * | deferred error (of an earlier command)    | `onDeferred`, then once more                            |
  * | anything else                             | ScsiError                                               |
+ *
+ * Beside other commands only the first attempt is made; what comes after a failure is done alone.
  */
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { type CommandBlock, startUnit } from "./cdb.js";
@@ -28,8 +30,13 @@ export interface RetryContext {
   readonly unit: LogicalUnit;
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  /** Called before a command is repeated after a unit attention or a failed transport. Throws to forbid it. */
-  readonly verify?: (sense: Sense | undefined) => Promise<void>;
+  /** Resolves when nothing else runs at the unit. Left out: nothing does. */
+  readonly alone?: () => Promise<void>;
+  /**
+   * Called before a command is repeated after a unit attention or a failed transport. Throws to forbid it.
+   * `afterOwnReset`: as the outcome says.
+   */
+  readonly verify?: (sense: Sense | undefined, afterOwnReset: boolean) => Promise<void>;
   readonly onDeferred?: (sense: Sense) => void;
 }
 
@@ -60,9 +67,11 @@ export async function runCommand(context: RetryContext, command: RetryCommand): 
     if (outcome === "again") continue;
     if (outcome.status === "good" || outcome.sense.meaning === "recovered") {
       if (command.whole !== true || outcome.residueBytes === 0) return outcome.data;
+      await context.alone?.();
       await repeatOnce(context, budget, undefined, missing(command, outcome.residueBytes));
     } else {
-      await answerSense(context, command.block.what, outcome.sense, budget);
+      await context.alone?.();
+      await answerSense(context, command.block.what, outcome, budget);
     }
   }
 }
@@ -72,13 +81,19 @@ async function attempt(context: RetryContext, command: RetryCommand, budget: Bud
     return await context.unit.command(command.block, command.data ?? NO_DATA, context.signal);
   } catch (error) {
     if (!(error instanceof ScsiTransportError) || error.code !== "SCSI_TRANSPORT") throw error;
+    await context.alone?.();
     await repeatOnce(context, budget, undefined, error);
     return "again";
   }
 }
 
 /** Returns when the command may be sent again; else throws. */
-async function answerSense(context: RetryContext, what: string, sense: Sense, budget: Budget): Promise<void> {
+async function answerSense(
+  context: RetryContext,
+  what: string,
+  { sense, afterOwnReset }: Extract<Outcome, { readonly status: "check" }>,
+  budget: Budget,
+): Promise<void> {
   const failure = new ScsiError(what, sense);
   if (sense.deferred) {
     context.onDeferred?.(sense);
@@ -90,7 +105,7 @@ async function answerSense(context: RetryContext, what: string, sense: Sense, bu
     case "attention":
       if (budget.attentions.has(sense.asc) || budget.attentions.size === MAX_ATTENTION_KINDS) throw failure;
       budget.attentions.add(sense.asc);
-      return context.verify?.(sense);
+      return context.verify?.(sense, afterOwnReset);
     case "becomingReady":
       budget.readyUntilMs ??= context.clock.nowMs() + READY_WAIT_MS;
       if (context.clock.nowMs() >= budget.readyUntilMs) throw failure;
@@ -122,7 +137,7 @@ async function repeatOnce(
   failure: Error,
 ): Promise<void> {
   if (budget.repeats++ === MAX_REPEATS) throw failure;
-  await context.verify?.(sense);
+  await context.verify?.(sense, false);
 }
 
 function missing({ block }: RetryCommand, residueBytes: number): ScsiTransportError {

@@ -54,7 +54,9 @@ export async function attachScsibus(
         refused.push(`lun ${lun}: ${describeDeviceType(inquiry.deviceType)} left alone`);
         continue;
       }
-      await attach(new LogicalUnit(transport, lun), inquiry, host, quirks);
+      // Another medium may be in it from one command to the next.
+      const unit = new LogicalUnit(transport, lun, { oneAtATime: inquiry.removable });
+      await attach(unit, inquiry, host, quirks);
       attached++;
     } catch (error) {
       refused.push(`lun ${lun}: ${unitFailure(error)}`);

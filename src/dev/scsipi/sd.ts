@@ -13,7 +13,8 @@ import { ScsiError, toDeviceError } from "./sd-errors.js";
 import type { Medium, ProbeContext } from "./sd-probe.js";
 import { CapacityError, readCapacity } from "./sd-probe.js";
 import { describeSense, type Sense } from "./sense.js";
-import { LinkedSignal } from "./unit.js";
+import type { Claim, Turn } from "./task-set.js";
+import { SignalLinks } from "./unit.js";
 
 /** Bytes of one WRITE SAME: such a command has to end before its deadline. */
 const MAX_WRITE_SAME_BYTES = 32 << 20;
@@ -37,8 +38,8 @@ export class ScsiDisk implements Disk {
   readonly info: DiskInfo;
   readonly #context: ProbeContext;
   readonly #medium: Medium;
-  /** For the request whose turn it is. */
-  readonly #linked: LinkedSignal;
+  /** For the requests whose turn it is. */
+  readonly #links: SignalLinks;
   readonly #onLoss: (loss: MediumLoss) => void;
   readonly #line = new ReadLine();
   #canSynchronize: boolean;
@@ -50,22 +51,20 @@ export class ScsiDisk implements Disk {
   #unflushed = false;
   /** Why answered writes may be missing; the next flush says it, once. */
   #lostWrites: string | undefined;
-  #resetsSeen: number;
 
   /** `onLoss` is called at most once, when the disk has closed itself. */
   constructor(context: ProbeContext, medium: Medium, onLoss: (loss: MediumLoss) => void) {
     this.#context = {
       ...context,
-      verify: (sense) => this.#verify(sense),
+      verify: (sense, afterOwnReset) => this.#verify(sense, afterOwnReset),
       onDeferred: (sense) => this.#noteLostWrites(`a deferred error: ${describeSense(sense)}`),
     };
     this.#medium = medium;
-    this.#linked = new LinkedSignal(context.signal);
+    this.#links = new SignalLinks(context.signal);
     this.#onLoss = onLoss;
     this.#canSynchronize = medium.canSynchronize;
     this.#canForceUnitAccess = medium.canForceUnitAccess;
     this.#canWriteSame = medium.maxWriteSameBlocks > 0;
-    this.#resetsSeen = context.unit.resetCount;
     this.info = {
       blockBytes: medium.blockBytes,
       blockCount: medium.blockCount,
@@ -91,16 +90,22 @@ export class ScsiDisk implements Disk {
       read(firstBlock, blockCount).what,
       options,
       (context, entry) => this.#readWithFollowers(context, range, entry),
-      range,
+      { ...range, writes: false },
     );
   }
 
   async write(firstBlock: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {
     this.#checkTransfer("write", firstBlock, data.length);
     this.#checkWritable();
-    const what = write(firstBlock, data.length / this.info.blockBytes, false).what;
-    await this.#turn(what, options, (context) =>
-      this.#writeBlocks(context, firstBlock, data, options.forceUnitAccess === true),
+    const blockCount = data.length / this.info.blockBytes;
+    const durable = options.forceUnitAccess === true;
+    // With a SYNCHRONIZE CACHE behind it, it is a flush: alone.
+    const claim = durable && !this.#canForceUnitAccess ? undefined : { firstBlock, blockCount, writes: true };
+    await this.#turn(
+      write(firstBlock, blockCount, false).what,
+      options,
+      (context) => this.#writeBlocks(context, firstBlock, data, durable),
+      claim,
     );
   }
 
@@ -119,10 +124,11 @@ export class ScsiDisk implements Disk {
     for (const [at, count] of chunks(firstBlock, blockCount, this.#medium.maxUnmapBlocks)) {
       const { block, list } = unmap(at, count);
       const data = { direction: "out", data: list } as const;
-      await this.#turn(block.what, options, async (context) => {
+      const send = async (context: RetryContext): Promise<void> => {
         this.#unflushed = true;
         await runCommand(context, { block, data, whole: true });
-      });
+      };
+      await this.#turn(block.what, options, send, { firstBlock: at, blockCount: count, writes: true });
     }
   }
 
@@ -135,8 +141,11 @@ export class ScsiDisk implements Disk {
     const end = firstBlock + blockCount;
     while (at < end) {
       const count = Math.min(end - at, this.#zeroChunkBlocks());
-      at += await this.#turn(`write zeroes block ${at} + ${count}`, options, (context) =>
-        this.#zeroBlocks(context, at, count, zeroes),
+      at += await this.#turn(
+        `write zeroes block ${at} + ${count}`,
+        options,
+        (context) => this.#zeroBlocks(context, at, count, zeroes),
+        { firstBlock: at, blockCount: count, writes: true },
       );
     }
     if (options.forceUnitAccess === true) await this.flush(options);
@@ -157,19 +166,20 @@ export class ScsiDisk implements Disk {
 
   /**
    * Waits for the unit, runs `task` in one turn, and makes a DeviceError of whatever it throws. A disk that is lost closes
-   * before the turn ends, so that nothing which waits reaches another medium.
+   * before the turn ends, so that nothing which waits reaches another medium. Without a claim the turn is for this request
+   * alone.
    */
   async #turn<T>(
     what: string,
     { signal }: RequestOptions,
     task: (context: RetryContext, entry: LineEntry) => Promise<T>,
-    range?: ReadRange,
+    claim?: Claim,
   ): Promise<T> {
-    const entry = this.#line.join(range);
+    const entry = this.#line.join(claim?.writes === false ? claim : undefined);
     try {
       this.#refuseWhenClosed(what);
       const inTurn = (context: RetryContext): Promise<T> => task(context, entry);
-      return await this.#context.unit.exclusive(() => this.#inTurn(what, signal, inTurn), signal);
+      return await this.#context.unit.beside((turn) => this.#inTurn(what, turn, signal, inTurn), claim, signal);
     } catch (error) {
       throw this.#settleError(what, error);
     } finally {
@@ -179,18 +189,26 @@ export class ScsiDisk implements Disk {
 
   async #inTurn<T>(
     what: string,
+    turn: Turn,
     signal: AbortSignal | undefined,
     task: (context: RetryContext) => Promise<T>,
   ): Promise<T> {
     this.#refuseWhenClosed(what);
-    const linked = signal && this.#linked.link(signal);
+    const linked = signal && this.#links.link(signal);
     try {
-      return await task(linked === undefined ? this.#context : { ...this.#context, signal: linked });
+      return await task(this.#contextOf(turn, linked));
     } catch (error) {
       throw this.#settleError(what, error);
     } finally {
-      this.#linked.release();
+      if (linked !== undefined) this.#links.unlink(linked);
     }
+  }
+
+  /** Where commands are sent one at a time, and with no signal of the request's own, it is always the same one. */
+  #contextOf(turn: Turn, signal: AbortSignal | undefined): RetryContext {
+    const isAlone = this.#context.unit.queueDepth === 1;
+    if (signal === undefined) return isAlone ? this.#context : { ...this.#context, alone: () => turn.alone() };
+    return isAlone ? { ...this.#context, signal } : { ...this.#context, signal, alone: () => turn.alone() };
   }
 
   /** The DeviceError of a failed request; closes the disk when it says that the medium or the unit has gone. Idempotent. */
@@ -224,10 +242,11 @@ export class ScsiDisk implements Disk {
 
   /**
    * Reads for this request and for those behind it that continue it. When a block of theirs is bad, only theirs fail: each
-   * then reads in its own turn.
+   * then reads in its own turn. Where a unit takes several commands, those behind are on their way as well.
    */
   async #readWithFollowers(context: RetryContext, range: ReadRange, entry: LineEntry): Promise<Uint8Array> {
     if (entry.data !== undefined) return entry.data;
+    if (this.#context.unit.queueDepth > 1) return this.#readBlocks(context, range);
     const { blockBytes, maxTransferBytes } = this.info;
     const followers = this.#line.followers(entry, maxTransferBytes / blockBytes);
     const together = followers.reduce((sum, next) => sum + (next.range?.blockCount ?? 0), range.blockCount);
@@ -326,11 +345,9 @@ export class ScsiDisk implements Disk {
    * lost what was in its cache (29h without a reset of ours).
    * @throws CapacityError, ScsiError; the disk closes itself.
    */
-  async #verify(sense: Sense | undefined): Promise<void> {
-    const { unit } = this.#context;
+  async #verify(sense: Sense | undefined, afterOwnReset: boolean): Promise<void> {
     const isReset = sense?.meaning === "attention" && sense.asc === 0x29;
-    if (isReset && unit.resetCount === this.#resetsSeen) this.#noteLostWrites(`a reset: ${describeSense(sense)}`);
-    this.#resetsSeen = unit.resetCount;
+    if (isReset && !afterOwnReset) this.#noteLostWrites(`a reset: ${describeSense(sense)}`);
     const { verify: _verify, ...context } = this.#context;
     const { blockBytes, blockCount } = this.#medium;
     const now = await readCapacity(context).catch((error: unknown) => {

@@ -27,8 +27,10 @@ export type ScsiCommand = ScsiData & {
 };
 
 export interface ScsiReply {
-  /** "check": CHECK CONDITION; REQUEST SENSE says why (SPC-4 §5.13). */
+  /** "check": CHECK CONDITION; `sense`, or else REQUEST SENSE says why (SPC-4 §5.13). */
   readonly status: "good" | "check";
+  /** Sense data that came with the status, of a transport that has them (SAM-5 §5.13). */
+  readonly sense?: Uint8Array;
   /** IN: what the target really sent, never padded; at most the bytes asked for. */
   readonly data: Uint8Array;
   /** Bytes asked for minus bytes moved, as the target admits or the bus saw, whichever is more. */
@@ -40,10 +42,13 @@ export interface ScsiTransport {
   readonly maxTransferBytes: number;
   /** Logical units 0 … lunCount - 1 may be addressed. */
   readonly lunCount: number;
+  /** Commands that it takes at a time, all units together; may change. Left out: 1. */
+  readonly queueDepth?: number;
   /** How often the transport has reset the target: a unit attention 29h after one of these is our own doing. */
   readonly resetCount: number;
   /**
-   * Runs one command; those of all units run one after another in the order of the calls.
+   * Runs one command. They are sent in the order of the calls, of all units; more than one at a time where `queueDepth`
+   * says so, and the target then carries them out in any order.
    * @throws ScsiTransportError after the target has been recovered, or has been given up.
    */
   execute(command: ScsiCommand): Promise<ScsiReply>;

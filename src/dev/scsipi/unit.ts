@@ -1,13 +1,14 @@
 /**
- * A logical unit: commands with their sense data, one at a time.
+ * A logical unit: commands with their sense data, one at a time, or several where the transport takes them.
  *
  * A CHECK CONDITION is followed by REQUEST SENSE before anything else reaches the unit, since the next command would
- * clear the reason (SPC-4 §5.13). Whoever needs several commands in a row takes a turn with `exclusive`.
+ * clear the reason (SPC-4 §5.13); a transport that takes several brings the sense data with the status. Whoever needs
+ * several commands in a row takes a turn with `exclusive`.
  */
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { type CommandBlock, requestSense } from "./cdb.js";
-import { CommandQueue } from "./queue.js";
 import { parseSense, SENSE_BYTES, type Sense, UNREADABLE_SENSE } from "./sense.js";
+import { type Claim, TaskSet, type Turn } from "./task-set.js";
 import {
   type ScsiCommand,
   type ScsiData,
@@ -21,6 +22,8 @@ export type Outcome =
   | {
       readonly status: "check";
       readonly sense: Sense;
+      /** The first reply since the transport has reset the target: a unit attention 29h is of our own making. */
+      readonly afterOwnReset: boolean;
       /** What arrived before the unit failed; with RECOVERED ERROR it is the answer. */
       readonly data: Uint8Array;
       readonly residueBytes: number;
@@ -31,31 +34,47 @@ export const NO_DATA: ScsiData = { direction: "none" };
 export class LogicalUnit {
   readonly lun: number;
   readonly #transport: ScsiTransport;
-  readonly #queue = new CommandQueue();
+  readonly #oneAtATime: boolean;
+  readonly #tasks = new TaskSet(() => this.queueDepth);
+  /** Of the transport's resets, those that a reply has come after. */
+  #resetsAnswered: number;
 
-  constructor(transport: ScsiTransport, lun: number) {
+  /** `oneAtATime`: each command is answered before the next is sent. */
+  constructor(transport: ScsiTransport, lun: number, options: { readonly oneAtATime?: boolean } = {}) {
     this.#transport = transport;
+    this.#oneAtATime = options.oneAtATime ?? false;
+    this.#resetsAnswered = transport.resetCount;
     this.lun = lun;
+  }
+
+  /** Commands that it takes at a time now. */
+  get queueDepth(): number {
+    return this.#oneAtATime ? 1 : (this.#transport.queueDepth ?? 1);
   }
 
   get maxTransferBytes(): number {
     return this.#transport.maxTransferBytes;
   }
 
-  get resetCount(): number {
-    return this.#transport.resetCount;
-  }
-
   /** Turns are taken in the order of the calls. @throws ScsiTransportError SCSI_CANCELLED while still waiting. */
   exclusive<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    return this.#queue.run(task, signal);
+    return this.#tasks.run(task, undefined, signal);
+  }
+
+  /** A turn beside others that the claim has nothing to do with (task-set.ts); without one, as `exclusive`. */
+  beside<T>(task: (turn: Turn) => Promise<T>, claim: Claim | undefined, signal?: AbortSignal): Promise<T> {
+    return this.#tasks.run(task, claim, signal);
   }
 
   /** One command; to be called within a turn. @throws ScsiTransportError */
   async command(block: CommandBlock, data: ScsiData = NO_DATA, signal?: AbortSignal): Promise<Outcome> {
-    const { status, data: received, residueBytes } = await this.#send(block, data, signal);
+    const resets = this.#transport.resetCount;
+    const { status, data: received, residueBytes, sense } = await this.#send(block, data, signal);
+    const afterOwnReset = resets > this.#resetsAnswered;
+    if (afterOwnReset) this.#resetsAnswered = resets;
     if (status === "good") return { status, data: received, residueBytes };
-    return { status, sense: await this.#sense(signal), data: received, residueBytes };
+    const reason = sense === undefined ? await this.#sense(signal) : parseSense(sense);
+    return { status, sense: reason, afterOwnReset, data: received, residueBytes };
   }
 
   /** Takes back the data of an outcome. */
@@ -108,35 +127,64 @@ export function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promi
 }
 
 /**
- * A signal that is aborted with the first of two: one that lasts and, from `link` to `release`, one of a request.
+ * Signals that are aborted with the first of two: one that lasts and, from `link` to `unlink`, one of a request.
  *
- * Requests take turns and share it for as long as none was aborted: a controller for each would be a good part of what a
- * small command costs. Not `AbortSignal.any`: in Node 20 what that makes is remembered as long as its longest-lived source.
+ * Requests share a few of them for as long as none was aborted: a controller for each would be a good part of what a small
+ * command costs. Not `AbortSignal.any`: in Node 20 what that makes is remembered as long as its longest-lived source.
  */
-export class LinkedSignal {
+export class SignalLinks {
   readonly #lasting: AbortSignal;
-  #controller = new AbortController();
-  #request: AbortSignal | undefined;
-  readonly #follow = (): void => {
-    this.#controller.abort(this.#lasting.aborted ? this.#lasting.reason : this.#request?.reason);
-  };
+  readonly #free: Link[] = [];
+  readonly #used = new Map<AbortSignal, Link>();
 
   constructor(lasting: AbortSignal) {
     this.#lasting = lasting;
-    lasting.addEventListener("abort", this.#follow, { once: true });
+    // One listener for them all: there may be as many as commands in flight.
+    lasting.addEventListener("abort", () => this.#endAll(), { once: true });
   }
 
-  /** To be released before the next `link`. */
+  /** To be given back with `unlink`. */
   link(request: AbortSignal): AbortSignal {
-    if (this.#controller.signal.aborted) this.#controller = new AbortController();
-    this.#request = request;
-    if (this.#lasting.aborted || request.aborted) this.#follow();
-    request.addEventListener("abort", this.#follow);
+    const link = this.#free.pop() ?? new Link();
+    this.#used.set(link.signal, link);
+    link.follow(request);
+    if (this.#lasting.aborted) link.abort(this.#lasting.reason);
+    return link.signal;
+  }
+
+  unlink(linked: AbortSignal): void {
+    const link = this.#used.get(linked);
+    this.#used.delete(linked);
+    link?.leave();
+    if (link !== undefined && !linked.aborted) this.#free.push(link);
+  }
+
+  #endAll(): void {
+    for (const link of this.#used.values()) link.abort(this.#lasting.reason);
+  }
+}
+
+class Link {
+  readonly #controller = new AbortController();
+  #request: AbortSignal | undefined;
+  readonly #follow = (): void => this.abort(this.#request?.reason);
+
+  get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  release(): void {
+  follow(request: AbortSignal): void {
+    this.#request = request;
+    if (request.aborted) this.#follow();
+    else request.addEventListener("abort", this.#follow);
+  }
+
+  leave(): void {
     this.#request?.removeEventListener("abort", this.#follow);
     this.#request = undefined;
+  }
+
+  abort(reason: unknown): void {
+    this.#controller.abort(reason);
   }
 }
