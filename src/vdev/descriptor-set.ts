@@ -21,6 +21,10 @@ export interface EndpointDescription {
   /** Absent: the largest that the speed has (bulk: USB 2.0 §5.8.3, USB 3.2 §4.4.6). */
   readonly maxPacketBytes?: number;
   readonly bInterval?: number;
+  /** SuperSpeed bulk: the log2 of its streams, 1 to 16 (USB 3.2 §9.6.7). Absent: none. */
+  readonly streamsExponent?: number;
+  /** Class-specific descriptors, after the endpoint's and its companion. */
+  readonly extra?: readonly Uint8Array[];
 }
 
 export interface InterfaceDescription {
@@ -184,15 +188,16 @@ function buildEndpoint(endpoint: EndpointDescription, speed: Speed): Uint8Array[
     wMaxPacketSize: endpointPacketBytes(endpoint, speed),
     bInterval: endpoint.bInterval ?? 0,
   });
-  if (!isSuperSpeed(speed)) return [descriptor];
+  const extra = endpoint.extra ?? [];
+  if (!isSuperSpeed(speed)) return [descriptor, ...extra];
   const companion = companionDescriptor.encode({
     bLength: companionDescriptor.size,
     bDescriptorType: DESCRIPTOR.SS_ENDPOINT_COMPANION,
     bMaxBurst: endpoint.type === "bulk" ? MAX_BURST : 0,
-    bmAttributes: 0,
+    bmAttributes: endpoint.streamsExponent ?? 0,
     wBytesPerInterval: endpoint.type === "bulk" ? 0 : endpointPacketBytes(endpoint, speed),
   });
-  return [descriptor, companion];
+  return [descriptor, companion, ...extra];
 }
 
 /** The two capabilities that every SuperSpeed device has (USB 3.2 §9.6.2.1, §9.6.2.2). */

@@ -2,7 +2,8 @@
  * The device's side of an endpoint: a queue of transfers that the host has started and the device has not ended.
  *
  * A transfer in the queue is one that the device answers with NAK (USB 2.0 §8.4.5). A halted endpoint answers STALL to
- * everything until the halt is cleared (§9.4.5). Completion may re-enter the model (the bus submits the next transfer
+ * everything until the halt is cleared (§9.4.5). With bulk streams (USB 3.2 §4.4.6.4) each stream is a queue of its own; the
+ * device says which it moves data on. Completion may re-enter the model (the bus submits the next transfer
  * from within it), so a transfer leaves the queue before it is completed.
  */
 import { concat } from "../bytes.js";
@@ -66,6 +67,18 @@ abstract class Endpoint<Pending extends { readonly urb: Urb }> {
     for (const pending of this.queue.splice(0)) this.end(pending, status);
   }
 
+  /** The transfer that the device moves data in next. @param streamId  Undefined: the endpoint is used without streams. */
+  protected head(streamId: number | undefined): Pending | undefined {
+    return this.queue.find((pending) => pending.urb.streamId === streamId);
+  }
+
+  /** Takes it out of the queue. @returns false when it is not there any more. */
+  protected leave(pending: Pending): boolean {
+    const at = this.queue.indexOf(pending);
+    if (at >= 0) this.queue.splice(at, 1);
+    return at >= 0;
+  }
+
   protected abstract pendingFor(urb: Urb): Pending;
   protected abstract end(pending: Pending, status: TransferStatus): void;
 
@@ -86,8 +99,18 @@ interface PendingIn {
 export class InEndpoint extends Endpoint<PendingIn> {
   /** Bytes that the transfer at the head still takes; undefined when the host has none here. */
   get room(): number | undefined {
-    const head = this.queue[0];
+    return this.roomOn(undefined);
+  }
+
+  roomOn(streamId: number | undefined): number | undefined {
+    const head = this.head(streamId);
     return head === undefined ? undefined : head.urb.maxBytes - head.bytes;
+  }
+
+  /** The transfer at the head has taken bytes, and takes more. */
+  hasBegun(streamId: number | undefined): boolean {
+    const head = this.head(streamId);
+    return head !== undefined && head.bytes > 0;
   }
 
   /**
@@ -98,25 +121,26 @@ export class InEndpoint extends Endpoint<PendingIn> {
    *              "overflow" (babble): the packet that does not fit is not acknowledged and is sent again.
    * @returns     Bytes that the host acknowledged.
    */
-  send(data: Uint8Array, last: boolean): number {
-    const head = this.queue[0];
+  send(data: Uint8Array, last: boolean, streamId?: number): number {
+    const head = this.head(streamId);
     if (head === undefined) return 0;
     const over = (head.bytes + data.length) % this.maxPacketBytes;
     if (over > 0 && !last) {
       const fits = Math.max(0, data.length - over);
       this.#take(head, data.subarray(0, fits));
-      this.#endHead("overflow");
+      this.#endHead(head, "overflow");
       return fits;
     }
     this.#take(head, data);
-    if (over > 0 || head.bytes === head.urb.maxBytes) this.#endHead("ok");
+    if (over > 0 || head.bytes === head.urb.maxBytes) this.#endHead(head, "ok");
     return data.length;
   }
 
   /** Ends the transfer at the head with a zero-length packet. @returns false when the host has none here. */
-  sendZlp(): boolean {
-    if (this.queue.length === 0) return false;
-    this.#endHead("ok");
+  sendZlp(streamId?: number): boolean {
+    const head = this.head(streamId);
+    if (head === undefined) return false;
+    this.#endHead(head, "ok");
     return true;
   }
 
@@ -135,9 +159,8 @@ export class InEndpoint extends Endpoint<PendingIn> {
     head.bytes += data.length;
   }
 
-  #endHead(status: TransferStatus): void {
-    const head = this.queue.shift();
-    if (head !== undefined) this.end(head, status);
+  #endHead(head: PendingIn, status: TransferStatus): void {
+    if (this.leave(head)) this.end(head, status);
   }
 }
 
@@ -151,7 +174,11 @@ interface PendingOut {
 export class OutEndpoint extends Endpoint<PendingOut> {
   /** What the transfer at the head has left, a view of the host's memory; undefined when there is none. */
   get available(): Uint8Array | undefined {
-    const head = this.queue[0];
+    return this.availableOn(undefined);
+  }
+
+  availableOn(streamId: number | undefined): Uint8Array | undefined {
+    const head = this.head(streamId);
     return head?.urb.out.subarray(head.taken);
   }
 
@@ -159,12 +186,12 @@ export class OutEndpoint extends Endpoint<PendingOut> {
    * Acknowledges bytes of the transfer at the head; a transfer that is empty then is complete.
    * @returns true when that ended the transfer with a short packet (USB 2.0 §5.8.3), which ends a stage.
    */
-  take(bytes: number): boolean {
-    const head = this.queue[0];
+  take(bytes: number, streamId?: number): boolean {
+    const head = this.head(streamId);
     if (head === undefined) return false;
     head.taken += bytes;
     if (head.taken < head.urb.out.length) return false;
-    this.queue.shift();
+    this.leave(head);
     this.end(head, "ok");
     return head.taken === 0 || head.taken % this.maxPacketBytes > 0;
   }

@@ -28,11 +28,17 @@ interface ActionRow {
 }
 
 const STAGES = ["dataIn", "dataOut"] as const satisfies readonly FaultPhase[];
-const IN_COMMAND = ["cbw", ...STAGES, "csw"] as const satisfies readonly FaultPhase[];
+const IN_COMMAND = ["cbw", ...STAGES, "csw", "ready"] as const satisfies readonly FaultPhase[];
+/** What UAS sends on its status pipe. */
+const STATUS_IUS = ["csw", "ready", "task"] as const satisfies readonly FaultPhase[];
 /** dCSWSignature that some devices send: "USBU" (BOT 1.0 §5.2 wants 53425355h). */
 const WRONG_SIGNATURE = 0x55425355;
 /** Above any bCSWStatus that is defined (BOT 1.0 Table 5.3). */
 const RESERVED_STATUS = 0xff;
+/** SAM-5 Table 33. */
+const TASK_SET_FULL = 0x28;
+/** RESPONSE CODE of a RESPONSE IU (UAS r04). */
+const FUNCTION_NOT_SUPPORTED = 0x04;
 
 const ACTIONS: Readonly<Record<ActionKind, ActionRow>> = {
   stall: {
@@ -51,7 +57,7 @@ const ACTIONS: Readonly<Record<ActionKind, ActionRow>> = {
     make: (read) => ({ kind: "extra", bytes: read.number("bytes") }),
   },
   corrupt: {
-    phases: ["control", "dataIn", "csw"],
+    phases: ["control", "dataIn", ...STATUS_IUS],
     parameters: { at: null, value: null, descriptor: -1 },
     make: (read) => ({ kind: "corrupt", at: read.number("at"), value: read.number("value"), ...read.descriptor() }),
   },
@@ -65,9 +71,13 @@ const ACTIONS: Readonly<Record<ActionKind, ActionRow>> = {
     parameters: { value: WRONG_SIGNATURE },
     make: (read) => ({ kind: "signature", value: read.number("value") }),
   },
-  tag: { phases: ["csw"], parameters: { offset: 1 }, make: (read) => ({ kind: "tag", offset: read.number("offset") }) },
+  tag: {
+    phases: STATUS_IUS,
+    parameters: { offset: 1 },
+    make: (read) => ({ kind: "tag", offset: read.number("offset") }),
+  },
   length: {
-    phases: ["csw"],
+    phases: STATUS_IUS,
     parameters: { bytes: 12 },
     make: (read) => ({ kind: "length", bytes: read.number("bytes") }),
   },
@@ -81,13 +91,29 @@ const ACTIONS: Readonly<Record<ActionKind, ActionRow>> = {
     parameters: { value: RESERVED_STATUS },
     make: (read) => ({ kind: "status", value: read.number("value") }),
   },
+  refuse: {
+    phases: ["cbw"],
+    parameters: { value: TASK_SET_FULL },
+    make: (read) => ({ kind: "refuse", value: read.number("value") }),
+  },
+  response: {
+    phases: ["cbw", "task"],
+    parameters: { value: FUNCTION_NOT_SUPPORTED },
+    make: (read) => ({ kind: "response", value: read.number("value") }),
+  },
+  iu: {
+    phases: STATUS_IUS,
+    parameters: { value: null },
+    make: (read) => ({ kind: "iu", value: read.number("value") }),
+  },
+  duplicate: { phases: STATUS_IUS, parameters: {}, make: () => ({ kind: "duplicate" }) },
   phaseError: { phases: ["cbw", "csw"], parameters: {}, make: () => ({ kind: "phaseError" }) },
   delay: {
-    phases: ["control", ...IN_COMMAND],
+    phases: ["control", "task", ...IN_COMMAND],
     parameters: { ms: null },
     make: (read) => ({ kind: "delay", ms: read.number("ms") }),
   },
-  nak: { phases: ["control", ...IN_COMMAND], parameters: {}, make: () => ({ kind: "nak" }) },
+  nak: { phases: ["control", "task", ...IN_COMMAND], parameters: {}, make: () => ({ kind: "nak" }) },
   disconnect: {
     phases: FAULT_PHASES,
     parameters: { after: 0 },

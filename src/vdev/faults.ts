@@ -3,10 +3,11 @@
  *
  * An occurrence of a phase is: a transfer arriving on a bulk endpoint (`transfer`), a request on the default pipe
  * (`control`), a CBW arriving (`cbw`), a data stage beginning (`dataIn`, `dataOut`), a CSW about to be sent (`csw`; once
- * more after the host has cleared a halt). Each row counts the occurrences that it matches.
+ * more after the host has cleared a halt). Over UAS a COMMAND IU is a `cbw` and a SENSE IU a `csw`; a READ READY or WRITE
+ * READY IU about to be sent is a `ready`, the answer to a TASK MANAGEMENT IU a `task`. Each row counts the occurrences that it matches.
  */
 
-export const FAULT_PHASES = ["transfer", "control", "cbw", "dataIn", "dataOut", "csw"] as const;
+export const FAULT_PHASES = ["transfer", "control", "cbw", "dataIn", "dataOut", "csw", "ready", "task"] as const;
 export type FaultPhase = (typeof FAULT_PHASES)[number];
 
 /** What goes wrong. Bytes are counted from the start of the stage. */
@@ -22,12 +23,20 @@ export type FaultAction =
   /** Replaces the whole reply. */
   | { readonly kind: "reply"; readonly bytes: Uint8Array; readonly descriptor?: number }
   | { readonly kind: "signature"; readonly value: number }
-  /** The tag of the CBW plus `offset`. */
+  /** The tag of the CBW or of the IU plus `offset`. */
   | { readonly kind: "tag"; readonly offset: number }
   /** A CSW of so many bytes: cut, or with zeroes behind it. */
   | { readonly kind: "length"; readonly bytes: number }
   | { readonly kind: "residue"; readonly value: number }
   | { readonly kind: "status"; readonly value: number }
+  /** UAS: the command is answered with this status and not carried out (SAM-5 §5.3.1: 08h BUSY, 28h TASK SET FULL). */
+  | { readonly kind: "refuse"; readonly value: number }
+  /** UAS: answered with a RESPONSE IU of this code, and nothing is done. */
+  | { readonly kind: "response"; readonly value: number }
+  /** UAS: the IU has this id. */
+  | { readonly kind: "iu"; readonly value: number }
+  /** UAS: the IU is sent twice. */
+  | { readonly kind: "duplicate" }
   /** bCSWStatus 02h (BOT 1.0 §5.3.3.1). */
   | { readonly kind: "phaseError" }
   | { readonly kind: "delay"; readonly ms: number }
@@ -42,7 +51,7 @@ export interface Fault {
   readonly phase: FaultPhase;
   /** The occurrence that is hit, from 1; "every" hits them all. */
   readonly nth: number | "every";
-  /** Only occurrences within a command with this operation code (`cbw`, `dataIn`, `dataOut`, `csw`). */
+  /** Only occurrences within a command with this operation code (`cbw`, `dataIn`, `dataOut`, `csw`, `ready`). */
   readonly operationCode?: number;
   /** Only requests with this bRequest (`control`). */
   readonly request?: number;

@@ -150,6 +150,11 @@ export class UsbFunction implements DeviceModel {
   // -------------------------------------------------------------------------------------------------------------------
   // For the model that is built on this
 
+  /** The alternate setting of an interface; undefined when the device is not configured, or has no such interface. */
+  protected alternateSetting(interfaceNumber: number): number | undefined {
+    return this.#chapter9.alternateSetting(interfaceNumber);
+  }
+
   /** @throws RangeError for an endpoint that the description does not have. */
   protected inEndpoint(endpointAddress: number): InEndpoint {
     const endpoint = this.#chapter9.endpoint(endpointAddress);

@@ -51,6 +51,7 @@ const KINDS: Readonly<Record<string, KindRow>> = {
       speed: `${SPEEDS.join(", ")} (default high)`,
       shortIn: "how a data stage that is too short ends: stall, pad or short (default stall)",
       excessOut: "what happens to data that the command does not want: accept or stall (default accept)",
+      uas: "speaks USB Attached SCSI, too; only = nothing else",
       fault: "PHASE:ACTION[:NAME=VALUE]…, several joined by ;",
     },
     make: makeFlashDrive,
@@ -104,6 +105,7 @@ function makeFlashDrive(options: OptionReader, host: ModelHost): DeviceModel {
       excessOut: options.choice("excessOut", ["accept", "stall"] as const) ?? "accept",
     },
     faults: parseFaults(options.joined("fault", ";")),
+    ...uasOptions(options),
     ...usbIds(options),
   };
   const bytes = options.size("size");
@@ -125,6 +127,11 @@ function makeFlashDrive(options: OptionReader, host: ModelHost): DeviceModel {
     for (const store of stores) store.close();
     throw error;
   }
+}
+
+function uasOptions(options: OptionReader): Pick<FlashDriveOptions, "uas"> {
+  const only = options.text("uas") === "only";
+  return only || options.flag("uas") ? { uas: { only } } : {};
 }
 
 function formattedMemory(bytes: number, blockBytes: number, lun: number): ImageStore {

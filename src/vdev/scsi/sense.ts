@@ -27,6 +27,8 @@ export const SENSE = {
   MEDIUM_REMOVAL_PREVENTED: { key: 0x5, asc: 0x53, ascq: 0x02 },
   MEDIUM_CHANGED: { key: 0x6, asc: 0x28, ascq: 0x00 },
   POWER_ON: { key: 0x6, asc: 0x29, ascq: 0x01 },
+  DEVICE_RESET: { key: 0x6, asc: 0x29, ascq: 0x03 },
+  NEXUS_LOSS: { key: 0x6, asc: 0x29, ascq: 0x07 },
   MODE_PARAMETERS_CHANGED: { key: 0x6, asc: 0x2a, ascq: 0x01 },
   WRITE_PROTECTED: { key: 0x7, asc: 0x27, ascq: 0x00 },
   DATA_PHASE_ERROR: { key: 0xb, asc: 0x4b, ascq: 0x00 },

@@ -53,7 +53,7 @@ export function parameterList(bytes: number, use: (list: Uint8Array) => void): C
 export class ScsiTask {
   readonly #setSense: (sense: Sense) => void;
   #data: CommandData;
-  #failed = false;
+  #failure: Sense | undefined;
 
   /** `begin` checks the command and says what data it moves. `setSense` takes the sense data of a failure. */
   constructor(begin: () => CommandData, setSense: (sense: Sense) => void) {
@@ -68,7 +68,12 @@ export class ScsiTask {
 
   /** The command ends with CHECK CONDITION. */
   get failed(): boolean {
-    return this.#failed;
+    return this.#failure !== undefined;
+  }
+
+  /** Why it failed, for a transport that sends sense data with the status (SAM-5 §5.13 autosense). */
+  get sense(): Sense | undefined {
+    return this.#failure;
   }
 
   /** @returns the bytes, or undefined when the medium could not be read: the command has failed. */
@@ -80,14 +85,14 @@ export class ScsiTask {
 
   write(at: number, bytes: Uint8Array): void {
     const data = this.#data;
-    if (data?.direction !== "out" || this.#failed) return;
+    if (data?.direction !== "out" || this.failed) return;
     this.#guard(() => data.write(at, bytes));
   }
 
   /** The data stage is complete. */
   finish(): void {
     const data = this.#data;
-    if (data?.direction !== "out" || this.#failed) return;
+    if (data?.direction !== "out" || this.failed) return;
     this.#guard(() => data.finish());
   }
 
@@ -108,8 +113,8 @@ export class ScsiTask {
   }
 
   #fail(sense: Sense): void {
-    if (this.#failed) return;
-    this.#failed = true;
+    if (this.#failure !== undefined) return;
+    this.#failure = sense;
     this.#setSense(sense);
   }
 }
