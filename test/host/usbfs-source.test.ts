@@ -50,12 +50,12 @@ function source(tree: SysfsTree, device: UsbDevice, take: boolean, usbfs = noCal
 }
 
 describe("opening a device node", () => {
-  test("a free device: its node is open, and just the driver that matches may be loaded", async () => {
+  test("a free device: its node is open, and just the drivers that its interfaces may want can be loaded", async () => {
     using tree = new SysfsTree([stick]);
     const opened = await source(tree, await only(tree), true).open();
     expect(opened).toMatchObject({
       bus: { kind: "usbfs" },
-      drivers: [{ name: "umass" }],
+      drivers: [{ name: "umass" }, { name: "uas" }],
       descriptor: expect.any(Number),
     });
     opened.closeDescriptor();

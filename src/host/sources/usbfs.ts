@@ -87,7 +87,11 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
 
 /** Only what the ids call for: a device that changes its class on a reset finds no other driver. */
 function driversFor(device: UsbDevice, drivers: readonly DriverEntry[]): OpenedDevice["drivers"] {
-  const names = new Set(device.matches.map((match) => match.driver));
+  const matched = new Set(device.matches.map((match) => match.driver));
+  // The OS shows one alternate setting of an interface; the driver of another may be the better one.
+  const names = new Set(
+    drivers.flatMap(({ name, alternatives }) => (matched.has(name) ? [name, ...(alternatives ?? [])] : [])),
+  );
   return drivers.filter(({ name }) => names.has(name)).map(driverToLoad);
 }
 

@@ -16,7 +16,8 @@ import {
   ScsiTransportError,
   type ScsiTransportErrorCode,
 } from "../../scsipi/transport.js";
-import { ProtocolError, TransferError, type TransferErrorCode } from "../errors.js";
+import { ProtocolError, TransferError } from "../errors.js";
+import { stepError } from "../step-error.js";
 import type { Attachment, PipeStep, StepResult, TransferOptions } from "../usbdi.js";
 import {
   CBW_DATA_IN,
@@ -38,17 +39,6 @@ export const MAX_TRANSFER_BYTES = 1 << 20;
 /** BOT 1.0 §5.3.3: a stalled status phase is read once more. So is an empty one, a needless end to the data phase. */
 const MAX_STATUS_READS = 2;
 const AFTER_EMPTY_MS = 1_000;
-
-/** How a step of a chain ended, as the exception it stands for. */
-const STEP_ERRORS: Readonly<Record<Exclude<StepResult["status"], "ok">, TransferErrorCode>> = {
-  stalled: "USB_STALLED",
-  notStarted: "USB_IO",
-  timedOut: "USB_TIMED_OUT",
-  cancelled: "USB_CANCELLED",
-  disconnected: "USB_DISCONNECTED",
-  overflow: "USB_OVERFLOW",
-  error: "USB_IO",
-};
 
 /** A command under way. */
 interface Exchange {
@@ -343,11 +333,6 @@ function requireCommandSent(result: StepResult | undefined): void {
   if (result?.status === "ok")
     throw new ProtocolError(`CBW: the device took ${result.actualBytes} of ${cbw.size} bytes`, "BOT 1.0 §6.2");
   throw stepError("command phase", result ?? { status: "notStarted", actualBytes: 0 });
-}
-
-function stepError(phase: string, { status, actualBytes }: StepResult): TransferError {
-  const code = status === "ok" ? "USB_IO" : STEP_ERRORS[status];
-  return new TransferError(code, `${phase}: ${status} after ${actualBytes} bytes`);
 }
 
 function failureCode(error: TransferError | ProtocolError, cancelledByCaller: boolean): ScsiTransportErrorCode {

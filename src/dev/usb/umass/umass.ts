@@ -8,32 +8,49 @@
 import { hex16 } from "../../../bytes.js";
 import { attachScsibus } from "../../scsipi/scsibus.js";
 import { TransferError, UnsupportedError } from "../errors.js";
-import { type Attachment, defineDriver } from "../usbdi.js";
+import { type Attachment, defineDriver, type RequestRule } from "../usbdi.js";
 import { BulkOnly } from "./bot.js";
-import { UMASS_MATCH } from "./match.js";
+import { BOT_PROTOCOL, UMASS_MATCH } from "./match.js";
 import { choosePhases, isPhaseMode, PHASE_MODES, type PhaseModeName } from "./phases.js";
-import { findQuirks } from "./quirks.js";
+import { findQuirks, type UmassQuirks } from "./quirks.js";
 import { BULK_ONLY_RESET, type BotPipes } from "./recovery.js";
 
 /** Get Max LUN, BOT 1.0 §3.2. */
 const GET_MAX_LUN = 0xfe;
 
+export const BOT_ENDPOINTS = { bulkIn: { type: "bulk", dir: "in" }, bulkOut: { type: "bulk", dir: "out" } } as const;
+export const BOT_REQUESTS: readonly RequestRule[] = [
+  { direction: "in", type: "class", recipient: "interface", request: GET_MAX_LUN },
+  { direction: "out", type: "class", recipient: "interface", request: BULK_ONLY_RESET },
+];
+
 export const umass = defineDriver({
   name: "umass",
   match: UMASS_MATCH,
-  endpoints: { bulkIn: { type: "bulk", dir: "in" }, bulkOut: { type: "bulk", dir: "out" } },
-  requests: [
-    { direction: "in", type: "class", recipient: "interface", request: GET_MAX_LUN },
-    { direction: "out", type: "class", recipient: "interface", request: BULK_ONLY_RESET },
-  ],
+  endpoints: BOT_ENDPOINTS,
+  requests: BOT_REQUESTS,
   attach,
 });
+
+export { BOT_PROTOCOL };
 
 const GET_MAX_LUN_TIMEOUT_MS = 5_000;
 /** bCBWLUN has four bits (BOT 1.0 §5.1). */
 const MAX_LUN = 15;
 
 async function attach(at: Attachment<BotPipes>): Promise<void> {
+  const { bot, quirks } = await openBulkOnly(at);
+  const { attached, refused } = await attachScsibus(bot, at, quirks);
+  if (attached === 0) throw new UnsupportedError(`no logical unit can be used: ${refused.join("; ")}`);
+}
+
+/**
+ * The transport of an interface that is in its setting for it, ready for a command.
+ * @throws ScsiTransportError SCSI_GONE, TransferError
+ */
+export async function openBulkOnly(
+  at: Attachment<BotPipes>,
+): Promise<{ readonly bot: BulkOnly; readonly quirks: UmassQuirks }> {
   const { quirks, rows } = findQuirks(at.identity);
   const { vendor, product } = at.identity;
   for (const { reason } of rows) at.log("info", `quirk of ${hex16(vendor)}:${hex16(product)}: ${reason}`);
@@ -43,8 +60,7 @@ async function attach(at: Attachment<BotPipes>): Promise<void> {
   const bot = new BulkOnly(at, { lunCount, quirks, phases: phases.name });
   // It might take our first CBW for the rest of a write.
   if (at.interrupted) await bot.takeOver();
-  const { attached, refused } = await attachScsibus(bot, at, quirks);
-  if (attached === 0) throw new UnsupportedError(`no logical unit can be used: ${refused.join("; ")}`);
+  return { bot, quirks };
 }
 
 /** The option `phases`: sequence, overlap or together. Without it, or with another word, the driver decides. */
