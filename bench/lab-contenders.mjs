@@ -8,7 +8,6 @@ import { cpuSeconds, wakeUps } from "./processes.mjs";
 
 const PORT = fileURLToPath(new URL("lab-port.mjs", import.meta.url));
 const CLI = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
-const RUNTIME_DIR = "/run/bench-rumpusb";
 
 /**
  * @typedef {object} Contender
@@ -71,7 +70,8 @@ export async function byNbdkit(client, node) {
 
 /** The whole path by NBD: `rumpusb run` with these options. @returns {Promise<Contender>} */
 export async function wholePath(client, name, options) {
-  const host = spawn(process.execPath, [CLI, "run", "--json", "--runtime-dir", RUNTIME_DIR, ...options], {
+  const runtimeDir = mkdtempSync("/run/bench-rumpusb-");
+  const host = spawn(process.execPath, [CLI, "run", "--json", "--runtime-dir", runtimeDir, ...options], {
     stdio: ["ignore", "pipe", "ignore"],
   });
   const pids = { host: host.pid };

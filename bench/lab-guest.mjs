@@ -45,7 +45,7 @@ const THROUGH_PATH = [
   write(65536, 8, "sequential"),
   write(1 << 20, 4, "sequential"),
 ];
-const LEVELS = { standard: [], strict: ["--strict"], "no sandbox": ["--no-sandbox"] };
+const BY_LEVEL = [read(4096, 1), read(4096, 8), read(65536, 8, "sequential"), read(1 << 20, 4, "sequential")];
 
 const GROUPS = {
   switch: async () => {
@@ -56,21 +56,35 @@ const GROUPS = {
         AT_SWITCH,
       );
   },
+  /** SECOND is driven in the default mode, THIRD with all phases together; by their ids. */
   path: async () => {
-    for (const [mode, node] of [
+    for (const [mode, device] of [
       ["overlap", second],
       ["together", third],
     ])
-      for (const [level, options] of Object.entries(LEVELS))
-        await compare(
-          `path ${mode} ${level}`,
-          [
-            kernelDisk(bot, kernelNode),
-            await byNbdkit(nbd, kernelNode),
-            await wholePath(nbd, `rumpusb ${mode}, ${level}`, [node, ...options]),
-          ],
-          level === "standard" ? THROUGH_PATH : THROUGH_PATH.slice(0, 8),
-        );
+      await compare(
+        `path ${mode}`,
+        [
+          kernelDisk(bot, kernelNode),
+          await byNbdkit(nbd, kernelNode),
+          await wholePath(nbd, `rumpusb ${mode}`, [device]),
+        ],
+        THROUGH_PATH,
+      );
+  },
+  levels: async () => {
+    for (const [level, options] of [
+      ["standard", []],
+      ["strict", ["--strict"]],
+    ])
+      await compare(
+        `level ${level}`,
+        [
+          await wholePath(nbd, "rumpusb --no-sandbox", [second, "--no-sandbox"]),
+          await wholePath(nbd, `rumpusb ${level}`, [third, ...options]),
+        ],
+        BY_LEVEL,
+      );
   },
   /** The first is the mode that waits for every phase. */
   slow: async () => {

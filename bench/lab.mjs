@@ -1,5 +1,5 @@
 /**
- * The driver against the kernel's own, against C and against nbdkit: `node bench/lab.mjs [--rounds 7] [--groups switch,slow,growth,path]`.
+ * The driver against the kernel's own, against C and against nbdkit: `node bench/lab.mjs [--rounds 7] [--groups switch,slow,growth,levels,path]`.
  * Needs RUMPUSB_UML (lab/README.md) and a compiler; `npm run build` first.
  *
  * The devices are the kernel's mass_storage gadgets, high speed with a 125 µs tick, in one guest with one processor. A figure is the
@@ -18,7 +18,7 @@ const FOLDER = `${ROOT}.lab/bench`;
 const { values } = parseArgs({
   options: {
     rounds: { type: "string", default: "7" },
-    groups: { type: "string", default: "switch,slow,growth,path" },
+    groups: { type: "string", default: "switch,slow,growth,levels,path" },
   },
 });
 mkdirSync(FOLDER, { recursive: true });

@@ -34,6 +34,7 @@ measure() {
   referee growth "$(device_node second)" "$(device_node huge)"
   unplug huge
   plug third
+  referee levels "$(bus_path second)" "$(bus_path third)"
   unplug second
   # Ids of which the driver knows that all three phases may wait together (quirks.ts).
   GADGET_IDS=1d6b:0104

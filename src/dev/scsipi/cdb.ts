@@ -7,12 +7,36 @@
 import { record, u16be, u32be, u64be, u8 } from "../../bytes.js";
 import { DEFAULT_COMMAND_TIMEOUT_MS } from "./transport.js";
 
+/** The blocks that a command names, for messages. */
+interface NamedBlocks {
+  readonly firstBlock: number;
+  readonly blockCount: number;
+  readonly forceUnitAccess?: boolean;
+}
+
+/** For commands that name no part of the medium. */
+const WHOLE: NamedBlocks = { firstBlock: 0, blockCount: 0 };
+
 /** A command that is ready to be sent. */
-export interface CommandBlock {
+export class CommandBlock {
   readonly cdb: Uint8Array;
-  /** For messages: `READ(10) block 8 + 8`. */
-  readonly what: string;
   readonly timeoutMs: number;
+  readonly #name: string;
+  readonly #blocks: NamedBlocks | undefined;
+
+  constructor(name: string, cdb: Uint8Array, timeoutMs: number, blocks?: NamedBlocks) {
+    this.#name = name;
+    this.cdb = cdb;
+    this.timeoutMs = timeoutMs;
+    this.#blocks = blocks;
+  }
+
+  /** For messages: `READ(10) block 8 + 8`. Most commands need none. */
+  get what(): string {
+    if (this.#blocks === undefined) return this.#name;
+    const { firstBlock, blockCount, forceUnitAccess } = this.#blocks;
+    return `${this.#name} block ${firstBlock} + ${blockCount}${forceUnitAccess === true ? " FUA" : ""}`;
+  }
 }
 
 /** Operation codes: SPC-4 Table F.2, SBC-3 Table E.1. */
@@ -131,7 +155,7 @@ export function modeSense10(page: number, allocationBytes: number): CommandBlock
     allocationLength: allocationBytes,
     control: 0,
   });
-  return { cdb, what: `MODE SENSE(10) page ${hexByte(page)}`, timeoutMs: TIMEOUT_MS.quick };
+  return new CommandBlock(`MODE SENSE(10) page ${hexByte(page)}`, cdb, TIMEOUT_MS.quick);
 }
 
 /** START = 1: make the medium ready. Waits for the end (IMMED = 0), SBC-3 §5.25. */
@@ -155,16 +179,17 @@ export function inquiry(allocationBytes: number, vpdPage?: number): CommandBlock
     control: 0,
   });
   const what = vpdPage === undefined ? "INQUIRY" : `INQUIRY page ${hexByte(vpdPage)}`;
-  return { cdb, what, timeoutMs: TIMEOUT_MS.quick };
+  return new CommandBlock(what, cdb, TIMEOUT_MS.quick);
 }
 
 export function readCapacity10(): CommandBlock {
-  return ten("READ CAPACITY(10)", OPCODE.READ_CAPACITY_10, 0, 0, TIMEOUT_MS.quick);
+  return ten("READ CAPACITY(10)", OPCODE.READ_CAPACITY_10, WHOLE, TIMEOUT_MS.quick);
 }
 
 export function readCapacity16(allocationBytes: number): CommandBlock {
   const opcode = OPCODE.SERVICE_ACTION_IN_16;
-  return sixteen("READ CAPACITY(16)", opcode, 0, allocationBytes, TIMEOUT_MS.quick, READ_CAPACITY_16_ACTION);
+  const range = { firstBlock: 0, blockCount: allocationBytes };
+  return sixteen("READ CAPACITY(16)", opcode, range, TIMEOUT_MS.quick, READ_CAPACITY_16_ACTION);
 }
 
 export function reportLuns(allocationBytes: number): CommandBlock {
@@ -178,37 +203,37 @@ export function reportLuns(allocationBytes: number): CommandBlock {
     reserved10: 0,
     control: 0,
   });
-  return { cdb, what: "REPORT LUNS", timeoutMs: TIMEOUT_MS.quick };
+  return new CommandBlock("REPORT LUNS", cdb, TIMEOUT_MS.quick);
 }
 
 /** READ(10), or READ(16) where ten bytes do not suffice. */
 export function read(firstBlock: number, blockCount: number): CommandBlock {
-  const where = `block ${firstBlock} + ${blockCount}`;
+  const blocks = { firstBlock, blockCount };
   return fits10(firstBlock, blockCount)
-    ? ten(`READ(10) ${where}`, OPCODE.READ_10, firstBlock, blockCount, TIMEOUT_MS.data)
-    : sixteen(`READ(16) ${where}`, OPCODE.READ_16, firstBlock, blockCount, TIMEOUT_MS.data);
+    ? ten("READ(10)", OPCODE.READ_10, blocks, TIMEOUT_MS.data, 0, blocks)
+    : sixteen("READ(16)", OPCODE.READ_16, blocks, TIMEOUT_MS.data, 0, blocks);
 }
 
 /** WRITE(10), or WRITE(16) where ten bytes do not suffice. */
 export function write(firstBlock: number, blockCount: number, forceUnitAccess: boolean): CommandBlock {
-  const where = `block ${firstBlock} + ${blockCount}${forceUnitAccess ? " FUA" : ""}`;
+  const blocks = { firstBlock, blockCount, forceUnitAccess };
   const flags = forceUnitAccess ? FUA : 0;
   return fits10(firstBlock, blockCount)
-    ? ten(`WRITE(10) ${where}`, OPCODE.WRITE_10, firstBlock, blockCount, TIMEOUT_MS.data, flags)
-    : sixteen(`WRITE(16) ${where}`, OPCODE.WRITE_16, firstBlock, blockCount, TIMEOUT_MS.data, flags);
+    ? ten("WRITE(10)", OPCODE.WRITE_10, blocks, TIMEOUT_MS.data, flags, blocks)
+    : sixteen("WRITE(16)", OPCODE.WRITE_16, blocks, TIMEOUT_MS.data, flags, blocks);
 }
 
 /** The whole medium: address 0, length 0 = to the end (SBC-3 §5.22). */
 export function synchronizeCache(blocksOnMedium: number): CommandBlock {
   return blocksOnMedium <= BEYOND_10
-    ? ten("SYNCHRONIZE CACHE(10)", OPCODE.SYNCHRONIZE_CACHE_10, 0, 0, TIMEOUT_MS.mechanics)
-    : sixteen("SYNCHRONIZE CACHE(16)", OPCODE.SYNCHRONIZE_CACHE_16, 0, 0, TIMEOUT_MS.mechanics);
+    ? ten("SYNCHRONIZE CACHE(10)", OPCODE.SYNCHRONIZE_CACHE_10, WHOLE, TIMEOUT_MS.mechanics)
+    : sixteen("SYNCHRONIZE CACHE(16)", OPCODE.SYNCHRONIZE_CACHE_16, WHOLE, TIMEOUT_MS.mechanics);
 }
 
 /** Writes the one block of the data phase `blockCount` times (SBC-3 §5.43); UNMAP = 0, the blocks stay allocated. */
 export function writeSame16(firstBlock: number, blockCount: number): CommandBlock {
-  const what = `WRITE SAME(16) block ${firstBlock} + ${blockCount}`;
-  return sixteen(what, OPCODE.WRITE_SAME_16, firstBlock, blockCount, TIMEOUT_MS.mechanics);
+  const blocks = { firstBlock, blockCount };
+  return sixteen("WRITE SAME(16)", OPCODE.WRITE_SAME_16, blocks, TIMEOUT_MS.mechanics, 0, blocks);
 }
 
 const unmapList = record("UNMAP parameter list", "SBC-3 §5.28", {
@@ -233,7 +258,8 @@ export function unmap(
     blockCount,
     reserved20: 0,
   });
-  const block = ten(`UNMAP block ${firstBlock} + ${blockCount}`, OPCODE.UNMAP, 0, list.length, TIMEOUT_MS.mechanics);
+  const range = { firstBlock: 0, blockCount: list.length };
+  const block = ten("UNMAP", OPCODE.UNMAP, range, TIMEOUT_MS.mechanics, 0, { firstBlock, blockCount });
   return { block, list };
 }
 
@@ -242,36 +268,40 @@ function fits10(firstBlock: number, blockCount: number): boolean {
 }
 
 function six(
-  what: string,
+  name: string,
   fields: { opcode: number; page?: number; length?: number },
   timeoutMs: number = TIMEOUT_MS.quick,
 ): CommandBlock {
   const { opcode, page = 0, length = 0 } = fields;
-  return { cdb: plain6.encode({ opcode, flags: 0, page, byte3: 0, length, control: 0 }), what, timeoutMs };
+  return new CommandBlock(name, plain6.encode({ opcode, flags: 0, page, byte3: 0, length, control: 0 }), timeoutMs);
 }
 
+/** `range` goes into the fields for address and length, whatever those mean; `blocks` is what messages name. */
 function ten(
-  what: string,
+  name: string,
   opcode: number,
-  address: number,
-  length: number,
+  range: NamedBlocks,
   timeoutMs: number,
   flags = 0,
+  blocks?: NamedBlocks,
 ): CommandBlock {
-  const cdb = block10.encode({ opcode, flags, logicalBlockAddress: address, group: 0, length, control: 0 });
-  return { cdb, what, timeoutMs };
+  const { firstBlock: logicalBlockAddress, blockCount: length } = range;
+  const cdb = block10.encode({ opcode, flags, logicalBlockAddress, group: 0, length, control: 0 });
+  return new CommandBlock(name, cdb, timeoutMs, blocks);
 }
 
+/** As `ten`. */
 function sixteen(
-  what: string,
+  name: string,
   opcode: number,
-  address: number,
-  length: number,
+  range: NamedBlocks,
   timeoutMs: number,
   flags = 0,
+  blocks?: NamedBlocks,
 ): CommandBlock {
-  const logicalBlockAddress = BigInt(address);
-  return { cdb: block16.encode({ opcode, flags, logicalBlockAddress, length, group: 0, control: 0 }), what, timeoutMs };
+  const logicalBlockAddress = BigInt(range.firstBlock);
+  const cdb = block16.encode({ opcode, flags, logicalBlockAddress, length: range.blockCount, group: 0, control: 0 });
+  return new CommandBlock(name, cdb, timeoutMs, blocks);
 }
 
 function hexByte(value: number): string {

@@ -26,6 +26,11 @@ export interface MediumLoss {
   readonly replaceable: boolean;
 }
 
+/** A request, as messages call it. */
+interface Named {
+  readonly what: string;
+}
+
 /** Errors that end a disk: what becomes of it, and whether its unit may get a new one. */
 const LOSSES: Readonly<Partial<Record<DeviceError["code"], { readonly replaceable: boolean }>>> = {
   ESTALE: { replaceable: true },
@@ -85,28 +90,23 @@ export class ScsiDisk implements Disk {
 
   async read(firstBlock: number, blockCount: number, options: RequestOptions = {}): Promise<Uint8Array> {
     this.#checkTransfer("read", firstBlock, blockCount * this.info.blockBytes);
+    const block = read(firstBlock, blockCount);
     const range = { firstBlock, blockCount };
-    return this.#turn(
-      read(firstBlock, blockCount).what,
-      options,
-      (context, entry) => this.#readWithFollowers(context, range, entry),
-      { ...range, writes: false },
-    );
+    return this.#turn(block, options, (context, entry) => this.#readWithFollowers(context, block, range, entry), {
+      ...range,
+      writes: false,
+    });
   }
 
   async write(firstBlock: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {
     this.#checkTransfer("write", firstBlock, data.length);
     this.#checkWritable();
     const blockCount = data.length / this.info.blockBytes;
+    const block = write(firstBlock, blockCount, false);
     const durable = options.forceUnitAccess === true;
     // With a SYNCHRONIZE CACHE behind it, it is a flush: alone.
     const claim = durable && !this.#canForceUnitAccess ? undefined : { firstBlock, blockCount, writes: true };
-    await this.#turn(
-      write(firstBlock, blockCount, false).what,
-      options,
-      (context) => this.#writeBlocks(context, firstBlock, data, durable),
-      claim,
-    );
+    await this.#turn(block, options, (context) => this.#writeBlocks(context, block, firstBlock, data, durable), claim);
   }
 
   recycle(data: Uint8Array): void {
@@ -114,7 +114,7 @@ export class ScsiDisk implements Disk {
   }
 
   async flush(options: RequestOptions = {}): Promise<void> {
-    await this.#turn("flush", options, (context) => this.#synchronize(context));
+    await this.#turn({ what: "flush" }, options, (context) => this.#synchronize(context));
   }
 
   async trim(firstBlock: number, blockCount: number, options: RequestOptions = {}): Promise<void> {
@@ -128,7 +128,7 @@ export class ScsiDisk implements Disk {
         this.#unflushed = true;
         await runCommand(context, { block, data, whole: true });
       };
-      await this.#turn(block.what, options, send, { firstBlock: at, blockCount: count, writes: true });
+      await this.#turn(block, options, send, { firstBlock: at, blockCount: count, writes: true });
     }
   }
 
@@ -142,7 +142,7 @@ export class ScsiDisk implements Disk {
     while (at < end) {
       const count = Math.min(end - at, this.#zeroChunkBlocks());
       at += await this.#turn(
-        `write zeroes block ${at} + ${count}`,
+        { what: `write zeroes block ${at} + ${count}` },
         options,
         (context) => this.#zeroBlocks(context, at, count, zeroes),
         { firstBlock: at, blockCount: count, writes: true },
@@ -170,35 +170,35 @@ export class ScsiDisk implements Disk {
    * alone.
    */
   async #turn<T>(
-    what: string,
+    request: Named,
     { signal }: RequestOptions,
     task: (context: RetryContext, entry: LineEntry) => Promise<T>,
     claim?: Claim,
   ): Promise<T> {
     const entry = this.#line.join(claim?.writes === false ? claim : undefined);
     try {
-      this.#refuseWhenClosed(what);
-      const inTurn = (context: RetryContext): Promise<T> => task(context, entry);
-      return await this.#context.unit.beside((turn) => this.#inTurn(what, turn, signal, inTurn), claim, signal);
+      this.#refuseWhenClosed(request);
+      return await this.#context.unit.beside((turn) => this.#inTurn(request, turn, signal, task, entry), claim, signal);
     } catch (error) {
-      throw this.#settleError(what, error);
+      throw this.#settleError(request.what, error);
     } finally {
       this.#line.leave(entry);
     }
   }
 
   async #inTurn<T>(
-    what: string,
+    request: Named,
     turn: Turn,
     signal: AbortSignal | undefined,
-    task: (context: RetryContext) => Promise<T>,
+    task: (context: RetryContext, entry: LineEntry) => Promise<T>,
+    entry: LineEntry,
   ): Promise<T> {
-    this.#refuseWhenClosed(what);
+    this.#refuseWhenClosed(request);
     const linked = signal && this.#links.link(signal);
     try {
-      return await task(this.#contextOf(turn, linked));
+      return await task(this.#contextOf(turn, linked), entry);
     } catch (error) {
-      throw this.#settleError(what, error);
+      throw this.#settleError(request.what, error);
     } finally {
       if (linked !== undefined) this.#links.unlink(linked);
     }
@@ -234,30 +234,35 @@ export class ScsiDisk implements Disk {
     this.#onLoss({ error, replaceable });
   }
 
-  #refuseWhenClosed(what: string): void {
+  #refuseWhenClosed(request: Named): void {
     const why = this.#closed;
     if (why !== undefined)
-      throw new DeviceError(why.code, `${what}: the disk is closed: ${why.message}`, { cause: why });
+      throw new DeviceError(why.code, `${request.what}: the disk is closed: ${why.message}`, { cause: why });
   }
 
   /**
    * Reads for this request and for those behind it that continue it. When a block of theirs is bad, only theirs fail: each
    * then reads in its own turn. Where a unit takes several commands, those behind are on their way as well.
    */
-  async #readWithFollowers(context: RetryContext, range: ReadRange, entry: LineEntry): Promise<Uint8Array> {
+  async #readWithFollowers(
+    context: RetryContext,
+    block: CommandBlock,
+    range: ReadRange,
+    entry: LineEntry,
+  ): Promise<Uint8Array> {
     if (entry.data !== undefined) return entry.data;
-    if (this.#context.unit.queueDepth > 1) return this.#readBlocks(context, range);
+    if (this.#context.unit.queueDepth > 1) return this.#readBlocks(context, block, range.blockCount);
     const { blockBytes, maxTransferBytes } = this.info;
     const followers = this.#line.followers(entry, maxTransferBytes / blockBytes);
     const together = followers.reduce((sum, next) => sum + (next.range?.blockCount ?? 0), range.blockCount);
-    if (followers.length === 0) return this.#readBlocks(context, range);
+    if (followers.length === 0) return this.#readBlocks(context, block, range.blockCount);
     let data: Uint8Array;
     try {
-      data = await this.#readBlocks(context, { ...range, blockCount: together });
+      data = await this.#readBlocks(context, read(range.firstBlock, together), together);
     } catch (error) {
       // Nothing but a bad block may be tried again: any other sense may mean that it is another medium.
       if (!(error instanceof ScsiError) || error.sense.meaning !== "mediumError") throw error;
-      return this.#readBlocks(context, range);
+      return this.#readBlocks(context, block, range.blockCount);
     }
     let at = 0;
     const next = (blockCount: number): Uint8Array => data.slice(at, (at += blockCount * blockBytes));
@@ -267,18 +272,24 @@ export class ScsiDisk implements Disk {
     return own;
   }
 
-  #readBlocks(context: RetryContext, { firstBlock, blockCount }: ReadRange): Promise<Uint8Array> {
+  #readBlocks(context: RetryContext, block: CommandBlock, blockCount: number): Promise<Uint8Array> {
     const data = { direction: "in", bytes: blockCount * this.info.blockBytes } as const;
-    return runCommand(context, { block: read(firstBlock, blockCount), data, whole: true });
+    return runCommand(context, { block, data, whole: true });
   }
 
-  async #writeBlocks(context: RetryContext, firstBlock: number, data: Uint8Array, durable: boolean): Promise<void> {
-    const count = data.length / this.info.blockBytes;
+  /** `plain`: the command without FUA. */
+  async #writeBlocks(
+    context: RetryContext,
+    plain: CommandBlock,
+    firstBlock: number,
+    data: Uint8Array,
+    durable: boolean,
+  ): Promise<void> {
     const send = (block: CommandBlock): Promise<Uint8Array> =>
       runCommand(context, { block, data: { direction: "out", data }, whole: true });
     if (durable && this.#canForceUnitAccess) {
       try {
-        await send(write(firstBlock, count, true));
+        await send(write(firstBlock, data.length / this.info.blockBytes, true));
         return;
       } catch (error) {
         if (!isRefused(error)) throw error;
@@ -287,7 +298,7 @@ export class ScsiDisk implements Disk {
       }
     }
     this.#unflushed = true;
-    await send(write(firstBlock, count, false));
+    await send(plain);
     if (durable) await this.#synchronize(context);
   }
 
