@@ -50,6 +50,7 @@ export class MemoryTty implements Tty {
   readonly sent: Uint8Array[] = [];
   /** Written bytes come back as received ones. */
   loopback = false;
+  #left: DeviceError | undefined;
   /** While true nothing is taken of what is written: the other side holds the line. */
   #held = false;
   #heldWrites: HeldWrite[] = [];
@@ -76,7 +77,9 @@ export class MemoryTty implements Tty {
     return this.#arrived.reduce((sum, part) => sum + part.length, 0);
   }
 
-  async open(how: TtyOpen, receiver: TtyReceiver): Promise<TtyPort> {
+  async open(how: TtyOpen, receiver: TtyReceiver, { signal }: RequestOptions = {}): Promise<TtyPort> {
+    checkSignal("open", signal);
+    if (this.#left !== undefined) throw this.#left;
     if (this.#port !== undefined) throw new DeviceError("EBUSY", "open: memory line is open already");
     this.checkSettings(how.settings);
     this.calls.push(`open ${how.settings.baud}`);
@@ -87,7 +90,7 @@ export class MemoryTty implements Tty {
 
   /** The wire brings these bytes. */
   arrive(data: Uint8Array | string): void {
-    this.#arrived.push(typeof data === "string" ? Buffer.from(data) : data);
+    if (data.length > 0) this.#arrived.push(typeof data === "string" ? Buffer.from(data) : data);
     this.#deliver();
   }
 
@@ -114,6 +117,12 @@ export class MemoryTty implements Tty {
     port?.receiver.closed(error);
   }
 
+  /** The device goes, and whoever opens it later hears so. */
+  leave(error: DeviceError): void {
+    this.#left = error;
+    this.fail(error);
+  }
+
   hold(on: boolean): void {
     this.#held = on;
     if (on) return;
@@ -135,11 +144,13 @@ export class MemoryTty implements Tty {
   }
 
   grant(bytes: number): void {
+    if (!Number.isSafeInteger(bytes) || bytes < 0) throw new RangeError(`granted are ${bytes} bytes: not a count`);
     this.#granted += bytes;
     this.#deliver();
   }
 
   async write(data: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted === true) throw new WriteError("ECANCELED", "write: given up by the caller", 0);
     if (!this.#held) return this.#take(data);
     await new Promise<void>((resolve, reject) => {
       const write: HeldWrite = {
@@ -206,8 +217,8 @@ class MemoryPort implements TtyPort {
     return this.#outputs;
   }
 
-  async configure(settings: LineSettings): Promise<LineSettings> {
-    this.#checkOpen("configure");
+  async configure(settings: LineSettings, { signal }: RequestOptions = {}): Promise<LineSettings> {
+    this.#checkOpen("configure", signal);
     this.#tty.checkSettings(settings);
     const { baud, dataBits, parity, stopBits, flowControl } = settings;
     this.#tty.calls.push(`configure ${baud} ${dataBits} ${parity} ${stopBits} ${flowControl}`);
@@ -215,19 +226,19 @@ class MemoryPort implements TtyPort {
     return settings;
   }
 
-  async setOutputs(outputs: Partial<OutputLines>): Promise<void> {
-    this.#checkOpen("set lines");
+  async setOutputs(outputs: Partial<OutputLines>, { signal }: RequestOptions = {}): Promise<void> {
+    this.#checkOpen("set lines", signal);
     this.#outputs = { ...this.#outputs, ...outputs };
     this.#tty.calls.push(`outputs dtr=${this.#outputs.dtr} rts=${this.#outputs.rts}`);
   }
 
-  async setBreak(on: boolean): Promise<void> {
-    this.#checkOpen("break");
+  async setBreak(on: boolean, { signal }: RequestOptions = {}): Promise<void> {
+    this.#checkOpen("break", signal);
     this.#tty.calls.push(`break ${on ? "on" : "off"}`);
   }
 
-  async status(): Promise<TtyStatus> {
-    this.#checkOpen("status");
+  async status({ signal }: RequestOptions = {}): Promise<TtyStatus> {
+    this.#checkOpen("status", signal);
     return this.#tty.status;
   }
 
@@ -246,8 +257,8 @@ class MemoryPort implements TtyPort {
     if (this.#tty.isOpen(this)) this.#tty.grant(bytes);
   }
 
-  async drain(): Promise<void> {
-    this.#checkOpen("drain");
+  async drain({ signal }: RequestOptions = {}): Promise<void> {
+    this.#checkOpen("drain", signal);
     this.#tty.calls.push("drain");
   }
 
@@ -261,7 +272,12 @@ class MemoryPort implements TtyPort {
     this.#tty.close(this);
   }
 
-  #checkOpen(what: string): void {
+  #checkOpen(what: string, signal?: AbortSignal): void {
+    checkSignal(what, signal);
     if (!this.#tty.isOpen(this)) throw new DeviceError("ENODEV", `${what}: the port has ended`);
   }
+}
+
+function checkSignal(what: string, signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw new DeviceError("ECANCELED", `${what}: given up by the caller`);
 }
