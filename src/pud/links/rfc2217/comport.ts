@@ -80,6 +80,9 @@ const MODEM_BITS: Readonly<Record<ModemLine, { readonly state: number; readonly 
 /** §4 NOTIFY-LINESTATE, the bits for which a line has counters. */
 const LINE_BITS: Readonly<Record<LineError, number>> = { overrun: 2, parity: 4, framing: 8, break: 16 };
 
+/** The mask of these. */
+export const LINESTATE_ERRORS = LINE_ERRORS.reduce((mask, error) => mask | LINE_BITS[error], 0);
+
 /** §4: the masks before a client has set any. */
 export const INITIAL_LINESTATE_MASK = 0;
 export const INITIAL_MODEMSTATE_MASK = 255;
