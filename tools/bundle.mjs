@@ -9,9 +9,9 @@ import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
 
 const DIST = fileURLToPath(new URL("../dist", import.meta.url));
-const { ALL_DRIVERS } = await import(join(DIST, "dev/usb/drivers.js"));
+const { DRIVERS } = await import(join(DIST, "dev/usb/drivers.js"));
 
-const entries = ["rump-process.js", ...ALL_DRIVERS.map(({ specifier }) => normalize(join("dev/usb", specifier)))];
+const entries = ["rump-process.js", ...DRIVERS.map(({ specifier }) => normalize(join("dev/usb", specifier)))];
 const bundle = await rolldown({
   input: Object.fromEntries(entries.map((entry) => [entry.replace(/\.js$/, ""), join(DIST, entry)])),
   platform: "node",
