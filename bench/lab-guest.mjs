@@ -73,10 +73,7 @@ const GROUPS = {
       );
   },
   levels: async () => {
-    for (const [level, options] of [
-      ["standard", []],
-      ["strict", ["--strict"]],
-    ])
+    for (const [level, options] of Object.entries({ standard: [], strict: ["--strict"] }))
       await compare(
         `level ${level}`,
         [

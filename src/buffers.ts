@@ -4,7 +4,7 @@
  */
 
 /** Less than this is not worth keeping. */
-const MIN_POOLED_BYTES = 32 * 1024;
+const MIN_POOLED_BYTES = 4 * 1024;
 
 /** A stack of buffers for each power of two, so that the one which is still in the processor's cache goes first. */
 export class BufferPool {

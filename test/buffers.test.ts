@@ -28,7 +28,7 @@ describe("buffer pool", () => {
   });
 
   test.each([
-    ["small memory", () => new Uint8Array(4 * KIB)],
+    ["small memory", () => new Uint8Array(2 * KIB)],
     ["memory of another size", () => new Uint8Array(100 * KIB)],
     ["shared memory", () => new Uint8Array(new SharedArrayBuffer(64 * KIB))],
   ])("does not keep %s", (_, make) => {
