@@ -71,8 +71,11 @@ constexpr unsigned kNoEntry[] = {
 #endif
 };
 
-/** Calls that have an older way, or that the runtime only probes for: not in this kernel. */
-constexpr unsigned kNotImplemented[] = {SYS_clone3, SYS_io_uring_setup};
+/**
+ * Calls that have an older way, or that the runtime only probes for: not in this kernel. The last two are made by libc in each
+ * new thread; on a busy machine one that Node starts while it boots comes to them after the lock.
+ */
+constexpr unsigned kNotImplemented[] = {SYS_clone3, SYS_io_uring_setup, SYS_rseq, SYS_set_robust_list};
 
 /** usbfs requests that libusb makes; nothing else reaches the device descriptor. */
 const unsigned kDeviceRequests[] = {

@@ -69,7 +69,12 @@ export const NOTHING_THERE: Readonly<Record<string, number>> = {
 };
 
 /** Answered ENOSYS. */
-export const NOT_IMPLEMENTED: Readonly<Record<string, number>> = { io_uring_setup: 425, clone3: 435 };
+export const NOT_IMPLEMENTED: Readonly<Record<string, number>> = {
+  set_robust_list: 273,
+  rseq: 334,
+  io_uring_setup: 425,
+  clone3: 435,
+};
 
 /** Carried out with some arguments; with zeroes, as the sweep has them, these are. */
 export const ALLOWED_WITH_ZEROES: Readonly<Record<string, number>> = { mmap: 9, mprotect: 10 };
