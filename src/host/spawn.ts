@@ -88,13 +88,13 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
   const pipesEnded = Promise.all([child.stdout, child.stderr].map(async (pipe) => await readLines(pipe, lines)));
   const [, , , channel, way] = child.stdio;
   if (!(channel instanceof net.Socket) || !(way instanceof net.Socket)) throw new Error("spawn made no sockets");
-  const verified = async (): Promise<SandboxReport> => {
-    pid = await innerPid(plan, pid);
-    return await verifySandbox(plan, pid);
+  const verified = (): SandboxReport => {
+    pid = innerPid(plan, pid);
+    return verifySandbox(plan, pid);
   };
   const locked = asked(way, exit).then(async () => {
     try {
-      return await verified();
+      return verified();
     } catch (error) {
       const ended = await waitAtMost(options.clock, LAST_WORDS_MS, exit); // then there was nothing to read
       throw ended === undefined ? error : lostUnlocked(describeExit(ended.value));

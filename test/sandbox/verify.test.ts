@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -5,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { libraryFolders } from "../../src/host/sandbox/binds.js";
 import { namespaceHelp } from "../../src/host/sandbox/help.js";
 import { levelOf, NO_LAYERS } from "../../src/host/sandbox/levels.js";
-import { parseParent, parseStatus } from "../../src/host/sandbox/proc-state.js";
+import { childrenAmongAll, parseParent, parseStatus, readChildren } from "../../src/host/sandbox/proc-state.js";
 import { createSandbox, noSandbox, parseFailure } from "../../src/host/sandbox/sandbox.js";
 import { problemsOfThread, verifySandbox } from "../../src/host/sandbox/verify.js";
 
@@ -45,25 +47,40 @@ describe("what /proc says of a thread", () => {
   test("the parent's id stands behind a name that may hold anything", () => {
     expect(parseParent("12 (a) b) S 3 4 5")).toBe(3);
   });
+
+  test("a child is found, on kernels with a children file and on others; a process that has gone has none", async () => {
+    const child = spawn("sleep", ["10"]);
+    await once(child, "spawn");
+    try {
+      for (const children of [readChildren, childrenAmongAll]) {
+        expect(children(process.pid)).toContain(child.pid);
+        expect(children(4_194_305)).toEqual([]);
+      }
+    } finally {
+      child.kill();
+    }
+  });
 });
 
 describe("a process that is not locked gets no device", () => {
   test("this process is not; everything that is wrong is named", async () => {
     const plan = await createSandbox({ profile: "standard" }).plan();
-    await expect(verifySandbox(plan, process.pid)).rejects.toMatchObject({
-      code: "SANDBOX_UNAVAILABLE",
-      message: expect.stringMatching(/Seccomp is .*shares the mnt namespace/),
-    });
+    expect(() => verifySandbox(plan, process.pid)).toThrow(
+      expect.objectContaining({
+        code: "SANDBOX_UNAVAILABLE",
+        message: expect.stringMatching(/Seccomp is .*shares the mnt namespace/),
+      }),
+    );
   });
 
   test("one that has gone", async () => {
     const plan = await createSandbox({ profile: "standard" }).plan();
-    await expect(verifySandbox(plan, 4_194_305)).rejects.toMatchObject({ code: "SANDBOX_UNAVAILABLE" });
+    expect(() => verifySandbox(plan, 4_194_305)).toThrow(expect.objectContaining({ code: "SANDBOX_UNAVAILABLE" }));
   });
 
   test("--no-sandbox asks for nothing", async () => {
     const plan = await noSandbox.plan();
-    await expect(verifySandbox(plan, process.pid)).resolves.toEqual({ level: "none", layers: NO_LAYERS, missing: [] });
+    expect(verifySandbox(plan, process.pid)).toEqual({ level: "none", layers: NO_LAYERS, missing: [] });
   });
 });
 

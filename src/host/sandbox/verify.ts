@@ -20,9 +20,9 @@ const FILTERS = 2;
  * The process that counts: the launcher stays outside the pid namespace as the parent of the one inside.
  * @throws HostError SANDBOX_UNAVAILABLE: there is none.
  */
-export async function innerPid(plan: SandboxPlan, startedPid: number): Promise<number> {
+export function innerPid(plan: SandboxPlan, startedPid: number): number {
   if (!plan.viaLauncher || !plan.layers.namespaces) return startedPid;
-  const children = await readChildren(startedPid);
+  const children = readChildren(startedPid);
   const [inner] = children;
   if (inner === undefined || children.length > 1)
     throw new HostError("SANDBOX_UNAVAILABLE", `launcher ${startedPid} has ${children.length} child processes, not 1`);
@@ -30,11 +30,11 @@ export async function innerPid(plan: SandboxPlan, startedPid: number): Promise<n
 }
 
 /** @throws HostError SANDBOX_UNAVAILABLE naming everything that is not as planned. */
-export async function verifySandbox(plan: SandboxPlan, pid: number): Promise<SandboxReport> {
+export function verifySandbox(plan: SandboxPlan, pid: number): SandboxReport {
   const { level, layers, missing } = plan;
   let problems: string[];
   try {
-    problems = level === "none" ? [] : await problemsOf(plan, pid);
+    problems = level === "none" ? [] : problemsOf(plan, pid);
   } catch (error) {
     problems = [`its state cannot be read: ${messageOf(error)}`];
   }
@@ -43,12 +43,12 @@ export async function verifySandbox(plan: SandboxPlan, pid: number): Promise<San
   return { level, layers, missing };
 }
 
-async function problemsOf({ layers }: SandboxPlan, pid: number): Promise<string[]> {
-  const threads = await readThreads(pid);
+function problemsOf({ layers }: SandboxPlan, pid: number): string[] {
+  const threads = readThreads(pid);
   const problems = threads.flatMap((thread) => problemsOfThread(thread));
-  const children = await readChildren(pid);
+  const children = readChildren(pid);
   if (children.length > 0) problems.push(`it has started other processes (${children.join(", ")})`);
-  if (layers.namespaces) problems.push(...(await sharedNamespaces(pid)));
+  if (layers.namespaces) problems.push(...sharedNamespaces(pid));
   return problems;
 }
 
@@ -65,8 +65,9 @@ export function problemsOfThread(thread: ThreadState): string[] {
 }
 
 /** Each must differ from ours; a user namespace is made by ordinary users only. */
-async function sharedNamespaces(pid: number): Promise<string[]> {
-  const [own, other] = await Promise.all([readNamespaces("self"), readNamespaces(pid)]);
+function sharedNamespaces(pid: number): string[] {
+  const own = readNamespaces("self");
+  const other = readNamespaces(pid);
   return NAMESPACES.filter((name) => name !== "user" || process.getuid?.() !== 0).flatMap((name) => {
     if (other[name] === undefined) return [`its ${name} namespace cannot be read`];
     return other[name] === own[name] ? [`it shares the ${name} namespace of the host process`] : [];
