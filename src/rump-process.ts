@@ -23,6 +23,7 @@ import { streamOfFd } from "./rumpuser/real/byte-stream.js";
 import { lockProcess, type LockProfile } from "./rumpuser/real/lock.js";
 import { createRumpuser } from "./rumpuser/real/rumpuser.js";
 import { openUsbPort } from "./rumpuser/real/usb-port.js";
+import { keepHeapSmall } from "./rumpuser/real/v8.js";
 import type { LogSink } from "./rumpuser/rumpuser.js";
 
 export const RUMP_CONFIG_VERSION = 1;
@@ -53,6 +54,7 @@ export interface RumpProcessConfig {
 }
 
 async function main(argument: string | undefined): Promise<void> {
+  keepHeapSmall();
   const config = readConfig(argument);
   const sink: { server?: PudServer } = {};
   const log: LogSink = {

@@ -4,7 +4,25 @@ import { writeSync } from "node:fs";
 import { lockProcess } from "../../dist/rumpuser/real/lock.js";
 
 await lockProcess({ profile: process.argv[2], deviceFd: 5, passFd: 4 });
+/** What is there still of the ways to make code from text. */
+const ways = {
+  eval: () => Reflect.get(globalThis, "eval")("1"),
+  Function: () => Reflect.get(globalThis, "Function")("return 1")(),
+  constructor: () => (() => {}).constructor("return 1")(),
+  async: () => (async () => {}).constructor("return 1")(),
+  generator: () => function* () {}.constructor("return 1")(),
+  asyncGenerator: () => async function* () {}.constructor("return 1")(),
+};
+const works = (way) => {
+  try {
+    way();
+    return true;
+  } catch {
+    return false;
+  }
+};
 const results = {
+  evaluates: Object.keys(ways).filter((name) => works(ways[name])),
   format: new Intl.DateTimeFormat("en", { timeZone: "UTC" }).format(new Date(0)),
   number: (1234.5).toLocaleString("en"),
   order: "a".localeCompare("B", "en"),

@@ -54,17 +54,10 @@ const EXIT_NO_BOX = 101;
 const PROBE_MS = 10_000;
 
 /**
- * Node's own switches. None of them is a boundary; each takes away a tool that an attacker likes.
- * `--max-old-space-size` is in MiB; everything outside the heap is bounded by RLIMIT_DATA.
+ * Node's own switches; V8's are set in the process (rumpuser/real/v8.ts), because one of them on the command line makes Node
+ * compile its own modules anew. Not a boundary, a tool less for an attacker. Memory is bounded by RLIMIT_DATA.
  */
-const NODE_FLAGS = [
-  "--disallow-code-generation-from-strings",
-  "--disable-proto=delete",
-  "--no-deprecation",
-  "--max-old-space-size=256",
-  // Not 16: no faster here, and what it grows to stays resident.
-  "--max-semi-space-size=2",
-];
+const NODE_FLAGS = ["--disable-proto=delete", "--no-deprecation"];
 /** The interpreter only: no memory that is executable. */
 const STRICT_FLAGS = ["--jitless"];
 

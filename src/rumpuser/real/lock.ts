@@ -7,6 +7,7 @@
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { loadAddon, lockSystemCalls } from "./addon.js";
+import { forbidCodeFromStrings } from "./v8.js";
 
 /** "strict": no executable memory from now on; needs --jitless. */
 export type LockProfile = "standard" | "strict";
@@ -32,6 +33,7 @@ export async function prepareToLock(): Promise<void> {
   process.on("SIGUSR1", () => {});
   await startPoolThreads();
   touchLazyParts();
+  forbidCodeFromStrings();
 }
 
 /** libuv starts all of its pool threads with the first piece of work. */
