@@ -15,12 +15,17 @@ as_user() { "${AS_USER[@]}" "$@"; }
 # rumpusb ARGUMENT…: the command, as the user, to its end.
 rumpusb() { as_user "$LAB_NODE" "$LAB_ROOT/bin/rumpusb.js" "$@"; }
 
-# start [--root] NAME ARGUMENT…: the command with its arguments in the background; a session of its own, so that it outlives the check.
+# start [--root] [--stdin FILE] NAME ARGUMENT…: the command with its arguments in the background; a session of its own, so that it
+# outlives the check. FILE: a FIFO that it reads.
 start() {
-  local prefix=("${AS_USER[@]}") base
+  local prefix=("${AS_USER[@]}") base stdin=/dev/null
   if [ "$1" = --root ]; then
     prefix=("${AS_ROOT[@]}")
     shift
+  fi
+  if [ "$1" = --stdin ]; then
+    stdin=$2
+    shift 2
   fi
   base=$LAB_TMP/run.$1
   shift
@@ -29,7 +34,7 @@ start() {
   # The inner shell replaces itself, so that the id is that of the command; the outer one waits for its status.
   # shellcheck disable=SC2016
   setsid bash -c '(echo "$BASHPID" >"$0.pid"; exec "$@" >"$0.events" 2>"$0.log"); echo $? >"$0.status"' \
-    "$base" "${prefix[@]}" "$LAB_NODE" "$LAB_ROOT/bin/rumpusb.js" "$@" </dev/null >/dev/null 2>&1 9>&- &
+    "$base" "${prefix[@]}" "$LAB_NODE" "$LAB_ROOT/bin/rumpusb.js" "$@" <>"$stdin" >/dev/null 2>&1 9>&- &
   wait_for 5 "process of run ${base##*.}" test -s "$base.pid"
 }
 

@@ -6,7 +6,6 @@ import { ensureRuntimeDir } from "../host/runtime-dir.js";
 import { SIMULATED_BUS_ID } from "../host/sources/simulator.js";
 import { realClock } from "../rumpuser/real/rumpuser.js";
 import { createModel, modelKinds, type ModelOptions } from "../vdev/kinds.js";
-import { UsbFunction } from "../vdev/function.js";
 import type { DeviceModel } from "../vdev/model.js";
 import { type ListenAddress, type ModelServer, serveModels } from "../vdev/server.js";
 import type { CommandContext } from "./context.js";
@@ -14,11 +13,13 @@ import type { Output } from "./output.js";
 import { runtimeDirOfUser } from "./run-command.js";
 import { onStopSignal } from "./signals.js";
 import { CONTROL_HELP, obey } from "./vdev-control.js";
+import { tellBusEvents } from "./vdev-events.js";
 
 interface VdevOptions {
   readonly listen?: string;
   readonly json?: boolean;
   readonly endWithStdin?: boolean;
+  readonly requests?: boolean;
 }
 
 export function vdevCommand(program: Command, context: CommandContext): void {
@@ -34,6 +35,7 @@ export function vdevCommand(program: Command, context: CommandContext): void {
     .argument("[option...]", "options of the kind, key=value")
     .option("--listen <where>", "unix:PATH or 127.0.0.1:PORT (default: a socket in the runtime directory)")
     .option("--json", "where it listens and what happens as one JSON object per line")
+    .option("--requests", "every control request that arrives, too")
     .option("--end-with-stdin", "end at the end of the standard input, as at Ctrl-C")
     .addHelpText("after", helpText())
     .action(async (kind: string, words: string[], options: VdevOptions) => {
@@ -80,7 +82,7 @@ async function serveDevice(
 async function untilStopped(
   stopped: Promise<string>,
   device: { readonly model: DeviceModel; readonly server: ModelServer },
-  { json = false, endWithStdin = false }: VdevOptions,
+  { json = false, endWithStdin = false, requests = false }: VdevOptions,
   output: Output,
 ): Promise<void> {
   let inputEnded = (): void => {};
@@ -91,9 +93,7 @@ async function untilStopped(
     if (json) output.data(JSON.stringify({ event: "answer", message: line }));
     else output.data(line);
   };
-  const stopObserving = onUnplug(device.model, () => {
-    if (json) output.data(JSON.stringify({ event: "unplugged" }));
-  });
+  const stopObserving = tellBusEvents(device.model, { json, requests }, output);
   const stopReading = obey(process.stdin, { ...device, busId: SIMULATED_BUS_ID }, answer, () => inputEnded());
   try {
     await Promise.race(endWithStdin ? [stopped, endOfInput] : [stopped]);
@@ -101,14 +101,6 @@ async function untilStopped(
     stopReading();
     stopObserving();
   }
-}
-
-/** Also when a fault did it. @returns stops telling. */
-function onUnplug(model: DeviceModel, unplugged: () => void): () => void {
-  if (!(model instanceof UsbFunction)) return () => {};
-  return model.observe((event) => {
-    if (event.kind === "unplugged") unplugged();
-  });
 }
 
 async function makeServer(

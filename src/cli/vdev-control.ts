@@ -4,7 +4,10 @@ import type { Readable } from "node:stream";
 import { HostError, messageOf } from "../host/errors.js";
 import { printable } from "../host/text.js";
 import { FlashDrive } from "../vdev/flash-drive.js";
+import { UsbFunction } from "../vdev/function.js";
 import type { DeviceModel } from "../vdev/model.js";
+import { LINE_FAULTS } from "../vdev/serial-faults.js";
+import { SerialModel, type SerialPort } from "../vdev/serial-model.js";
 import type { ModelServer } from "../vdev/server.js";
 
 export interface ControlledDevice {
@@ -14,7 +17,7 @@ export interface ControlledDevice {
 }
 
 /** @returns what has happened. @throws what the model says against it. */
-type Control = (device: ControlledDevice, argument: string) => string;
+type Control = (device: ControlledDevice, ...words: string[]) => string;
 
 const CONTROLS: Readonly<Record<string, Control>> = {
   eject: ({ model }, argument) => {
@@ -26,22 +29,39 @@ const CONTROLS: Readonly<Record<string, Control>> = {
   },
   insert: ({ model }) => (drive(model).load(0) ? "inserted" : "not inserted: a medium is in it, or none was ejected"),
   unplug: ({ model }) => {
-    drive(model).unplug();
+    if (!(model instanceof UsbFunction)) throw noSuchThing();
+    model.unplug();
     return "unplugged";
   },
   replug: ({ model, server, busId }) => {
     server.plug(busId, model);
     return "plugged in";
   },
-  "power-cut": ({ model }, argument) => {
+  "power-cut": ({ model }, argument = "") => {
     const seed = /^[0-9]{1,9}$/.test(argument) ? Number(argument) : 0;
     drive(model).powerCut(seed);
     return `lost power (seed ${seed}) and is unplugged`;
   },
+  ring: ({ model }, on, port) => {
+    if (on !== "on" && on !== "off") return "ring: on or off";
+    portOf(model, port).uart.setRing(on === "on");
+    return `ring ${on}`;
+  },
+  error: ({ model }, argument, port) => {
+    const kind = LINE_FAULTS.find((one) => one === argument);
+    if (kind === undefined) return `error: one of ${LINE_FAULTS.join(", ")}`;
+    portOf(model, port).uart.raise(kind);
+    return `error ${kind}`;
+  },
 };
 
+const ARGUMENTS: Readonly<Record<string, string>> = {
+  eject: " [force]",
+  ring: " on|off [PORT]",
+  error: " KIND [PORT]",
+};
 export const CONTROL_HELP = Object.keys(CONTROLS)
-  .map((name) => (name === "eject" ? "eject [force]" : name))
+  .map((name) => `${name}${ARGUMENTS[name] ?? ""}`)
   .join(", ");
 
 /**
@@ -67,11 +87,11 @@ export function obey(
 }
 
 export function obeyLine(line: string, device: ControlledDevice): string {
-  const [name = "", argument = ""] = line.trim().split(/\s+/);
+  const [name = "", ...words] = line.trim().split(/\s+/);
   const control = Object.hasOwn(CONTROLS, name) ? CONTROLS[name] : undefined;
   if (control === undefined) return `"${printable(name, 32)}" is none of ${CONTROL_HELP}`;
   try {
-    return control(device, argument);
+    return control(device, ...words);
   } catch (error) {
     return `${name}: ${messageOf(error)}`;
   }
@@ -79,5 +99,14 @@ export function obeyLine(line: string, device: ControlledDevice): string {
 
 function drive(model: DeviceModel): FlashDrive {
   if (model instanceof FlashDrive) return model;
-  throw new HostError("FAILED", "this kind of device has no such thing");
+  throw noSuchThing();
+}
+
+function portOf(model: DeviceModel, number = "0"): SerialPort {
+  if (!(model instanceof SerialModel)) throw noSuchThing();
+  return model.port(/^[0-9]$/.test(number) ? Number(number) : -1);
+}
+
+function noSuchThing(): HostError {
+  return new HostError("FAILED", "this kind of device has no such thing");
 }

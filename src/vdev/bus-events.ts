@@ -1,10 +1,17 @@
 /** What a model tells an observer: bus events as they happen, and the counters that follow from them. */
 import type { SetupPacket } from "../dev/usb/usb.js";
 import type { TransferStatus } from "../rumpuser/rumpuser.js";
+import type { UartOutputs, UartSettings } from "./serial-uart.js";
 
 /** One thing that happened at the device, seen from the device. */
 export type BusEvent =
-  | { readonly kind: "control"; readonly setup: SetupPacket; readonly status: TransferStatus }
+  | {
+      readonly kind: "control";
+      readonly setup: SetupPacket;
+      readonly status: TransferStatus;
+      /** The data stage, lent for the call: what the host sent, or what the device answers. */
+      readonly data: Uint8Array;
+    }
   | {
       readonly kind: "transfer";
       readonly endpointAddress: number;
@@ -22,7 +29,14 @@ export type BusEvent =
       /** "READ (10)". */
       readonly name: string;
     }
-  | { readonly kind: "status"; readonly tag: number; readonly status: number; readonly residueBytes: number };
+  | { readonly kind: "status"; readonly tag: number; readonly status: number; readonly residueBytes: number }
+  /** A serial line has other settings, or drives its outputs otherwise, than it was last told. */
+  | {
+      readonly kind: "line";
+      readonly port: number;
+      readonly settings: UartSettings;
+      readonly outputs: UartOutputs;
+    };
 
 export type BusListener = (event: BusEvent) => void;
 
@@ -69,6 +83,7 @@ export class BusCounters {
       case "configured":
       case "unplugged":
       case "status":
+      case "line":
         break;
     }
   }

@@ -190,13 +190,16 @@ export class UsbFunction implements DeviceModel {
   }
 
   #completeControl(urb: Urb, setup: SetupPacket, reply: ControlReply): void {
-    this.tell({ kind: "control", setup, status: reply === "stalled" ? "stalled" : "ok" });
-    if (reply === "stalled") urb.complete("stalled");
-    else if ((setup.bmRequestType & REQUEST_TYPE.IN) === 0) urb.complete("ok", undefined, urb.out.length);
-    else {
-      const data = reply.subarray(0, Math.min(setup.wLength, urb.maxBytes));
-      urb.complete("ok", data, data.length);
+    const isOut = (setup.bmRequestType & REQUEST_TYPE.IN) === 0;
+    if (reply === "stalled") {
+      this.tell({ kind: "control", setup, status: "stalled", data: urb.out });
+      urb.complete("stalled");
+      return;
     }
+    const data = isOut ? urb.out : reply.subarray(0, Math.min(setup.wLength, urb.maxBytes));
+    this.tell({ kind: "control", setup, status: "ok", data });
+    if (isOut) urb.complete("ok", undefined, data.length);
+    else urb.complete("ok", data, data.length);
   }
 
   #answer(setup: SetupPacket, out: Uint8Array): ControlReply {

@@ -1,16 +1,16 @@
 /**
  * A CDC abstract control model as a device model. Written from CDC 1.2 and PSTN 1.2.
  *
- * Shapes: with a union descriptor, without one, everything on one interface, and several ports.
+ * Shapes: with a union descriptor; without one, and call management names the data interface; without any functional
+ * descriptor; everything on one interface. Each with several ports.
  */
-import { viewOf } from "../bytes.js";
 import type { SetupPacket } from "../dev/usb/usb.js";
 import type { InterfaceDescription } from "./descriptor-set.js";
 import type { ControlReply } from "./function.js";
-import { requestKey, SerialModel, type SerialOptions, type SerialPort, when } from "./serial-model.js";
-import type { UartError, UartInputs } from "./serial-uart.js";
+import { ACM_DESCRIPTORS, AcmLine, acmState, serialState } from "./serial-acm-line.js";
+import { SerialModel, type SerialOptions, type SerialPort } from "./serial-model.js";
 
-export const ACM_SHAPES = ["union", "no-union", "one-interface"] as const;
+export const ACM_SHAPES = ["union", "no-union", "bare", "one-interface"] as const;
 export type AcmShape = (typeof ACM_SHAPES)[number];
 
 export interface AcmOptions extends SerialOptions {
@@ -21,25 +21,14 @@ export interface AcmOptions extends SerialOptions {
 }
 
 const IDS = { vendor: 0x1209, product: 0x0002 };
-const OUT = 0x21 << 8;
-const IN = 0xa1 << 8;
-/** PSTN 1.2 Table 13. */
-const REQUEST = { SET_LINE_CODING: 0x20, GET_LINE_CODING: 0x21, SET_CONTROL_LINE_STATE: 0x22, SEND_BREAK: 0x23 };
-const LINE_CODING_BYTES = 7;
-const SERIAL_STATE = 0x20;
-const STATE_ERRORS: Readonly<Record<UartError, number>> = { break: 0x04, framing: 0x10, parity: 0x20, overrun: 0x40 };
-const PARITIES = ["none", "odd", "even", "mark", "space"] as const;
-const STOP_BITS = [1, 1.5, 2] as const;
-/** bmCapabilities: line coding and state, break (PSTN 1.2 Table 4). */
-const CAPABILITIES = 0x06;
 const PACKET_BYTES = 64;
 const NOTIFICATION_PACKET_BYTES = 16;
 const BUFFER_BYTES = 512;
 
 export class AcmModel extends SerialModel {
-  readonly #shape: AcmShape;
-  readonly #coding = new Map<number, Uint8Array>();
-  readonly #breakTimers = new Map<number, { cancel: () => void }>();
+  readonly #lines: readonly AcmLine[];
+  /** Interfaces of a port. */
+  readonly #step: number;
 
   constructor(options: AcmOptions) {
     const { shape = "union", ports = 1 } = options;
@@ -64,28 +53,14 @@ export class AcmModel extends SerialModel {
       layouts,
       options,
     );
-    this.#shape = shape;
+    this.#step = shape === "one-interface" ? 1 : 2;
+    this.#lines = this.ports.map(({ uart }) => new AcmLine(uart, this.clock));
   }
 
   protected override request(setup: SetupPacket, out: Uint8Array): ControlReply {
-    const step = this.#shape === "one-interface" ? 1 : 2;
-    const port = setup.wIndex % step === 0 ? this.ports[setup.wIndex / step] : undefined;
-    const { wValue } = setup;
-    if (port === undefined) return "stalled";
-    switch (requestKey(setup)) {
-      case OUT | REQUEST.SET_LINE_CODING:
-        return wValue === 0 ? this.#setCoding(port, out) : "stalled";
-      case IN | REQUEST.GET_LINE_CODING:
-        return this.#coding.get(port.index) ?? Uint8Array.of(0x80, 0x25, 0, 0, 0, 0, 8);
-      case OUT | REQUEST.SET_CONTROL_LINE_STATE:
-        return when(wValue <= 3 && out.length === 0, () =>
-          port.uart.setOutputs({ dtr: (wValue & 1) !== 0, rts: (wValue & 2) !== 0 }),
-        );
-      case OUT | REQUEST.SEND_BREAK:
-        return when(out.length === 0, () => this.#sendBreak(port, wValue));
-      default:
-        return "stalled";
-    }
+    // Of the control interface: the data interface has none.
+    const line = setup.wIndex % this.#step === 0 ? this.#lines[setup.wIndex / this.#step] : undefined;
+    return line?.request(setup, out) ?? "stalled";
   }
 
   protected override serveIn(port: SerialPort): void {
@@ -93,46 +68,15 @@ export class AcmModel extends SerialModel {
   }
 
   protected override serveNotifications(port: SerialPort): void {
-    const { dcd, dsr, ri }: UartInputs = port.uart.inputs;
-    const lines = (dcd ? 1 : 0) | (dsr ? 2 : 0) | (ri ? 8 : 0);
-    this.serveStatus(port, lines, (errors) => {
-      let state = lines;
-      for (const error of errors) state |= STATE_ERRORS[error];
-      const interfaceNumber = port.index * (this.#shape === "one-interface" ? 1 : 2);
-      return Uint8Array.of(0xa1, SERIAL_STATE, 0, 0, interfaceNumber, 0, 2, 0, state, 0);
-    });
+    const { inputs } = port.uart;
+    this.serveStatus(port, acmState(inputs, []), (errors) =>
+      serialState(port.index * this.#step, acmState(inputs, errors)),
+    );
   }
 
   protected override onReset(): void {
-    for (const timer of this.#breakTimers.values()) timer.cancel();
-    this.#breakTimers.clear();
-    this.#coding.clear();
+    for (const line of this.#lines) line.reset();
     super.onReset();
-  }
-
-  #setCoding(port: SerialPort, coding: Uint8Array): ControlReply {
-    if (coding.length !== LINE_CODING_BYTES) return "stalled";
-    const baud = viewOf(coding).getUint32(0, true);
-    const stopBits = STOP_BITS[coding[4] ?? 255];
-    const parity = PARITIES[coding[5] ?? 255];
-    const dataBits = coding[6] ?? 0;
-    const right = baud > 0 && dataBits >= 5 && dataBits <= 8 && stopBits !== undefined && parity !== undefined;
-    return when(right, () => {
-      this.#coding.set(port.index, coding.slice());
-      port.uart.configure({ baud, dataBits, parity: parity ?? "none", stopBits: stopBits ?? 1 });
-    });
-  }
-
-  /** For so many milliseconds; FFFFh until it is ended with 0 (PSTN 1.2 §6.3.13). */
-  #sendBreak(port: SerialPort, durationMs: number): void {
-    this.#breakTimers.get(port.index)?.cancel();
-    this.#breakTimers.delete(port.index);
-    port.uart.setBreak(durationMs > 0);
-    if (durationMs > 0 && durationMs < 0xffff)
-      this.#breakTimers.set(
-        port.index,
-        this.clock.startTimer(durationMs, () => port.uart.setBreak(false)),
-      );
   }
 }
 
@@ -154,16 +98,13 @@ function interfacesOf(shape: AcmShape, n: number, { bulkIn, bulkOut, interruptIn
     maxPacketBytes: NOTIFICATION_PACKET_BYTES,
     bInterval: 16,
   } as const;
-  const header = Uint8Array.of(5, 0x24, 0x00, 0x20, 0x01);
-  const acm = Uint8Array.of(4, 0x24, 0x02, CAPABILITIES);
-  const union = Uint8Array.of(5, 0x24, 0x06, control, control + 1);
   const comm: InterfaceDescription = {
     interfaceNumber: control,
     interfaceClass: 0x02,
     interfaceSubClass: 0x02,
     interfaceProtocol: 0x01,
     endpoints: shape === "one-interface" ? [notify, ...data] : [notify],
-    extra: shape === "union" ? [header, acm, union] : [header, acm],
+    extra: functionalDescriptors(shape, control),
   };
   if (shape === "one-interface") return [comm];
   const dataInterface = {
@@ -174,4 +115,15 @@ function interfacesOf(shape: AcmShape, n: number, { bulkIn, bulkOut, interruptIn
     endpoints: data,
   };
   return [comm, dataInterface];
+}
+
+function functionalDescriptors(shape: AcmShape, control: number): Uint8Array[] {
+  const { header, acm, callManagement, union } = ACM_DESCRIPTORS;
+  const rows: Readonly<Record<AcmShape, Uint8Array[]>> = {
+    union: [header, callManagement(control + 1), acm, union(control, control + 1)],
+    "no-union": [header, callManagement(control + 1), acm],
+    bare: [],
+    "one-interface": [header, acm],
+  };
+  return rows[shape];
 }

@@ -2,8 +2,9 @@
  * WCH chips as device models: CH340, CH341 and the CH343 type. Written from what public drivers know of the registers (Linux
  * ch341, FreeBSD uchcom); the data sheets print none.
  */
-import type { SetupPacket } from "../dev/usb/usb.js";
+import { REQUEST_TYPE, type SetupPacket } from "../dev/usb/usb.js";
 import type { ControlReply } from "./function.js";
+import { ACM_DESCRIPTORS, AcmLine, acmState, serialState } from "./serial-acm-line.js";
 import { requestKey, SerialModel, type SerialOptions, type SerialPort, when } from "./serial-model.js";
 import type { UartInputs, UartSettings } from "./serial-uart.js";
 
@@ -33,11 +34,19 @@ const IN = 0xc0 << 8;
 const REQUEST = { VERSION: 0x5f, READ: 0x95, WRITE: 0x9a, INIT: 0xa1, LINES: 0xa4, CH343_WRITE: 0xa8 };
 const REGISTER = { BREAK: 0x05, STATUS: 0x06, PRESCALER: 0x12, DIVISOR: 0x13, LINE: 0x18, FLOW: 0x27 };
 const PARITIES = ["odd", "even", "mark", "space"] as const;
+const CH343_DESCRIPTORS = [
+  ACM_DESCRIPTORS.header,
+  ACM_DESCRIPTORS.callManagement(1),
+  ACM_DESCRIPTORS.acm,
+  ACM_DESCRIPTORS.union(0, 1),
+];
 const CLOCK_HZ = 48_000_000;
 const BUFFER_BYTES = 256;
 
 export class Ch34xModel extends SerialModel {
   readonly #row: ChRow;
+  /** The CH343 type speaks CDC-ACM, too. */
+  readonly #acm: AcmLine;
   readonly #registers = new Map<number, number>([
     [REGISTER.BREAK, 0xff],
     [REGISTER.LINE, 0xc3],
@@ -69,7 +78,12 @@ export class Ch34xModel extends SerialModel {
         productName: "USB Serial",
         interfaces: row.isCh343
           ? [
-              { interfaceNumber: 0, ...acmClass, endpoints: [notify] },
+              {
+                interfaceNumber: 0,
+                ...acmClass,
+                endpoints: [{ ...notify, maxPacketBytes: 16 }],
+                extra: CH343_DESCRIPTORS,
+              },
               { interfaceNumber: 1, ...dataClass, endpoints: data },
             ]
           : [{ interfaceNumber: 0, ...vendorClass, endpoints: [...data, notify] }],
@@ -78,11 +92,14 @@ export class Ch34xModel extends SerialModel {
       options,
     );
     this.#row = row;
+    this.#acm = new AcmLine(this.port(0).uart, this.clock);
   }
 
   protected override request(setup: SetupPacket, out: Uint8Array): ControlReply {
     const port = this.port(0);
     const { wValue, wIndex } = setup;
+    if (this.#row.isCh343 && (setup.bmRequestType & REQUEST_TYPE.TYPE_MASK) === REQUEST_TYPE.CLASS)
+      return setup.wIndex === 0 ? this.#acm.request(setup, out) : "stalled";
     if (out.length > 0) return "stalled";
     switch (requestKey(setup)) {
       case IN | REQUEST.VERSION:
@@ -112,9 +129,14 @@ export class Ch34xModel extends SerialModel {
     port.errors = [];
     this.serveStatus(port, lines, () =>
       this.#row.isCh343
-        ? Uint8Array.of(0xa1, 0x20, 0, 0, 0, 0, ~lines & 0xff)
+        ? serialState(0, acmState(port.uart.inputs, []), ~lines & 0xff)
         : Uint8Array.of(0x08, 0x7d, ~lines & 0xff, 0xee),
     );
+  }
+
+  protected override onReset(): void {
+    this.#acm.reset();
+    super.onReset();
   }
 
   #read(port: SerialPort, wValue: number): ControlReply {

@@ -5,7 +5,7 @@ import { viewOf } from "../bytes.js";
 import type { SetupPacket } from "../dev/usb/usb.js";
 import type { ControlReply } from "./function.js";
 import { requestKey, SerialModel, type SerialOptions, type SerialPort, when } from "./serial-model.js";
-import type { UartError, UartInputs } from "./serial-uart.js";
+import type { UartError, UartInputs, UartSettings } from "./serial-uart.js";
 
 interface CpRow {
   readonly product: number;
@@ -37,14 +37,18 @@ const DEVICE_IN = 0xc0 << 8;
 const REQUEST = {
   IFC_ENABLE: 0x00,
   SET_LINE_CTL: 0x03,
+  GET_LINE_CTL: 0x04,
   SET_BREAK: 0x05,
   SET_MHS: 0x07,
   GET_MDMSTS: 0x08,
+  GET_CHARS: 0x0e,
   GET_COMM_STATUS: 0x10,
   PURGE: 0x12,
   SET_FLOW: 0x13,
+  GET_FLOW: 0x14,
   EMBED_EVENTS: 0x15,
   SET_CHARS: 0x19,
+  GET_BAUDRATE: 0x1d,
   SET_BAUDRATE: 0x1e,
   VENDOR_SPECIFIC: 0xff,
 };
@@ -59,8 +63,10 @@ const FLOW_BYTES = 16;
 const CHARS_BYTES = 6;
 const BUFFER_BYTES = 576;
 const PACKET_BYTES = 64;
-/** Embedded events (AN571 §5.21): the escape itself, line status, modem status. */
-const EVENT = { ESCAPE: 0, LINE_STATUS: 2, MODEM_STATUS: 3 };
+/** Embedded events (AN571 §5.21): the escape itself; line status with a character that is not escaped, without; modem status. */
+const EVENT = { ESCAPE: 0, LINE_STATUS_AND_DATA: 1, LINE_STATUS: 2, MODEM_STATUS: 3 };
+/** Bytes that one received character becomes at most. */
+const EVENT_BYTES = 4;
 const ERROR_BITS: Readonly<Record<UartError, number>> = { overrun: 0x02, parity: 0x04, framing: 0x08, break: 0x10 };
 
 /** What a port has been told to do. */
@@ -70,6 +76,19 @@ interface PortState {
   escape: number;
   /** Event bytes that wait to be sent. */
   events: number[];
+  /** As SET_FLOW and SET_CHARS had them last. */
+  flow: Uint8Array;
+  chars: Uint8Array;
+}
+
+function initialState(): PortState {
+  return {
+    enabled: false,
+    escape: 0,
+    events: [],
+    flow: new Uint8Array(FLOW_BYTES),
+    chars: new Uint8Array(CHARS_BYTES),
+  };
 }
 
 export class Cp210xModel extends SerialModel {
@@ -108,7 +127,7 @@ export class Cp210xModel extends SerialModel {
       options,
     );
     this.#row = row;
-    this.#states = layouts.map(() => ({ enabled: false, escape: 0, events: [] }));
+    this.#states = layouts.map(initialState);
   }
 
   protected override request(setup: SetupPacket, out: Uint8Array): ControlReply {
@@ -133,9 +152,19 @@ export class Cp210xModel extends SerialModel {
       case OUT | REQUEST.PURGE:
         return when((wValue & ~0x0f) === 0, () => purge(port, state, wValue));
       case OUT | REQUEST.SET_FLOW:
-        return out.length === FLOW_BYTES ? setFlow(port, out) : "stalled";
+        return out.length === FLOW_BYTES ? setFlow(port, state, out) : "stalled";
+      case IN | REQUEST.GET_FLOW:
+        return state.flow;
       case OUT | REQUEST.SET_CHARS:
-        return when(out.length === CHARS_BYTES && out[4] === 0x11 && out[5] === 0x13, () => undefined);
+        return when(out.length === CHARS_BYTES && out[4] === 0x11 && out[5] === 0x13, () => {
+          state.chars = out.slice();
+        });
+      case IN | REQUEST.GET_CHARS:
+        return state.chars;
+      case IN | REQUEST.GET_LINE_CTL:
+        return lineControl(uart.settings);
+      case IN | REQUEST.GET_BAUDRATE:
+        return u32(Math.round(uart.settings.baud));
       case OUT | REQUEST.EMBED_EVENTS:
         return when(wValue <= 0xff, () => {
           state.escape = wValue;
@@ -163,9 +192,12 @@ export class Cp210xModel extends SerialModel {
         continue;
       }
       const bytes = state.events.splice(0, room);
-      // Each received byte may become two.
-      const received = this.takeReceived(port, Math.floor((room - bytes.length) / 2));
-      for (const byte of received) bytes.push(...(byte === state.escape ? [byte, EVENT.ESCAPE] : [byte]));
+      const received = this.takeReceived(port, Math.floor((room - bytes.length) / EVENT_BYTES));
+      received.forEach((byte, at) => {
+        const status = at === 0 ? lineStatus(port.errors.splice(0)) : 0;
+        if (status !== 0) bytes.push(state.escape, EVENT.LINE_STATUS_AND_DATA, status, byte);
+        else bytes.push(...(byte === state.escape ? [byte, EVENT.ESCAPE] : [byte]));
+      });
       this.#queueEvents(port, state);
       if (bytes.length === 0) return;
       port.bulkIn.send(Uint8Array.from(bytes), true);
@@ -174,7 +206,7 @@ export class Cp210xModel extends SerialModel {
   }
 
   protected override onReset(): void {
-    for (const state of this.#states) Object.assign(state, { enabled: false, escape: 0, events: [] });
+    for (const state of this.#states) Object.assign(state, initialState());
     super.onReset();
   }
 
@@ -182,7 +214,10 @@ export class Cp210xModel extends SerialModel {
     const lines = linesOf(port.uart.inputs);
     if (lines !== port.toldLines) state.events.push(state.escape, EVENT.MODEM_STATUS, lines);
     port.toldLines = lines;
-    for (const error of port.errors.splice(0)) state.events.push(state.escape, EVENT.LINE_STATUS, ERROR_BITS[error]);
+    // With a character the status goes before it.
+    if (port.uart.receive.length > 0) return;
+    const status = lineStatus(port.errors.splice(0));
+    if (status !== 0) state.events.push(state.escape, EVENT.LINE_STATUS, status);
   }
 
   #setBaud(port: SerialPort, baud: number): ControlReply {
@@ -190,6 +225,10 @@ export class Cp210xModel extends SerialModel {
     const made = this.#row.divides ? clock / Math.round(clock / baud) : baud;
     return when(baud > 0 && baud <= this.#row.maxBaud, () => port.uart.configure({ baud: made }));
   }
+}
+
+function lineStatus(errors: readonly UartError[]): number {
+  return errors.reduce((status, error) => status | ERROR_BITS[error], 0);
 }
 
 function enable(state: PortState, enabled: boolean): void {
@@ -204,6 +243,18 @@ function setLine(port: SerialPort, wValue: number): ControlReply {
   const stopBits = STOP_BITS[wValue & 0x0f];
   const right = dataBits >= 5 && dataBits <= 8 && parity !== undefined && stopBits !== undefined;
   return when(right, () => port.uart.configure({ dataBits, parity: parity ?? "none", stopBits: stopBits ?? 1 }));
+}
+
+/** GET_LINE_CTL (AN571 §5.7), as SET_LINE_CTL has it. */
+function lineControl({ dataBits, parity, stopBits }: UartSettings): Uint8Array {
+  const stop = STOP_BITS.findIndex((one) => one === stopBits);
+  return Uint8Array.of((PARITIES.indexOf(parity) << 4) | stop, dataBits);
+}
+
+function u32(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  viewOf(bytes).setUint32(0, value, true);
+  return bytes;
 }
 
 function setLines(port: SerialPort, wValue: number): void {
@@ -222,12 +273,13 @@ function purge(port: SerialPort, state: PortState, wValue: number): void {
 }
 
 /** AN571 §5.19: CTS handshake, RTS by the queue, XON and XOFF. */
-function setFlow(port: SerialPort, out: Uint8Array): ControlReply {
+function setFlow(port: SerialPort, state: PortState, out: Uint8Array): ControlReply {
   const view = viewOf(out);
   const [handshake, replace] = [view.getUint32(0, true), view.getUint32(4, true)];
   const rts = (replace >> 6) & 3;
   const right = (handshake & 3) !== 3 && rts !== 3;
   return when(right, () => {
+    state.flow = out.slice();
     const xonXoff = (replace & 3) === 3;
     port.uart.configure({ flow: (handshake & 8) !== 0 ? "rtsCts" : xonXoff ? "xonXoff" : "none" });
     port.uart.setOutputs({ dtr: (handshake & 3) === 1, rts: rts !== 0 });

@@ -2,8 +2,8 @@
  * FTDI chips as device models: FT232R, FT2232H, FT4232H, FT232H, FT230X.
  *
  * Written from AN232B-05 (divisors), AN_120 (high-speed reference), AN232B-04 (packets and latency), the data sheets.
- * Every packet to the host has two status bytes in front; the chip sends one when it is full, when a line or error changes,
- * and when the latency timer has run out.
+ * Every packet to the host has two status bytes in front; the chip sends one when it is full, when a line changes, and when
+ * the latency timer has run out. An error is in each until one has carried a character.
  */
 import type { SetupPacket } from "../dev/usb/usb.js";
 import type { Speed, Timer } from "../rumpuser/rumpuser.js";
@@ -155,8 +155,7 @@ export class FtdiModel extends SerialModel {
 
   protected override serveIn(port: SerialPort): void {
     const payload = port.bulkIn.maxPacketBytes - STATUS_BYTES;
-    const due = (): boolean =>
-      port.uart.receive.length >= payload || port.errors.length > 0 || linesOf(port.uart.inputs) !== port.toldLines;
+    const due = (): boolean => port.uart.receive.length >= payload || linesOf(port.uart.inputs) !== port.toldLines;
     while (port.bulkIn.room !== undefined) {
       if (port.faults.take("zlp")) port.bulkIn.sendZlp();
       else if (port.faults.take("shortStatus")) port.bulkIn.send(statusOf(port).subarray(0, 1), true);
@@ -179,7 +178,7 @@ export class FtdiModel extends SerialModel {
     packet.set(statusOf(port));
     packet.set(data, STATUS_BYTES);
     port.toldLines = linesOf(port.uart.inputs);
-    port.errors = [];
+    if (data.length > 0) port.errors = [];
     // Each packet ends as a packet ends: a full one leaves the transfer open.
     port.bulkIn.send(packet, true);
   }

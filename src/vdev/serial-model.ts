@@ -10,7 +10,7 @@ import type { FunctionDescription } from "./descriptor-set.js";
 import type { InEndpoint, OutEndpoint } from "./endpoint.js";
 import { ACKNOWLEDGED, type ControlReply, UsbFunction } from "./function.js";
 import { type SerialFault, SerialFaults } from "./serial-faults.js";
-import { Uart, type UartError } from "./serial-uart.js";
+import { Uart, type UartError, type UartOutputs, type UartSettings } from "./serial-uart.js";
 
 /** What every family is made with. */
 export interface SerialOptions {
@@ -45,6 +45,8 @@ export interface SerialPort {
   toldLines: number;
   errors: UartError[];
   receivedBytes: number;
+  /** What observers were told last. */
+  toldLine: { readonly settings: UartSettings; readonly outputs: UartOutputs };
 }
 
 export abstract class SerialModel extends UsbFunction {
@@ -62,17 +64,21 @@ export abstract class SerialModel extends UsbFunction {
     });
     const { clock, paced = false } = options;
     this.clock = clock;
-    this.ports = layouts.map((layout, index) => ({
-      index,
-      uart: new Uart({ clock, paced, transmitBytes: layout.transmitBytes, receiveBytes: layout.receiveBytes }),
-      faults: new SerialFaults(options.faults),
-      bulkIn: this.inEndpoint(layout.bulkIn),
-      bulkOut: this.outEndpoint(layout.bulkOut),
-      interruptIn: layout.interruptIn === undefined ? undefined : this.inEndpoint(layout.interruptIn),
-      toldLines: 0,
-      errors: [],
-      receivedBytes: 0,
-    }));
+    this.ports = layouts.map((layout, index) => {
+      const uart = new Uart({ clock, paced, transmitBytes: layout.transmitBytes, receiveBytes: layout.receiveBytes });
+      return {
+        index,
+        uart,
+        faults: new SerialFaults(options.faults),
+        bulkIn: this.inEndpoint(layout.bulkIn),
+        bulkOut: this.outEndpoint(layout.bulkOut),
+        interruptIn: layout.interruptIn === undefined ? undefined : this.inEndpoint(layout.interruptIn),
+        toldLines: 0,
+        errors: [],
+        receivedBytes: 0,
+        toldLine: { settings: uart.settings, outputs: uart.outputs },
+      };
+    });
     this.#connect(options.wiring ?? "loopback");
     for (const port of this.ports) port.uart.onChange(() => this.onEndpointReady());
   }
@@ -123,6 +129,7 @@ export abstract class SerialModel extends UsbFunction {
       port.toldLines = 0;
       port.errors = [];
       port.receivedBytes = 0;
+      this.#tellLine(port);
     }
   }
 
@@ -169,6 +176,7 @@ export abstract class SerialModel extends UsbFunction {
   #serve(port: SerialPort): void {
     const { bulkOut, uart } = port;
     port.errors.push(...uart.takeErrors());
+    this.#tellLine(port);
     for (let waiting = bulkOut.available; waiting !== undefined; waiting = bulkOut.available) {
       const taken = uart.transmit.push(waiting);
       if (taken === 0 && waiting.length > 0) break;
@@ -179,10 +187,24 @@ export abstract class SerialModel extends UsbFunction {
     this.serveIn(port);
   }
 
+  #tellLine(port: SerialPort): void {
+    const { settings, outputs } = port.uart;
+    const told = port.toldLine;
+    const sameSettings = settings === told.settings || isSame(settings, told.settings);
+    if (sameSettings && isSame(outputs, told.outputs)) return;
+    port.toldLine = { settings, outputs };
+    this.tell({ kind: "line", port: port.index, settings, outputs });
+  }
+
   #connect(wiring: NonNullable<SerialOptions["wiring"]>): void {
     if (wiring === "loopback") for (const { uart } of this.ports) uart.loopBack();
     if (wiring === "null-modem") Uart.connect(this.port(0).uart, this.port(1).uart);
   }
+}
+
+/** All that `a` has is the same in `b`. */
+function isSame<T extends object>(a: T, b: T): boolean {
+  return Object.entries(a).every(([key, value]) => b[key as keyof T] === value);
 }
 
 /** A request as tables name it: `40 03` is a vendor request to the device, bRequest 3. */

@@ -29,6 +29,13 @@ export interface UartInputs {
   readonly ri: boolean;
 }
 
+/** What this end drives. */
+export interface UartOutputs {
+  readonly dtr: boolean;
+  readonly rts: boolean;
+  readonly breaking: boolean;
+}
+
 export interface UartOptions {
   readonly clock: Clock;
   readonly transmitBytes: number;
@@ -38,6 +45,8 @@ export interface UartOptions {
 
 export const UART_DEFAULTS: UartSettings = { baud: 9600, dataBits: 8, parity: "none", stopBits: 1, flow: "none" };
 
+/** What is left of a damaged character, and what a break looks like. */
+const DAMAGED = 0x00;
 const XON = 0x11;
 const XOFF = 0x13;
 /** Farther apart, the two ends do not understand each other. */
@@ -93,7 +102,7 @@ export class Uart {
     b.#driveLines();
   }
 
-  /** One listener: received bytes, input lines, errors, or room to transmit. May be called within any call. */
+  /** One listener: received bytes, input lines, errors, a break, or room to transmit. May be called within any call. */
   onChange(changed: () => void): void {
     this.#onChange = changed;
   }
@@ -106,7 +115,7 @@ export class Uart {
     return { ...this.#inputs, ri: this.#inputs.ri || this.#ring };
   }
 
-  get outputs(): { readonly dtr: boolean; readonly rts: boolean; readonly breaking: boolean } {
+  get outputs(): UartOutputs {
     return { dtr: this.#dtr, rts: this.#rts, breaking: this.#breaking };
   }
 
@@ -127,6 +136,7 @@ export class Uart {
     if (on && !this.#breaking) this.#farEnd?.raise("break");
     this.#breaking = on;
     this.run();
+    this.#onChange();
   }
 
   setRing(ring: boolean): void {
@@ -134,9 +144,10 @@ export class Uart {
     this.#onChange();
   }
 
-  /** The line damages something: the error is told with what is received next. */
+  /** The line damages something. A UART receives a character then, too: a break is one of zeroes; an overrun is the loss of one. */
   raise(error: UartError): void {
     this.#errors.push(error);
+    if (error !== "overrun") this.receive.push(Uint8Array.of(DAMAGED));
     this.#onChange();
   }
 

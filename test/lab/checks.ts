@@ -11,6 +11,8 @@ export const CHECKS = [
   "variants.sh",
   "kernel-nbd.sh",
   "vhci.sh",
+  "vhci-serial.sh",
+  "vhci-serial-lines.sh",
   "usbip-client.sh",
   "chains.sh",
   "split.sh",

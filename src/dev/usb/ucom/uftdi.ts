@@ -171,8 +171,10 @@ class FtdiPort implements SerialChip {
     // A packet of 0 or 1 bytes has no status; there is nothing in it that could be believed.
     if (lines === undefined || line === undefined) return;
     sink.lines(linesOf(lines));
-    for (const [error, bit] of ERROR_BITS) if ((line & bit) !== 0) sink.error(error);
-    sink.data(packet.subarray(STATUS_BYTES));
+    const data = packet.subarray(STATUS_BYTES);
+    // The flags belong to a character: packets without one repeat those of the last (Linux ftdi_sio).
+    if (data.length > 0) for (const [error, bit] of ERROR_BITS) if ((line & bit) !== 0) sink.error(error);
+    sink.data(data);
   }
 
   async #modemStatus(): Promise<Uint8Array> {

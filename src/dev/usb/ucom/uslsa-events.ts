@@ -32,7 +32,7 @@ export function cpLines(status: number): ModemLines {
   return lines;
 }
 
-type State = "data" | "escape" | "lineStatusAndData" | "lineStatus" | "modemStatus";
+type State = "data" | "escape" | "lineStatusAndData" | "lineStatus" | "modemStatus" | "character";
 
 const NEXT: Readonly<Record<number, State>> = {
   [EVENT.LINE_STATUS_AND_DATA]: "lineStatusAndData",
@@ -51,10 +51,7 @@ export class EventDecoder {
         if (byte !== EVENT_ESCAPE) continue;
         sink.data(packet.subarray(from, at));
         this.#state = "escape";
-      } else if (this.#state === "escape" && byte === EVENT.ESCAPE_ITSELF) {
-        sink.data(Uint8Array.of(EVENT_ESCAPE));
-        this.#state = "data";
-      } else this.#event(byte, sink);
+      } else this.#state = this.#event(byte, sink);
       from = at + 1;
     }
     if (this.#state === "data") sink.data(packet.subarray(from));
@@ -64,13 +61,32 @@ export class EventDecoder {
     this.#state = "data";
   }
 
-  #event(byte: number, sink: ChipSink): void {
-    const state = this.#state;
-    // An event that does not exist is left out with its number: what follows is data again.
-    this.#state = state === "escape" ? (NEXT[byte] ?? "data") : "data";
-    if (state === "modemStatus") sink.lines(cpLines(byte));
-    // The character that the status belongs to follows as data.
-    if (state === "lineStatus" || state === "lineStatusAndData")
-      for (const [error, bit] of ERROR_BITS) if ((byte & bit) !== 0) sink.error(error);
+  /** @returns what the next byte is. */
+  #event(byte: number, sink: ChipSink): State {
+    switch (this.#state) {
+      case "escape":
+        if (byte === EVENT.ESCAPE_ITSELF) sink.data(Uint8Array.of(EVENT_ESCAPE));
+        // An event that does not exist is left out with its number: what follows is data again.
+        return NEXT[byte] ?? "data";
+      case "lineStatusAndData":
+        tellErrors(byte, sink);
+        return "character";
+      case "lineStatus":
+        tellErrors(byte, sink);
+        return "data";
+      case "modemStatus":
+        sink.lines(cpLines(byte));
+        return "data";
+      case "character":
+        // Whatever it is: here the escape character is not escaped.
+        sink.data(Uint8Array.of(byte));
+        return "data";
+      case "data":
+        return "data";
+    }
   }
+}
+
+function tellErrors(status: number, sink: ChipSink): void {
+  for (const [error, bit] of ERROR_BITS) if ((status & bit) !== 0) sink.error(error);
 }

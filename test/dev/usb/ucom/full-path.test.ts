@@ -300,6 +300,20 @@ describe("break, errors and latency", () => {
     },
   );
 
+  test("FTDI: an error is counted once, with its character, however many packets tell it", async () => {
+    const rig = await attachSerial((options) => new FtdiModel("ft232r", { ...options, wiring: "open" }));
+    const { port, collector } = await rig.openPort();
+    const { uart } = rig.model.port(0);
+    // Lost characters bring none; every packet that is due has the flag.
+    uart.raise("overrun");
+    await rig.sim.clock.advance(500);
+    expect((await rig.sim.run(() => port.status())).errors.overrun).toBe(0);
+    uart.feed(Uint8Array.of(7));
+    await rig.sim.clock.advance(500);
+    expect((await rig.sim.run(() => port.status())).errors.overrun).toBe(1);
+    expect([...collector.data]).toEqual([7]);
+  });
+
   test("the latency timer of an FTDI chip is the time that a single byte waits", async () => {
     const rig = await attachSerial((options) => new FtdiModel("ft232r", { ...options, wiring: "open" }));
     const { port, collector } = await rig.openPort();

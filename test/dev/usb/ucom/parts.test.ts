@@ -44,6 +44,12 @@ describe("embedded events (AN571 §5.21)", () => {
     expect(heard).toEqual(["framing", "overrun", "break", "lines cts dsr"]);
   };
 
+  test("a damaged character that is the escape character is a character", () => {
+    const { sink, data, heard } = hearing();
+    new EventDecoder().decode(Uint8Array.of(E, 1, 0x08, E, 0x41), sink);
+    expect([data(), heard]).toEqual([[E, 0x41], ["framing"]]);
+  });
+
   test("data and events, cut at every place", () => {
     check([]);
     for (let cut = 0; cut <= STREAM.length; cut++) check([cut]);
