@@ -13,6 +13,7 @@ export const CHECKS = [
   "vhci.sh",
   "vhci-serial.sh",
   "vhci-serial-lines.sh",
+  "vhci-uas.sh",
   "usbip-client.sh",
   "chains.sh",
   "split.sh",

@@ -7,7 +7,7 @@
  * | port reset                                          | what is in flight               | the step before failed          |
  * | giving up                                           | everything, for good            | the step before failed, or these come too often |
  *
- * A port reset is not repeated until a command has succeeded in between. Where data of a command was on its way over pipes
+ * Port resets are bounded: after three of them without a good command in between the target is given up. Where data of a command was on its way over pipes
  * without streams, what is left of it could be taken for the data of another: only a port reset is sure then.
  */
 import type { Timer } from "../../../rumpuser/rumpuser.js";
@@ -21,6 +21,7 @@ import type { Task } from "./task.js";
 
 /** For the answer to a task management function. */
 const MANAGEMENT_TIMEOUT_MS = 5_000;
+const MAX_PORT_RESETS = 3;
 /** Good commands after which earlier troubles are forgotten. */
 const FORGETFUL_AFTER = 256;
 
@@ -56,7 +57,8 @@ export class Recovery {
   readonly #troubles: Trouble[] = [];
   #answer: PendingAnswer | undefined;
   #isRunning = false;
-  #portResetSpent = false;
+  /** Since the last good command. */
+  #portResets = 0;
   #resetCount = 0;
   #recentTroubles = 0;
   #goodCommands = 0;
@@ -84,7 +86,7 @@ export class Recovery {
   }
 
   commandSucceeded(): void {
-    this.#portResetSpent = false;
+    this.#portResets = 0;
     if (++this.#goodCommands < FORGETFUL_AFTER) return;
     this.#goodCommands = 0;
     this.#recentTroubles = 0;
@@ -150,9 +152,10 @@ export class Recovery {
       if (++this.#recentTroubles > this.#maxTroubles)
         throw new Error(`${error.message}; that is too often`, { cause: error });
     }
-    const isMoving = (one: Task): boolean => one.data === "moving" && this.#pipes.streams === 0;
-    if (task !== undefined && !isMoving(task) && (await this.#abortTask(task, error))) return;
-    await this.#resetAll(task, error, this.#target.flying().some(isMoving));
+    const isOnPipe = (one: Task): boolean =>
+      this.#pipes.streams === 0 && (one.data === "moving" || (one.data === "ended" && !one.hasStatus));
+    if (task !== undefined && !isOnPipe(task) && (await this.#abortTask(task, error))) return;
+    await this.#resetAll(task, error, this.#target.flying().some(isOnPipe));
   }
 
   /** @returns true when the target says that it has done so, or the command has ended by itself. */
@@ -193,10 +196,9 @@ export class Recovery {
     return true;
   }
 
-  /** @throws TransferError when it does not come back; Error when it has been reset in vain before. */
+  /** @throws TransferError when it does not come back; Error when it has been reset in vain too often. */
   async #resetPort(): Promise<void> {
-    if (this.#portResetSpent) throw new Error("the target does not come back");
-    this.#portResetSpent = true;
+    if (++this.#portResets > MAX_PORT_RESETS) throw new Error(`${MAX_PORT_RESETS} port resets did not help`);
     this.#at.log("warn", "resetting the port");
     const { streams } = this.#pipes;
     await this.#pipes.stop();

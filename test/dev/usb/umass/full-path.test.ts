@@ -1,8 +1,5 @@
 /** The real stack and driver against the flash drive model, on the simulated host: no hardware, no real time. */
 import { describe, expect, test } from "vitest";
-import type { PhaseModeName } from "../../../../src/dev/usb/umass/phases.js";
-import type { DriverOptions } from "../../../../src/dev/usb/usbdi.js";
-import { umass } from "../../../../src/dev/usb/umass/umass.js";
 import { createVhc } from "../../../../src/dev/vhc/vhc.js";
 import { attachUsbBus } from "../../../../src/dev/usb/attach-bus.js";
 import { DeviceError, type Disk } from "../../../../src/rump/devsw.js";
@@ -15,6 +12,7 @@ import { MemoryStore } from "../../../../src/vdev/image.js";
 import type { UnitOptions } from "../../../../src/vdev/scsi/unit.js";
 import { diskContract } from "../../../contract/disk.js";
 import { makeRig, plugIn, type StackRig, treeNames } from "../rig.js";
+import { STORAGE_DRIVERS, WAY_NAMES, type WayName, WAYS } from "../ways.js";
 
 const BLOCKS = 4096;
 
@@ -30,15 +28,10 @@ interface Rig extends Omit<StackRig, "log"> {
   readonly problems: () => string[];
 }
 
-const MODES = ["sequence", "overlap", "together"] as const satisfies readonly PhaseModeName[];
-
-function driving(phases: PhaseModeName): { driverOptions: Record<string, DriverOptions> } {
-  return { driverOptions: { umass: { phases } } };
-}
-
-async function attachDrive(options: Partial<FlashDriveOptions> = {}, phases: PhaseModeName = "overlap"): Promise<Rig> {
-  const rig = makeRig([umass], driving(phases));
-  const drive = new FlashDrive({ clock: rig.sim.clock, units: [unit()], ...options });
+async function attachDrive(options: Partial<FlashDriveOptions> = {}, way: WayName = "overlap"): Promise<Rig> {
+  const { driverOptions, drive: model } = WAYS[way];
+  const rig = makeRig(STORAGE_DRIVERS, { driverOptions });
+  const drive = new FlashDrive({ clock: rig.sim.clock, units: [unit()], ...model, ...options });
   await rig.boot();
   await plugIn(rig, 1, drive);
   return {
@@ -65,11 +58,12 @@ function sameBytes(value: unknown, bytes: Uint8Array): boolean {
 /** A disk of the drive on the real clock, for suites that do not drive a virtual one. */
 async function realTimeDisk(
   options: Partial<UnitOptions>,
-  phases: PhaseModeName,
+  way: WayName,
 ): Promise<{ readonly disk: Disk; readonly drive: FlashDrive; readonly close: () => Promise<void> }> {
   const kernel = new RumpKernel({ ...createSimulatedRumpuser({ seed: 1 }), clock: realClock });
   const controller = createVhc({ name: "vhc0", clock: realClock });
-  const drive = new FlashDrive({ clock: realClock, units: [unit(options)] });
+  const { driverOptions, drive: model } = WAYS[way];
+  const drive = new FlashDrive({ clock: realClock, units: [unit(options)], ...model });
   const published = new Promise<Disk>((resolve) => {
     kernel.listen({
       added: ({ device }) => {
@@ -79,14 +73,14 @@ async function realTimeDisk(
     });
   });
   controller.plug(1, drive);
-  await attachUsbBus({ kernel, controller, drivers: [umass], ...driving(phases) });
+  await attachUsbBus({ kernel, controller, drivers: STORAGE_DRIVERS, driverOptions });
   return { disk: await published, drive, close: () => kernel.shutdown() };
 }
 
-for (const phases of MODES)
-  diskContract(`umass on the flash drive model, ${phases}`, async () => {
-    const { disk, drive, close } = await realTimeDisk({}, phases);
-    const readOnly = await realTimeDisk({ writeProtected: true }, phases);
+for (const way of WAY_NAMES)
+  diskContract(`the flash drive model, ${way}`, async () => {
+    const { disk, drive, close } = await realTimeDisk({}, way);
+    const readOnly = await realTimeDisk({ writeProtected: true }, way);
     return {
       disk,
       readOnly: readOnly.disk,
@@ -98,10 +92,10 @@ for (const phases of MODES)
     };
   });
 
-test.each(MODES)(
+test.each(WAY_NAMES)(
   "a stick is attached without a word of complaint, written, flushed and read back: %s",
-  async (phases) => {
-    const { disk, run, problems, drive } = await attachDrive({}, phases);
+  async (way) => {
+    const { disk, run, problems, drive } = await attachDrive({}, way);
     expect(disk().info).toMatchObject({
       blockBytes: 512,
       blockCount: BLOCKS,
@@ -131,7 +125,7 @@ test("an idle stick makes no wake-ups", async () => {
 describe("several units", () => {
   test("each is a disk with a name of its own; one waits for a medium", async () => {
     const units = [unit(), unit({ blockBytes: 4096 }), unit({ store: undefined, removable: true })];
-    const rig = makeRig([umass]);
+    const rig = makeRig(STORAGE_DRIVERS);
     const drive = new FlashDrive({ clock: rig.sim.clock, units });
     await rig.boot();
     rig.vhc.plug(1, drive);
@@ -196,7 +190,7 @@ test("detach flushes: what was answered is on the medium", async () => {
   expect(problems()).toEqual([]);
 });
 
-describe.each(MODES)("%s: faults of the wire end in the data or in an error, and the next request works", (phases) => {
+describe.each(WAY_NAMES)("%s: faults of the wire end in the data or in an error, and the next request works", (way) => {
   const READ_10 = 0x28;
   const WRITE_10 = 0x2a;
   const ACTIONS: readonly { readonly name: string; readonly phase: Fault["phase"]; readonly action: FaultAction }[] = [
@@ -225,7 +219,7 @@ describe.each(MODES)("%s: faults of the wire end in the data or in an error, and
   for (const { name, phase, action } of ACTIONS)
     for (const nth of [1, "every"] as const)
       test(`${name}, ${nth === 1 ? "once" : "every time"}`, async () => {
-        const { disk, drive, run, log, sim } = await attachDrive({}, phases);
+        const { disk, drive, run, log, sim } = await attachDrive({}, way);
         const before = pattern(4096, 1);
         const after = pattern(4096, 2);
         await run(() => disk().write(0, before));
@@ -233,9 +227,11 @@ describe.each(MODES)("%s: faults of the wire end in the data or in an error, and
         const node = disk();
         const read = await run(() => node.read(0, 8).catch((error: unknown) => error));
         const isNak = action.kind === "nak" && phase !== "dataOut";
-        if (nth === 1 && !isNak) expect(sameBytes(read, before)).toBe(true);
+        // Over UAS a device that has more to send than it is asked for does not come to its status.
+        const timesOut = isNak || (action.kind === "extra" && WAYS[way].depth > 1);
+        if (nth === 1 && !timesOut) expect(sameBytes(read, before)).toBe(true);
         else if (read instanceof Uint8Array) expect(sameBytes(read, before)).toBe(true);
-        else expect(read).toMatchObject({ name: "DeviceError", code: isNak ? "ETIMEDOUT" : "EIO" });
+        else expect(read).toMatchObject({ name: "DeviceError", code: timesOut ? "ETIMEDOUT" : "EIO" });
         const wrote = await run(() =>
           node.write(0, after).then(
             () => "good",
@@ -251,7 +247,7 @@ describe.each(MODES)("%s: faults of the wire end in the data or in an error, and
       });
 });
 
-describe.each(MODES)("unplug: %s", (phases) => {
+describe.each(WAY_NAMES)("unplug: %s", (way) => {
   const scenario = async (rig: Rig): Promise<void> => {
     const disk = rig.disk();
     await disk.write(0, pattern(4096, 1));
@@ -260,14 +256,14 @@ describe.each(MODES)("unplug: %s", (phases) => {
   };
 
   test("at every transfer, of attach and of use: everything ends, the node goes, nothing is left", async () => {
-    const whole = await attachDrive({}, phases);
+    const whole = await attachDrive({}, way);
     const atRest = whole.vhc.transferCount;
     await whole.run(() => scenario(whole));
     const transfers = whole.vhc.transferCount;
     expect(transfers - atRest).toBeGreaterThan(7);
     for (let nth = 1; nth <= transfers; nth++) {
-      const rig = makeRig([umass], driving(phases));
-      const drive = new FlashDrive({ clock: rig.sim.clock, units: [unit()] });
+      const rig = makeRig(STORAGE_DRIVERS, { driverOptions: WAYS[way].driverOptions });
+      const drive = new FlashDrive({ clock: rig.sim.clock, units: [unit()], ...WAYS[way].drive });
       rig.vhc.fault(nth, "unplug");
       await rig.boot();
       await plugIn(rig, 1, drive);
@@ -287,8 +283,8 @@ describe.each(MODES)("unplug: %s", (phases) => {
       }
       await rig.settle();
       expect(rig.kernel.devices, `after transfer ${nth}`).toEqual([]);
-      expect(treeNames(rig).filter((name) => name.startsWith("umass"))).toEqual([]);
-      expect(rig.log().filter((line) => line.startsWith("error umass"))).toEqual([]);
+      expect(treeNames(rig).filter((name) => /^(umass|uas)/.test(name))).toEqual([]);
+      expect(rig.log().filter((line) => /^error (umass|uas)/.test(line))).toEqual([]);
       expect(rig.sim.clock.pendingTimers).toBe(0);
     }
   });
