@@ -50,7 +50,7 @@ const LINK_KINDS: { readonly [Name in LinkKindName]: LinkKind<Wheres[Name]> } = 
 };
 
 /** What is opened when nobody asks for a link: a kind for each kind of device that has one. */
-const DEFAULT_LINKS: Partial<Record<DeviceKind, LinkKindName>> = { disk: "nbd" };
+const DEFAULT_LINKS: Partial<Record<DeviceKind, LinkKindName>> = { disk: "nbd", tty: "pty" };
 
 /** The words of `--link` that stand for no `--link` at all. */
 export function defaultLinks(): string[] {
