@@ -193,7 +193,8 @@ export class ClientChannel {
   }
 
   #steer(): void {
-    if (this.#held && this.#question === undefined) this.#socket.pause();
+    const isOver = this.#end !== undefined;
+    if (this.#held && this.#question === undefined && !isOver) this.#socket.pause();
     else this.#socket.resume();
   }
 
