@@ -17,6 +17,9 @@ export type * from "./dev/usb/usbdivar.js";
 export { createUsbip } from "./dev/usbip/usbip.js";
 export { createVhc } from "./dev/vhc/vhc.js";
 
+// A serial adapter for a program of one's own
+export { type HostedTty, openTty, type OpenTtyOptions } from "./host/open-tty.js";
+
 // Device models
 export type * from "./vdev/model.js";
 export { UsbFunction } from "./vdev/function.js";

@@ -78,6 +78,7 @@ function describeNode({ kind, size, blockBytes, readOnly, model }: NodeEvent): s
 /** The address, and the commands with which it can be looked at. */
 function linkLines({ node, link, uri, path }: LinkEvent): string[] {
   const address = `${node}: ${link} ${path ?? uri}`;
+  if (link !== "nbd") return [address];
   if (path !== undefined) return [address, `  mount it    sudo mount ${path} /mnt`];
   const socket = new URL(uri).searchParams.get("socket");
   const mount =

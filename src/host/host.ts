@@ -34,6 +34,8 @@ export interface HostOptions {
   /** None: every USB device that a driver matches, now and as plugged in. */
   readonly selectors: readonly Selector[];
   readonly links: readonly LinkSpec[];
+  /** Links of the caller's own, for what it wants to serve itself. */
+  readonly ownLinks?: readonly Link[];
   /** Take devices from their kernel drivers, and give them back at the end. */
   readonly take: boolean;
   /** A process for each function of a USB device, in place of one for the device. */
@@ -109,7 +111,7 @@ export class RumpHost {
   static async open(options: HostOptions): Promise<RumpHost> {
     if (options.split === true) checkDivisible(options.selectors);
     await ensureRuntimeDir(options.runtimeDir, process.getuid?.() ?? 0);
-    const links = await openLinks(options);
+    const links = [...(await openLinks(options)), ...(options.ownLinks ?? [])];
     return new RumpHost(options, options.clock ?? realClock, links, await sharedUnits(options.runtimeDir));
   }
 
