@@ -120,6 +120,7 @@ const ROOMS = [
   },
   { room: "cli/", may: ["bytes.ts", "host/", "pud/links/", "vdev/", "rump/devsw.ts", "rumpuser/"], node: true },
   { room: "rump-process.ts", may: ["bytes.ts", "rumpuser/", "rump/", "dev/", "pud/"], node: true },
+  { room: "serialport", may: ["host/", "pud/links/", "rump/devsw.ts"], node: true },
   { room: "index.ts", may: [""], node: true },
 ];
 
