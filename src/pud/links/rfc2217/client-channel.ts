@@ -1,6 +1,7 @@
 /** The client's end of an RFC 2217 connection: what is agreed, questions and their answers, data both ways. */
 import type { Socket } from "node:net";
 import { DeviceError } from "../../../rump/devsw.js";
+import { refusalOf } from "../serial/refusal.js";
 import { NOTIFY_LINESTATE, NOTIFY_MODEMSTATE, SERVER } from "./comport.js";
 import { type OptionChoice, TelnetOptions } from "./options.js";
 import {
@@ -86,7 +87,7 @@ export class ClientChannel {
     );
     this.#closed = new Promise((resolve) => {
       socket.once("close", () => {
-        this.#fail(new DeviceError("ENODEV", this.#word === "" ? "the server has hung up" : this.#word));
+        this.#fail(new DeviceError("ENODEV", "the server has hung up"));
         resolve();
       });
     });
@@ -213,7 +214,7 @@ export class ClientChannel {
   #fail(error: DeviceError): void {
     if (this.#end !== undefined) return;
     const refused = !this.#isAgreed && this.#word !== "" && error.code === "ENODEV";
-    this.#end = refused ? new DeviceError("EBUSY", this.#word) : error;
+    this.#end = refused ? refusalOf(this.#word) : error;
     this.#agreement?.reject(this.#end);
     this.#question?.reject(this.#end);
     for (const drain of this.#drains.splice(0)) drain.reject(this.#end);

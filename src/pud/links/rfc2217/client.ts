@@ -18,6 +18,7 @@ import {
   type ModemLines,
   type OutputLines,
   PARITIES,
+  type RequestOptions,
   STOP_BITS,
   type Tty,
   type TtyInfo,
@@ -85,23 +86,18 @@ export function rfc2217Tty(address: ListenAddress, name: string): Tty {
       const socket = "unix" in address ? connect(address.unix) : connect(address);
       socket.setNoDelay(true);
       const port = new ClientPort(socket, how, receiver);
-      const abort = (): void => port.abort();
-      options.signal?.addEventListener("abort", abort, { once: true });
       try {
-        await port.start(how);
+        await untilAborted("open", options, () => port.start(how));
         return port;
       } catch (error) {
         await port.close();
         throw error;
-      } finally {
-        options.signal?.removeEventListener("abort", abort);
       }
     },
   };
 }
 
 class ClientPort implements TtyPort {
-  readonly #socket: Socket;
   readonly #channel: ClientChannel;
   readonly #receiver: TtyReceiver;
   #settings: LineSettings;
@@ -117,7 +113,6 @@ class ClientPort implements TtyPort {
   #over = false;
 
   constructor(socket: Socket, { settings, outputs }: TtyOpen, receiver: TtyReceiver) {
-    this.#socket = socket;
     this.#settings = settings;
     this.#outputs = outputs;
     this.#receiver = receiver;
@@ -132,15 +127,10 @@ class ClientPort implements TtyPort {
   async start({ settings, outputs }: TtyOpen): Promise<void> {
     await this.#channel.agree();
     this.#isOpen = true;
-    await this.configure(settings);
-    await this.setOutputs(outputs);
+    await this.#configure(settings);
+    await this.#setOutputs(outputs);
     await this.#channel.ask(SET_LINESTATE_MASK, Uint8Array.of(LINESTATE_ERRORS));
     this.#tells = true;
-  }
-
-  /** Gives up what is being waited for. */
-  abort(): void {
-    this.#socket.destroy(new DeviceError("ECANCELED", "open: given up by the caller"));
   }
 
   get settings(): LineSettings {
@@ -151,8 +141,72 @@ class ClientPort implements TtyPort {
     return this.#outputs;
   }
 
-  async configure(settings: LineSettings): Promise<LineSettings> {
-    this.#checkOpen("configure");
+  configure(settings: LineSettings, options?: RequestOptions): Promise<LineSettings> {
+    return this.#request("configure", options, () => this.#configure(settings));
+  }
+
+  setOutputs(outputs: Partial<OutputLines>, options?: RequestOptions): Promise<void> {
+    return this.#request("set lines", options, () => this.#setOutputs(outputs));
+  }
+
+  setBreak(on: boolean, options?: RequestOptions): Promise<void> {
+    return this.#request("break", options, () => this.#control(on ? BREAK_ON : BREAK_OFF, "a break"));
+  }
+
+  status(options?: RequestOptions): Promise<TtyStatus> {
+    return this.#request("status", options, async () => {
+      await this.#channel.ask(NOTIFY_MODEMSTATE, new Uint8Array(0));
+      return this.#status;
+    });
+  }
+
+  setLatency(): Promise<number> {
+    return Promise.reject(new DeviceError("EOPNOTSUPP", "RFC 2217 has no latency timer"));
+  }
+
+  async write(data: Uint8Array, options?: RequestOptions): Promise<void> {
+    try {
+      await this.#request("write", options, () => this.#channel.send(data));
+    } catch (error) {
+      const code = error instanceof DeviceError ? error.code : this.#over ? "ECANCELED" : "ENODEV";
+      throw new WriteError(code, messageOf(error), 0, { cause: error });
+    }
+  }
+
+  /** @throws RangeError */
+  grant(bytes: number): void {
+    if (!Number.isInteger(bytes) || bytes < 0) throw new RangeError(`grant of ${bytes} bytes`);
+    this.#granted += bytes;
+    this.#deliver();
+  }
+
+  drain(options?: RequestOptions): Promise<void> {
+    return this.#request("drain", options, () => this.#channel.drain());
+  }
+
+  flush(queue: FlushQueue, options?: RequestOptions): Promise<void> {
+    return this.#request("flush", options, async () => {
+      await this.#channel.ask(PURGE_DATA, Uint8Array.of(PURGE_VALUES[queue]));
+      if (queue === "out") return;
+      this.#arrived = [];
+      this.#arrivedBytes = 0;
+      this.#deliver();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#over = true;
+    this.#isOpen = false;
+    await this.#channel.close();
+  }
+
+  /** An aborted request ends for the caller; the server still does it. */
+  async #request<T>(what: string, options: RequestOptions | undefined, work: () => Promise<T>): Promise<T> {
+    if (!this.#isOpen) throw new DeviceError("ENODEV", `${what}: the connection has ended`);
+    return await untilAborted(what, options, work);
+  }
+
+  async #configure(settings: LineSettings): Promise<LineSettings> {
     const asked: readonly (readonly [command: number, value: Uint8Array])[] = [
       [SET_BAUDRATE, encodeBaud(settings.baud)],
       [SET_DATASIZE, Uint8Array.of(DATASIZE_VALUES[settings.dataBits])],
@@ -173,62 +227,11 @@ class ClientPort implements TtyPort {
     return settings;
   }
 
-  async setOutputs(outputs: Partial<OutputLines>): Promise<void> {
-    this.#checkOpen("set lines");
+  async #setOutputs(outputs: Partial<OutputLines>): Promise<void> {
     const { dtr, rts } = outputs;
     if (dtr !== undefined) await this.#control(dtr ? DTR_ON : DTR_OFF, "DTR");
     if (rts !== undefined) await this.#control(rts ? RTS_ON : RTS_OFF, "RTS");
     this.#outputs = { ...this.#outputs, ...outputs };
-  }
-
-  async setBreak(on: boolean): Promise<void> {
-    this.#checkOpen("break");
-    await this.#control(on ? BREAK_ON : BREAK_OFF, "a break");
-  }
-
-  async status(): Promise<TtyStatus> {
-    this.#checkOpen("status");
-    await this.#channel.ask(NOTIFY_MODEMSTATE, new Uint8Array(0));
-    return this.#status;
-  }
-
-  setLatency(): Promise<number> {
-    return Promise.reject(new DeviceError("EOPNOTSUPP", "RFC 2217 has no latency timer"));
-  }
-
-  async write(data: Uint8Array): Promise<void> {
-    this.#checkOpen("write");
-    try {
-      await this.#channel.send(data);
-    } catch (error) {
-      const code = this.#over ? "ECANCELED" : "ENODEV";
-      throw new WriteError(code, `write: ${messageOf(error)}`, 0, { cause: error });
-    }
-  }
-
-  grant(bytes: number): void {
-    this.#granted += bytes;
-    this.#deliver();
-  }
-
-  async drain(): Promise<void> {
-    this.#checkOpen("drain");
-    await this.#channel.drain();
-  }
-
-  async flush(queue: FlushQueue): Promise<void> {
-    this.#checkOpen("flush");
-    await this.#channel.ask(PURGE_DATA, Uint8Array.of(PURGE_VALUES[queue]));
-    if (queue === "out") return;
-    this.#arrived = [];
-    this.#arrivedBytes = 0;
-    this.#deliver();
-  }
-
-  async close(): Promise<void> {
-    this.#over = true;
-    this.#isOpen = false;
-    await this.#channel.close();
   }
 
   /** @throws DeviceError EOPNOTSUPP: it was answered with something else. */
@@ -273,8 +276,21 @@ class ClientPort implements TtyPort {
     this.#over = true;
     if (this.#tells) this.#receiver.closed(error);
   }
+}
 
-  #checkOpen(what: string): void {
-    if (!this.#isOpen) throw new DeviceError("ENODEV", `${what}: the connection has ended`);
+/** @throws DeviceError ECANCELED */
+async function untilAborted<T>(what: string, { signal }: RequestOptions = {}, work: () => Promise<T>): Promise<T> {
+  if (signal === undefined) return await work();
+  const canceled = new DeviceError("ECANCELED", `${what}: given up by the caller`);
+  if (signal.aborted) throw canceled;
+  let abort = (): void => undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    abort = () => reject(canceled);
+    signal.addEventListener("abort", abort, { once: true });
+  });
+  try {
+    return await Promise.race([work(), aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
   }
 }

@@ -11,6 +11,7 @@ import { messageOf } from "../errors.js";
 import type { LinkLog } from "../link.js";
 import { ServedLine, WINDOW_BYTES } from "./line.js";
 import { Outlet } from "./outlet.js";
+import { refusalWord } from "./refusal.js";
 
 /** How long the last bytes of a client that has gone may take: as long as Linux's `closing_wait`. */
 export const DRAIN_MS = 30_000;
@@ -71,7 +72,9 @@ export interface ConnectionOptions {
 }
 
 export class LineConnection {
-  /** Resolves when the line is closed and the stream gone. */
+  /** Resolves when the line is closed: the next client may have it. */
+  readonly released: Promise<void>;
+  /** Resolves when the stream has gone, too. */
   readonly closed: Promise<void>;
   readonly #stream: Duplex;
   readonly #options: ConnectionOptions;
@@ -83,7 +86,7 @@ export class LineConnection {
   #held = false;
   #stale = false;
   #probe: { cancel(): void } | undefined;
-  #onEnded: () => void = () => undefined;
+  #onReleased: () => void = () => undefined;
 
   /** The stream must not have been read, and keeps its writing half open when the other ends. */
   constructor(stream: Duplex, options: ConnectionOptions) {
@@ -112,10 +115,10 @@ export class LineConnection {
       drop: (why) => this.#drop(why),
     });
     this.#streamClosed = new Promise((resolve) => stream.once("close", resolve));
-    const ended = new Promise<void>((resolve) => {
-      this.#onEnded = resolve;
+    this.released = new Promise((resolve) => {
+      this.#onReleased = resolve;
     });
-    this.closed = Promise.all([ended, this.#streamClosed]).then(() => undefined);
+    this.closed = Promise.all([this.released, this.#streamClosed]).then(() => undefined);
     // A client that resets its connection is its own business; "close" follows.
     stream.on("error", (error) => this.#log("debug", error.message));
     stream.once("close", () => this.#end(DRAIN_MS));
@@ -138,7 +141,7 @@ export class LineConnection {
       await this.#line.open(this.#options.tty, this.#options.settings);
     } catch (error) {
       this.#log("error", `open: ${messageOf(error)}`);
-      this.#outlet.send(Buffer.from(`${messageOf(error)}\r\n`));
+      this.#outlet.send(refusalWord(error));
       this.#end(0);
       return;
     }
@@ -214,7 +217,7 @@ export class LineConnection {
     // Reading on is how the end of the other side is seen; what it brings is dropped.
     this.#stream.resume();
     await this.#line.close(drainMs);
-    this.#onEnded();
+    this.#onReleased();
     this.#outlet.end();
     const linger = this.#options.clock.startTimer(LINGER_MS, () => this.#stream.destroy());
     await this.#streamClosed;

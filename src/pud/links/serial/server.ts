@@ -1,12 +1,13 @@
 /** A listening socket with one serial line behind it, and at most one client. */
 import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
-import type { LineSettings, Tty } from "../../../rump/devsw.js";
+import { DeviceError, type LineSettings, type Tty } from "../../../rump/devsw.js";
 import { type ListenAddress, hostAndPort, listen } from "../address.js";
 import { realClock } from "../clock.js";
 import { LinkSetupError } from "../errors.js";
 import type { LinkLog } from "../link.js";
 import { LineConnection, type StartProtocol } from "./connection.js";
+import { refusalWord } from "./refusal.js";
 
 /** A line as it is served. */
 export interface ServedTty {
@@ -28,7 +29,10 @@ export class LineServer {
   readonly #server: Server;
   #port = 0;
   #served: ServedTty | undefined;
+  /** Who has the line. */
   #client: LineConnection | undefined;
+  /** And those whose streams have not gone yet. */
+  readonly #connections = new Set<LineConnection>();
 
   private constructor(options: LineServerOptions) {
     this.#options = options;
@@ -62,16 +66,20 @@ export class LineServer {
   async takeAway(nodeName: string, reason: string): Promise<void> {
     if (this.#served?.nodeName !== nodeName) return;
     this.#served = undefined;
-    this.#client?.shutDown(reason);
-    await this.#client?.closed;
+    await this.#endAll(reason);
   }
 
   /** Ends the client, and removes the socket. */
   async close(): Promise<void> {
     // Closing the listening socket also removes its file.
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    this.#client?.shutDown("the link is closed");
-    await Promise.all([closed, this.#client?.closed]);
+    await Promise.all([closed, this.#endAll("the link is closed")]);
+  }
+
+  async #endAll(reason: string): Promise<void> {
+    const connections = [...this.#connections];
+    for (const connection of connections) connection.shutDown(reason);
+    await Promise.all(connections.map((connection) => connection.closed));
   }
 
   async #listen(): Promise<void> {
@@ -85,24 +93,26 @@ export class LineServer {
   #accept(socket: Socket): void {
     const { kind, log } = this.#options;
     const served = this.#served;
-    if (served === undefined) return this.#refuse(socket, "there is no line here now");
+    if (served === undefined) return this.#refuse(socket, new DeviceError("ENODEV", "there is no line here now"));
     const { nodeName, tty, settings, startProtocol } = served;
     if (this.#client?.stale === true) this.#client.shutDown("another client has come");
-    if (this.#client !== undefined) return this.#refuse(socket, `${nodeName} is in use`);
+    if (this.#client !== undefined) return this.#refuse(socket, new DeviceError("EBUSY", `${nodeName} is in use`));
     socket.setNoDelay(true);
     const source = `${kind}/${nodeName}`;
     const client = new LineConnection(socket, { tty, settings, startProtocol, clock: realClock, log, source });
     this.#client = client;
-    void client.closed.then(() => {
+    this.#connections.add(client);
+    void client.released.then(() => {
       this.#client = undefined;
     });
+    void client.closed.then(() => this.#connections.delete(client));
   }
 
   /** A word for who looks, and the end. */
-  #refuse(socket: Socket, why: string): void {
-    this.#log("warn", this.#options.kind, `client refused: ${why}`);
+  #refuse(socket: Socket, why: DeviceError): void {
+    this.#log("warn", this.#options.kind, `client refused: ${why.message}`);
     socket.on("error", (error) => this.#log("debug", this.#options.kind, error.message));
-    socket.end(`${why}\r\n`, () => socket.destroy());
+    socket.end(refusalWord(why), () => socket.destroy());
   }
 
   #log(level: "debug" | "warn" | "error", source: string, message: string): void {

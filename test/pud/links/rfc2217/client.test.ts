@@ -186,7 +186,7 @@ describe("a line over RFC 2217", () => {
   });
 
   test("of a server that says nothing can be given up", async () => {
-    const server = createServer((socket) => socket.on("error", () => undefined)).listen(0, "127.0.0.1");
+    const server = createServer((socket) => socket.on("error", () => undefined).resume()).listen(0, "127.0.0.1");
     await once(server, "listening");
     const bound = server.address();
     const port = bound !== null && typeof bound === "object" ? bound.port : 0;

@@ -146,7 +146,7 @@ describe("the end", () => {
     const tty = new MemoryTty();
     const first = await connectInMemory(plain, tty);
     const second = await connectInMemory(plain, tty);
-    expect(second.received().toString()).toBe("open: memory line is open already\r\n");
+    expect(second.received().toString()).toBe("EBUSY: open: memory line is open already\r\n");
     expect(second.client.readableEnded).toBe(true);
     first.client.write("still here");
     await settled();

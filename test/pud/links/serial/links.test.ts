@@ -81,7 +81,7 @@ describe.each(["rfc2217", "raw"])("nodes of %s", (kind) => {
     await rig.node.remove("unplugged");
     const orphan = await PlainClient.dial({ host: "127.0.0.1", port: rig.port });
     await orphan.closed;
-    expect(orphan.received.toString()).toBe("there is no line here now\r\n");
+    expect(orphan.received.toString()).toBe("ENODEV: there is no line here now\r\n");
     const tty = new MemoryTty();
     await rig.link.serve("ttyU1", tty);
     const client = await PlainClient.dial({ host: "127.0.0.1", port: rig.port });
@@ -103,7 +103,7 @@ describe.each(["rfc2217", "raw"])("nodes of %s", (kind) => {
     await until(() => rig.tty.port !== undefined);
     const second = await PlainClient.dial(where);
     await second.closed;
-    expect(second.received.toString()).toBe("ttyU0 is in use\r\n");
+    expect(second.received.toString()).toBe("EBUSY: ttyU0 is in use\r\n");
     first.socket.end();
     await first.closed;
     await until(() => rig.tty.port === undefined);
@@ -126,7 +126,7 @@ describe("raw", () => {
     await using rig = await serveOnTcp("raw=tcp:0,baud=4000000");
     const client = await PlainClient.dial({ host: "127.0.0.1", port: rig.port });
     await client.closed;
-    expect(client.received.toString()).toBe("4000000 baud: possible are 300 to 3000000\r\n");
+    expect(client.received.toString()).toBe("EINVAL: 4000000 baud: possible are 300 to 3000000\r\n");
   });
 
   test("socat brings bytes there and back", async (context) => {
