@@ -3,13 +3,13 @@
  * made to throw at any moment, as a whole, as a process is.
  */
 import { attachUsbBus } from "../../src/dev/usb/attach-bus.js";
-import { umass } from "../../src/dev/usb/umass/umass.js";
 import { createUgenhc } from "../../src/dev/ugenhc/ugenhc.js";
 import { createPudServer } from "../../src/pud/server.js";
 import { RumpKernel } from "../../src/rump/kernel.js";
 import type { ByteStream, Clock, LogEntry, Rumpuser } from "../../src/rumpuser/rumpuser.js";
 import type { DeviceModel } from "../../src/vdev/model.js";
 import { ModelPort } from "../dev/ugenhc/model-port.js";
+import { STORAGE_DRIVERS } from "../dev/usb/ways.js";
 
 export interface LifeOptions {
   readonly rumpuser: Rumpuser;
@@ -78,7 +78,7 @@ export class Life {
     await attachUsbBus({
       kernel,
       controller: createUgenhc(this.#port, { name: "ugenhc0", clock }),
-      drivers: [umass],
+      drivers: STORAGE_DRIVERS,
       interrupted,
       onAttach: ({ identity, driver, interfaceNumber }) =>
         server.announceDevice({ ...identity, driver, interfaceNumber }),

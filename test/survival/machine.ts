@@ -13,6 +13,7 @@ import { FlashDrive } from "../../src/vdev/flash-drive.js";
 import { MemoryStore } from "../../src/vdev/image.js";
 import type { DeviceModel, Urb } from "../../src/vdev/model.js";
 import { setupPacket } from "../../src/dev/usb/usb.js";
+import type { Way } from "../dev/usb/ways.js";
 import { Life } from "./life.js";
 import { SECTOR_BYTES } from "./oracle.js";
 
@@ -61,11 +62,13 @@ export class Machine {
   #nodes = 0;
   #waiting: (() => void)[] = [];
 
-  constructor(seed: number) {
+  /** `drive`: what kind of drive it is, besides having a write cache. */
+  constructor(seed: number, drive: Way["drive"] = {}) {
     this.sim = createSimulatedRumpuser({ seed });
     this.#drive = new FlashDrive({
       clock: this.sim.clock,
       units: [{ store: new MemoryStore(this.medium), blockBytes: SECTOR_BYTES, writeCache: true }],
+      ...drive,
     });
     this.#model = this.#counted(this.#drive);
     this.#enumerate();

@@ -1,5 +1,6 @@
 /** Runs with random cuts, until so many have been made. */
 import { expect, test } from "vitest";
+import type { WayName } from "../dev/usb/ways.js";
 import type { Cut, CutKind } from "./machine.js";
 import { describeRun, runOnce, type RunOptions } from "./run.js";
 import { dice, type Dice, type WORKLOADS } from "./workloads.js";
@@ -30,13 +31,13 @@ function randomCuts(roll: Dice): Cut[] {
   return cuts;
 }
 
-export function randomCutsTest(workload: keyof typeof WORKLOADS, wanted: number): void {
+export function randomCutsTest(workload: keyof typeof WORKLOADS, wanted: number, way?: WayName): void {
   test(
-    `${workload}: ${wanted} random cuts lose nothing that was flushed, and nothing hangs`,
+    `${workload}${way === undefined ? "" : `, ${way}`}: ${wanted} random cuts lose nothing that was flushed, and nothing hangs`,
     async () => {
       let made = 0;
       for (let seed = FIRST_SEED; made < wanted; seed++) {
-        const options: RunOptions = { workload, seed, cuts: randomCuts(dice(seed)) };
+        const options: RunOptions = { workload, seed, cuts: randomCuts(dice(seed)), ...(way === undefined ? {} : { way }) };
         const result = await runOnce(options);
         made += result.made;
         expect(result.wrong, describeRun(options)).toEqual([]);

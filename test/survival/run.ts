@@ -1,5 +1,6 @@
 /** One run: a machine, a workload, some cuts; then everything is read back, and the power fails. */
 import { DeviceError } from "../../src/rump/devsw.js";
+import { type WayName, WAYS } from "../dev/usb/ways.js";
 import { type Cut, Machine, SECTORS } from "./machine.js";
 import { Oracle } from "./oracle.js";
 import { dice, read, WORKLOADS } from "./workloads.js";
@@ -11,6 +12,8 @@ export interface RunOptions {
   readonly workload: keyof typeof WORKLOADS;
   readonly seed: number;
   readonly cuts: readonly Cut[];
+  /** How the drive is driven; left out: bulk-only transport. */
+  readonly way?: WayName;
 }
 
 export interface RunResult {
@@ -24,8 +27,8 @@ export interface RunResult {
   readonly from: { readonly transfer: number; readonly frame: number };
 }
 
-export async function runOnce({ workload, seed, cuts }: RunOptions): Promise<RunResult> {
-  const machine = new Machine(seed);
+export async function runOnce({ workload, seed, cuts, way }: RunOptions): Promise<RunResult> {
+  const machine = new Machine(seed, way === undefined ? {} : WAYS[way].drive);
   const { clock } = machine.sim;
   const oracle = new Oracle(SECTORS);
   const roll = dice(seed);
@@ -65,6 +68,6 @@ export async function runOnce({ workload, seed, cuts }: RunOptions): Promise<Run
 }
 
 /** How to see a failure again. */
-export function describeRun({ workload, seed, cuts }: RunOptions): string {
-  return `SURVIVAL_RUN='${JSON.stringify({ workload, seed, cuts })}' npx vitest run test/survival/replay.test.ts`;
+export function describeRun(options: RunOptions): string {
+  return `SURVIVAL_RUN='${JSON.stringify(options)}' npx vitest run test/survival/replay.test.ts`;
 }

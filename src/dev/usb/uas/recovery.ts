@@ -12,7 +12,8 @@
  */
 import type { Timer } from "../../../rumpuser/rumpuser.js";
 import { ScsiTransportError } from "../../scsipi/transport.js";
-import { TransferError } from "../errors.js";
+import { RecordError } from "../../../bytes.js";
+import { DescriptorError, ProtocolError, TransferError, UnsupportedError } from "../errors.js";
 import type { Attachment } from "../usbdi.js";
 import { encodeTaskManagement, isDone, parseStatusIu, responseName, type StatusIu, type TaskFunction } from "./iu.js";
 import { isStopped, type UasPipes, type UasPipeSet } from "./pipes.js";
@@ -150,7 +151,7 @@ export class Recovery {
       this.#at.log("warn", `recovery: ${error.message}`);
       this.#goodCommands = 0;
       if (++this.#recentTroubles > this.#maxTroubles)
-        throw new Error(`${error.message}; that is too often`, { cause: error });
+        throw new TransferError("USB_IO", `${error.message}; that is too often`, { cause: error });
     }
     const isOnPipe = (one: Task): boolean =>
       this.#pipes.streams === 0 && (one.data === "moving" || (one.data === "ended" && !one.hasStatus));
@@ -196,15 +197,15 @@ export class Recovery {
     return true;
   }
 
-  /** @throws TransferError when it does not come back; Error when it has been reset in vain too often. */
+  /** @throws TransferError when it does not come back, or has been reset in vain too often; what `resetDevice` throws. */
   async #resetPort(): Promise<void> {
-    if (++this.#portResets > MAX_PORT_RESETS) throw new Error(`${MAX_PORT_RESETS} port resets did not help`);
+    if (++this.#portResets > MAX_PORT_RESETS) throw new TransferError("USB_IO", `${MAX_PORT_RESETS} port resets did not help`);
     this.#at.log("warn", "resetting the port");
     const { streams } = this.#pipes;
     await this.#pipes.stop();
     await this.#at.resetDevice();
     if (streams !== 0 && (await this.#pipes.openStreams(streams)) < streams)
-      throw new Error(`no ${streams} bulk streams any more after the reset`);
+      throw new TransferError("USB_IO", `no ${streams} bulk streams any more after the reset`);
   }
 
   /** @returns true when the target says that it is done. @throws TransferError USB_DISCONNECTED */
@@ -253,6 +254,13 @@ export class Recovery {
     this.#troubles.length = 0;
     this.#target.giveUp(cause);
   }
+}
+
+const DEVICE_ERRORS = [TransferError, ProtocolError, DescriptorError, UnsupportedError, RecordError];
+
+/** The device did it, and not a bug of ours. */
+export function isOfTheDevice(error: unknown): boolean {
+  return DEVICE_ERRORS.some((kind) => error instanceof kind);
 }
 
 export function asError(error: unknown): Error {

@@ -100,7 +100,7 @@ export class Task {
     });
   }
 
-  fail(error: ScsiTransportError): void {
+  fail(error: Error): void {
     if (this.#end()) this.#reject(error);
   }
 

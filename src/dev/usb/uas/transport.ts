@@ -20,7 +20,7 @@ import type { Attachment } from "../usbdi.js";
 import { encodeCommand, parseStatusIu, RESPONSE_CODE, responseName, SCSI_STATUS, type StatusIu } from "./iu.js";
 import { Callers } from "./callers.js";
 import { isStopped, UasPipes, type UasPipeSet } from "./pipes.js";
-import { asError, Recovery } from "./recovery.js";
+import { asError, isOfTheDevice, Recovery } from "./recovery.js";
 import { TagSet } from "./tags.js";
 import { type Sense, Task } from "./task.js";
 
@@ -99,7 +99,7 @@ export class UasTransport implements ScsiTransport {
 
   /** It has given up a device that is still there. */
   get hasGivenUp(): boolean {
-    return this.#dead !== undefined && !isGone(this.#dead);
+    return this.#dead !== undefined && isOfTheDevice(this.#dead) && !isGone(this.#dead);
   }
 
   execute(command: ScsiCommand): Promise<ScsiReply> {
@@ -328,8 +328,7 @@ export class UasTransport implements ScsiTransport {
   #watch<T>(transfer: Promise<T>, then: (result: T) => void): void {
     transfer.then(then).catch((error: unknown) => {
       if (isStopped(error)) return;
-      const isOfTheDevice = error instanceof TransferError || error instanceof ProtocolError;
-      if (isGone(error) || !isOfTheDevice) return this.#giveUp(asError(error));
+      if (isGone(error) || !isOfTheDevice(error)) return this.#giveUp(asError(error));
       // During recovery every transfer is ended; what one of them had to say does not matter.
       if (!this.#recovery.isRunning) this.#recovery.reset(asError(error));
     });
@@ -385,7 +384,9 @@ function isGone(error: unknown): boolean {
   return error instanceof TransferError && error.code === "USB_DISCONNECTED";
 }
 
-function goneError(cause: Error): ScsiTransportError {
+/** A bug of ours goes to whoever asked, who ends the process. */
+function goneError(cause: Error): Error {
+  if (!isOfTheDevice(cause)) return cause;
   return new ScsiTransportError("SCSI_GONE", cause.message, { cause });
 }
 
