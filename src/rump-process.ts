@@ -15,6 +15,7 @@ import { createUgenhc } from "./dev/ugenhc/ugenhc.js";
 import { createUsbip } from "./dev/usbip/usbip.js";
 import { attachUsbBus, loadDrivers } from "./dev/usb/attach-bus.js";
 import type { DriverToLoad } from "./dev/usb/drivers.js";
+import type { DriverOptions } from "./dev/usb/usbdi.js";
 import type { HostController } from "./dev/usb/usbdivar.js";
 import { createPudServer, type PudServer } from "./pud/server.js";
 import { RumpKernel } from "./rump/kernel.js";
@@ -51,6 +52,8 @@ export interface RumpProcessConfig {
   readonly lock?: LockProfile;
   /** Specifiers that begin with "." are relative to dev/usb. */
   readonly drivers: readonly DriverToLoad[];
+  /** What the user asks of a driver, by its name. */
+  readonly driverOptions?: Readonly<Record<string, DriverOptions>>;
 }
 
 async function main(argument: string | undefined): Promise<void> {
@@ -92,8 +95,9 @@ async function main(argument: string | undefined): Promise<void> {
       drivers,
       interrupted: config.interrupted ?? false,
       ...(config.interfaces === undefined ? {} : { interfaces: config.interfaces }),
-      onAttach: ({ identity, driver, interfaceNumber }) =>
-        server.announceDevice({ ...identity, driver, interfaceNumber }),
+      ...(config.driverOptions === undefined ? {} : { driverOptions: config.driverOptions }),
+      onAttach: ({ identity, driver, interfaceNumber, mode }) =>
+        server.announceDevice({ ...identity, driver, interfaceNumber, mode }),
       // The descriptor of a device that has gone never brings another one.
       onUnplug: () => void kernel.shutdown().then(() => server.close()),
     });

@@ -1,5 +1,5 @@
 /** Events of a running host, for programs (one JSON object a line) and for people. */
-import type { EmitEvent, HostEvent, LinkEvent, NodeEvent, SandboxEvent } from "../host/events.js";
+import type { DeviceEvent, EmitEvent, HostEvent, LinkEvent, NodeEvent, SandboxEvent } from "../host/events.js";
 import type { Output } from "./output.js";
 
 /** One object a line on stdout. What people must know goes to stderr as well. */
@@ -26,7 +26,7 @@ function describe(event: HostEvent): readonly string[] {
     case "sandbox":
       return sandboxLines(event);
     case "device":
-      return [`${event.device}: ${event.vendor}:${event.product}, driver ${event.driver} in process ${event.pid}`];
+      return [describeDevice(event)];
     case "node":
       return [`${event.node}: ${describeNode(event)} on ${event.device}`];
     case "node-gone":
@@ -65,6 +65,10 @@ function sandboxLines({ device, level, missing }: SandboxEvent): string[] {
     ({ layer, reason, help }) => `  without ${layer}: ${reason}${help === undefined ? "" : `; ${help}`}`,
   );
   return [`${device}: sandbox ${level}`, ...lines];
+}
+
+function describeDevice({ device, vendor, product, driver, pid, mode }: DeviceEvent): string {
+  return `${device}: ${vendor}:${product}, driver ${driver} in process ${pid}${mode === undefined ? "" : `, ${mode}`}`;
 }
 
 function describeNode({ kind, size, blockBytes, readOnly, model }: NodeEvent): string {

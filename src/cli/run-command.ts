@@ -8,6 +8,7 @@ import type { EmitEvent } from "../host/events.js";
 import { RumpHost } from "../host/host.js";
 import { defaultRuntimeDir } from "../host/runtime-dir.js";
 import { createSandbox, noSandbox, type Sandbox } from "../host/sandbox/sandbox.js";
+import { type Mode, MODE_NAMES } from "../host/modes.js";
 import { parseSelector, SELECTOR_HELP } from "../host/selector.js";
 import { defaultLinks, linkForms, type LinkSpec, parseLink } from "../pud/links/links.js";
 import type { CommandContext } from "./context.js";
@@ -31,6 +32,7 @@ interface RunOptions {
   readonly driverId?: readonly string[];
   /** Seconds. */
   readonly grace?: number;
+  readonly mode?: Mode;
   readonly json?: boolean;
   readonly runtimeDir?: string;
 }
@@ -60,6 +62,11 @@ export function runCommand(program: Command, context: CommandContext): void {
       new Option("--driver-id <id>", `drive a device that no driver lists: ${DRIVER_ID_HELP}; repeatable`)
         .argParser(collect)
         .default([], "none"),
+    )
+    .addOption(
+      new Option("--mode <mode>", "how mass storage is driven, where the driver should not choose")
+        .choices(MODE_NAMES)
+        .default("auto" satisfies Mode),
     )
     .option("--strict", "no executable memory in the driver's process: slower, safer")
     .option("--no-sandbox", "run drivers with your own rights (not recommended)")
@@ -93,6 +100,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     take: options.take === true,
     split: options.split === true,
     readOnly: options.readOnly === true,
+    mode: options.mode ?? "auto",
     graceMs: (options.grace ?? DEFAULT_GRACE_S) * 1000,
     runtimeDir: options.runtimeDir ?? runtimeDirOfUser(),
     emit,

@@ -52,7 +52,8 @@ export class DeviceNodes {
     if (known?.ids === ids) return;
     const unit = known?.unit ?? driverUnits.take(device.driver.replace(/[0-9]+$/, ""));
     this.#drivers.set(device.driver, { unit, ids });
-    emit({ event: "device", device: this.#key, vendor, product, driver: unit.name, pid });
+    const mode = device.mode === undefined ? {} : { mode: device.mode };
+    emit({ event: "device", device: this.#key, vendor, product, driver: unit.name, pid, ...mode });
   }
 
   add(node: HostNode): void {

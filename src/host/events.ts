@@ -30,6 +30,8 @@ export interface DeviceEvent {
   readonly driver: string;
   /** Process id of the device's rump process. */
   readonly pid: number;
+  /** How the driver drives it and why, where it has a choice: `overlap (default)`. */
+  readonly mode?: string;
 }
 
 /** A device node has appeared. `size`, `blockBytes` and `readOnly` are those of a disk, `model` is that of a tty. */

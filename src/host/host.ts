@@ -19,6 +19,7 @@ import { type DiscoveryRoots, SYSTEM_ROOTS } from "./discovery.js";
 import { HostError, messageOf } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import { HotplugWatch } from "./hotplug.js";
+import { driverOptionsOf, type Mode } from "./modes.js";
 import { ensureRuntimeDir } from "./runtime-dir.js";
 import type { Selector, SimSelector, UsbipSelector, UsbSelector } from "./selector.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
@@ -51,6 +52,8 @@ export interface HostOptions {
   /** Where to look for USB devices. */
   readonly roots?: DiscoveryRoots;
   readonly clock?: Clock;
+  /** How mass storage is driven. Default auto. */
+  readonly mode?: Mode;
   /** Script to run in place of the rump process; for tests. */
   readonly rumpScript?: string;
 }
@@ -99,6 +102,7 @@ export class RumpHost {
       emit: this.#emit,
       sandbox,
       graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
+      driverOptions: driverOptionsOf(options.mode ?? "auto"),
       ...(rumpScript === undefined ? {} : { rumpScript }),
     });
   }

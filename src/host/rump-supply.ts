@@ -1,6 +1,7 @@
 /** One device as it is open now, and the rump processes that are started for it: one serves it, the next one waits. */
 import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { messageOf } from "./errors.js";
+import type { AllDriverOptions } from "./modes.js";
 import { RumpLife } from "./rump-life.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
 import type { DeviceSource, OpenedDevice } from "./sources/source.js";
@@ -11,6 +12,8 @@ const SPARE_DELAY_MS = 50;
 export interface RumpSupplyContext {
   readonly clock: Clock;
   readonly sandbox: Sandbox;
+  /** What the user asks of the drivers. */
+  readonly driverOptions?: AllDriverOptions;
   /** Script to run in place of the rump process; for tests. */
   readonly rumpScript?: string;
 }
@@ -100,7 +103,7 @@ export class RumpSupply {
   }
 
   async #spawn(interrupted: boolean, ahead = false): Promise<RumpLife> {
-    const { clock, sandbox, rumpScript } = this.#context;
+    const { clock, sandbox, driverOptions, rumpScript } = this.#context;
     const opened = this.#opened;
     if (opened === undefined || this.#isOver)
       throw new Error("a rump process is started for a device that was not opened");
@@ -114,6 +117,7 @@ export class RumpSupply {
         drivers,
         interrupted: mayBeInterrupted,
         ...(interfaces === undefined ? {} : { interfaces }),
+        ...(driverOptions === undefined ? {} : { driverOptions }),
       },
       sandbox,
       clock,

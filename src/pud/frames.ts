@@ -93,7 +93,7 @@ function kind(name: string, number: number, from: Side, minPayloadBytes: number,
 
 /** Sizes of the fixed parts of payloads; payloads.ts lays them out and a test holds the two together. */
 export const HELLO_BYTES = 8;
-export const DEVICE_BYTES = 432;
+export const DEVICE_BYTES = 560;
 export const NODE_BYTES = 104;
 export const LOG_BYTES = 40;
 export const ERROR_BYTES = 32;

@@ -46,6 +46,8 @@ export interface DeviceAnnouncement {
   readonly manufacturer: string;
   readonly productName: string;
   readonly serial: string;
+  /** How the driver drives it, where it has a choice: `overlap (default)`. */
+  readonly mode?: string;
 }
 
 export const deviceRecord = record("DEVICE", "pud frames", {
@@ -58,6 +60,7 @@ export const deviceRecord = record("DEVICE", "pud frames", {
   manufacturer: raw(STRING_BYTES),
   productName: raw(STRING_BYTES),
   serial: raw(STRING_BYTES),
+  mode: raw(STRING_BYTES),
 });
 
 /** @throws LinkError PUD_NAME: the host would refuse it. */
@@ -70,12 +73,14 @@ export function encodeDevice(device: DeviceAnnouncement): Uint8Array {
     manufacturer: encodeText(device.manufacturer, STRING_BYTES),
     productName: encodeText(device.productName, STRING_BYTES),
     serial: encodeText(device.serial, STRING_BYTES),
+    mode: encodeText(device.mode ?? "", STRING_BYTES),
   });
 }
 
 /** @throws LinkError PUD_NAME */
 export function decodeDevice(payload: Uint8Array): DeviceAnnouncement {
   const { vendor, product, revision, interfaceNumber, ...texts } = deviceRecord.decode(payload);
+  const mode = decodeText(texts.mode);
   return {
     driver: checkedName("driver", texts.driver, DRIVER_NAME),
     vendor,
@@ -85,6 +90,7 @@ export function decodeDevice(payload: Uint8Array): DeviceAnnouncement {
     manufacturer: decodeText(texts.manufacturer),
     productName: decodeText(texts.productName),
     serial: decodeText(texts.serial),
+    ...(mode === "" ? {} : { mode }),
   };
 }
 

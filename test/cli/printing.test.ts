@@ -7,7 +7,15 @@ import { CollectedOutput } from "./collected-output.js";
 
 const URI = "nbd+unix:///sd0?socket=/run/user/7/rumpusb/sd0.nbd.sock";
 const EVENTS: readonly HostEvent[] = [
-  { event: "device", device: "1-1", vendor: "0951", product: "1666", driver: "umass0", pid: 42 },
+  {
+    event: "device",
+    device: "1-1",
+    vendor: "0951",
+    product: "1666",
+    driver: "umass0",
+    pid: 42,
+    mode: "overlap (default)",
+  },
   { event: "node", node: "sd0", kind: "disk", device: "1-1", size: 16 << 20, blockBytes: 512, readOnly: true },
   { event: "link", node: "sd0", link: "nbd", uri: URI },
   { event: "ready", nodes: ["sd0"] },
@@ -22,7 +30,7 @@ describe("events", () => {
     const output = new CollectedOutput();
     EVENTS.forEach(jsonPrinter(output));
     expect(output.lines).toEqual([
-      '{"event":"device","device":"1-1","vendor":"0951","product":"1666","driver":"umass0","pid":42}',
+      '{"event":"device","device":"1-1","vendor":"0951","product":"1666","driver":"umass0","pid":42,"mode":"overlap (default)"}',
       '{"event":"node","node":"sd0","kind":"disk","device":"1-1","size":16777216,"blockBytes":512,"readOnly":true}',
       `{"event":"link","node":"sd0","link":"nbd","uri":"${URI}"}`,
       '{"event":"ready","nodes":["sd0"]}',
@@ -37,7 +45,7 @@ describe("events", () => {
     const output = new CollectedOutput();
     EVENTS.forEach(humanPrinter(output));
     expect(output.lines).toEqual([
-      "1-1: 0951:1666, driver umass0 in process 42",
+      "1-1: 0951:1666, driver umass0 in process 42, overlap (default)",
       "sd0: disk of 16.0 MiB, blocks of 512 bytes, read-only on 1-1",
       `sd0: nbd ${URI}`,
       `  look at it  nbdinfo '${URI}'`,

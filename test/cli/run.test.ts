@@ -47,6 +47,7 @@ describe("a simulated flash drive, end to end", () => {
         product: "0001",
         driver: "umass0",
         pid: device["pid"],
+        mode: "overlap (default)",
       },
       {
         event: "node",

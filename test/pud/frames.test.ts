@@ -149,6 +149,8 @@ describe("payloads", () => {
       serial: "60A44C413FAE",
     };
     expect(decodeDevice(encodeDevice(device))).toEqual(device);
+    const chosen = { ...device, mode: "overlap (default)" };
+    expect(decodeDevice(encodeDevice(chosen))).toEqual(chosen);
     const badName = expect.objectContaining({ code: "PUD_NAME" }) as Error;
     expect(() => encodeDevice({ ...device, driver: "../umass" })).toThrow(badName);
     const lie = { ...deviceRecord.decode(encodeDevice(device)), driver: encodeText("../umass", 16) };

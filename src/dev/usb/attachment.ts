@@ -43,13 +43,18 @@ export async function attachDriver(
       log: (level, message) => device.bus.kernel.log(level, own.name, message),
     });
     const pipes = openPipes(driver.endpoints, alternate, device, scope, control);
-    const attached = once(() => device.bus.announce({ identity, driver: own.name, interfaceNumber }));
+    let mode = "";
+    const attached = once(() => device.bus.announce({ identity, driver: own.name, interfaceNumber, mode }));
     const at = attachmentOf(driver.name, device, identity, own, alternate, scope, control, pipes);
     const publish: typeof at.publish = (className, made) => {
       attached(); // a node is told after its driver
       return at.publish(className, made);
     };
-    await driver.attach({ ...at, publish });
+    const tellMode = (told: string): void => {
+      mode = told;
+      at.tellMode(told);
+    };
+    await driver.attach({ ...at, publish, tellMode });
     attached();
   });
   return node.name;
@@ -136,6 +141,7 @@ function attachmentOf(
     },
     onDetach: (undo) => void node.onDetach(undo),
     log: (level, message) => kernel.log(level, node.name, message),
+    tellMode: (mode) => kernel.log("info", node.name, `mode: ${mode}`),
     random32: () => kernel.random32(),
     resetDevice: () => device.reset(),
   };

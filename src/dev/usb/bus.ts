@@ -19,6 +19,8 @@ export interface AttachNotice {
   /** "umass0". */
   readonly driver: string;
   readonly interfaceNumber: number;
+  /** As the driver told it; "" where there is nothing to choose. */
+  readonly mode: string;
 }
 
 export interface UsbBusOptions {

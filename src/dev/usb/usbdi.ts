@@ -196,6 +196,11 @@ export interface Attachment<P> {
   /** Registers an undo; they run in reverse order at detach, also when attach fails half-way. */
   onDetach(undo: () => void | Promise<void>): void;
   log(level: LogLevel, message: string): void;
+  /**
+   * Says which of the ways in which it can drive the device the driver has taken, and why: `overlap (default)`. Counts until the
+   * first node is published.
+   */
+  tellMode(mode: string): void;
   /** 32 random bits. */
   random32(): number;
   /** A port reset of the whole device; the last step of recovery. Rejects when the device does not come back. */

@@ -206,6 +206,7 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
     log: (level, message) => {
       log.push({ level, source: "umass0", message });
     },
+    tellMode: () => undefined,
     random32: () => 0,
     resetDevice: async () => {
       await control("port reset");
