@@ -18,6 +18,7 @@ export const CHECKS = [
   "chains.sh",
   "split.sh",
   "port.sh",
+  "tty-links.sh",
 ] as const;
 
 /** The ones that a stock kernel also runs where there is no User Mode Linux: all of them would take it a quarter of an hour. */

@@ -86,7 +86,7 @@ export class OpenLine implements TtyReceiver {
     line.#port = port;
     line.#outgoing = new Outgoing(port, { room: () => line.#wake(), failed: () => line.#end() });
     if (up) line.#termios = withLineSettings(termios, differing(settings, port.settings));
-    line.changed(await port.status());
+    line.#settle(await port.status());
     port.grant(MAX_INBOX_BYTES);
     return line;
   }
@@ -293,6 +293,13 @@ export class OpenLine implements TtyReceiver {
 
   get #openPort(): TtyPort {
     return this.#openParts.port;
+  }
+
+  /** Nothing has changed yet: so it was when the line was opened. */
+  #settle({ lines, errors }: TtyStatus): void {
+    this.#lines = lines;
+    this.#errors = errors;
+    for (const line of MODEM_LINES) this.#changes[line] = 0;
   }
 
   #end(): void {

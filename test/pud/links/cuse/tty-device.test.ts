@@ -269,6 +269,14 @@ describe("ioctl", () => {
     expect(await kernel.int(TIOCMGET)).toBe(0x2 | 0x100 | 0x40);
   });
 
+  test("lines that are on when the line is opened have not changed", async () => {
+    const tty = new MemoryTty();
+    tty.setLines({ cts: true, dsr: true });
+    const kernel = await opened(tty);
+    expect([...(await kernel.ioctl(0x545d)).subarray(0, 16)]).toEqual(Array.from({ length: 16 }, () => 0));
+    expect(await kernel.int(TIOCMGET)).toBe(0x2 | 0x4 | 0x20 | 0x100);
+  });
+
   test("TIOCMIWAIT waits for one of its lines; TIOCGICOUNT counts", async () => {
     const kernel = await opened();
     const waited = kernel.ioctl(0x545c, 0x100 | 0x40);
