@@ -65,7 +65,9 @@ check "ftdi_sio, a null modem between the ports of the ft2232h" null_modem ft223
 check "cp210x, a null modem between the ports of the cp2105" null_modem cp2105 cp210x 2
 check "cdc_acm, a null modem between two functions" null_modem acm cdc_acm 2 ports=2
 
-damaged=(say:"error framing" marked:ff0000 say:"error parity" marked:ff0000 say:"error break" marked:ff0000)
+# Time for the kernel to ask for the next notification.
+damaged=()
+for kind in framing parity break; do damaged+=("say:error $kind" marked:ff0000 wait:200); done
 check "ftdi_sio marks and counts what the model damages" errors ftdi_sio "${damaged[@]}" counts:frame=1,parity=1,brk=1 -- chip=ft232r
 check "cp210x marks and counts what the model damages" errors cp210x "${damaged[@]}" counts:frame=1,parity=1,brk=1 -- chip=cp2104
 check "pl2303 marks what the model damages" errors pl2303 "${damaged[@]}" -- chip=pl2303-hx

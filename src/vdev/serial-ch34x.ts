@@ -37,7 +37,8 @@ const PARITIES = ["odd", "even", "mark", "space"] as const;
 const CH343_DESCRIPTORS = [
   ACM_DESCRIPTORS.header,
   ACM_DESCRIPTORS.callManagement(1),
-  ACM_DESCRIPTORS.acm,
+  // It has a break, and does not say so (Linux cdc-acm).
+  Uint8Array.of(4, 0x24, 0x02, 0x02),
   ACM_DESCRIPTORS.union(0, 1),
 ];
 const CLOCK_HZ = 48_000_000;

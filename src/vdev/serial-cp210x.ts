@@ -142,7 +142,7 @@ export class Cp210xModel extends SerialModel {
       case OUT | REQUEST.IFC_ENABLE:
         return when(wValue <= 1 && out.length === 0, () => enable(state, wValue === 1));
       case OUT | REQUEST.SET_LINE_CTL:
-        return state.enabled && out.length === 0 ? setLine(port, wValue) : "stalled";
+        return state.enabled && out.length === 0 ? this.#setLine(port, wValue) : "stalled";
       case OUT | REQUEST.SET_BAUDRATE:
         return state.enabled && out.length === 4 ? this.#setBaud(port, viewOf(out).getUint32(0, true)) : "stalled";
       case OUT | REQUEST.SET_BREAK:
@@ -220,6 +220,18 @@ export class Cp210xModel extends SerialModel {
     if (status !== 0) state.events.push(state.escape, EVENT.LINE_STATUS, status);
   }
 
+  /** SET_LINE_CTL: bits 15..8 data bits, 7..4 parity, 3..0 stop bits (AN571 §5.6). The first part has 8 data bits and 1 stop bit. */
+  #setLine(port: SerialPort, wValue: number): ControlReply {
+    const dataBits = wValue >> 8;
+    const parity = PARITIES[(wValue >> 4) & 0x0f];
+    const stopBits = STOP_BITS[wValue & 0x0f];
+    const isPlain = dataBits === 8 && stopBits === 1 && parity !== "mark" && parity !== "space";
+    const right = dataBits >= 5 && dataBits <= 8 && (isPlain || this.#row.partNumber !== PARTS.cp2101.partNumber);
+    return when(right && parity !== undefined && stopBits !== undefined, () =>
+      port.uart.configure({ dataBits, parity: parity ?? "none", stopBits: stopBits ?? 1 }),
+    );
+  }
+
   #setBaud(port: SerialPort, baud: number): ControlReply {
     const clock = baud <= PRESCALED_BAUD ? CLOCK_HZ / 4 : CLOCK_HZ;
     const made = this.#row.divides ? clock / Math.round(clock / baud) : baud;
@@ -234,15 +246,6 @@ function lineStatus(errors: readonly UartError[]): number {
 function enable(state: PortState, enabled: boolean): void {
   state.enabled = enabled;
   if (!enabled) Object.assign(state, { escape: 0, events: [] });
-}
-
-/** SET_LINE_CTL: bits 15..8 data bits, 7..4 parity, 3..0 stop bits (AN571 §5.6). */
-function setLine(port: SerialPort, wValue: number): ControlReply {
-  const dataBits = wValue >> 8;
-  const parity = PARITIES[(wValue >> 4) & 0x0f];
-  const stopBits = STOP_BITS[wValue & 0x0f];
-  const right = dataBits >= 5 && dataBits <= 8 && parity !== undefined && stopBits !== undefined;
-  return when(right, () => port.uart.configure({ dataBits, parity: parity ?? "none", stopBits: stopBits ?? 1 }));
 }
 
 /** GET_LINE_CTL (AN571 §5.7), as SET_LINE_CTL has it. */

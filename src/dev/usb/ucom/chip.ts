@@ -25,6 +25,8 @@ export interface ChipLimits extends TtyInfo {
    * would keep its bytes.
    */
   readonly readPackets: number;
+  /** Reads in flight, for a device that bears no more. */
+  readonly maxReads?: number;
 }
 
 /**

@@ -46,8 +46,8 @@ export class Receive {
       lines: (lines) => status.setLines(lines),
       error: (error) => status.count(error),
     };
-    const packets = chip.limits.readPackets;
-    this.#data = this.#reader(pipes.bulkIn, packets, packets > 1 ? LONG_READS : SINGLE_READS, {
+    const { readPackets: packets, maxReads = packets > 1 ? LONG_READS : SINGLE_READS } = chip.limits;
+    this.#data = this.#reader(pipes.bulkIn, packets, maxReads, {
       parse: (packet) => chip.parseIn(packet, this.#sink),
       mayRead: () => this.#inbox.wantsMore,
     });

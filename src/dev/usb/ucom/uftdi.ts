@@ -7,12 +7,13 @@
  */
 import { hex16 } from "../../../bytes.js";
 import type { FlushQueue, LineError, LineSettings, ModemLine, ModemLines, OutputLines } from "../../../rump/devsw.js";
+import { UnsupportedError } from "../errors.js";
 import { type Attachment, type ControlRequest, defineDriver, type InPipe, type OutPipe } from "../usbdi.js";
 import { type ChipLimits, type ChipSink, COMMON_LIMITS, type SerialChip } from "./chip.js";
 import { ChipRequests } from "./control.js";
 import { attachUcom } from "./ucom.js";
 import { FTDI_FALLBACK, type FtdiChip, ftdiChipOf, ftdiDivisor, ftdiMaxBaud, ftdiMinBaud } from "./uftdi-chips.js";
-import { UFTDI_MATCH } from "./uftdi-match.js";
+import { isJtag, UFTDI_MATCH } from "./uftdi-match.js";
 
 type Pipes = { readonly bulkIn: InPipe; readonly bulkOut: OutPipe };
 
@@ -81,6 +82,7 @@ export const uftdi = defineDriver({
 
 async function attach(at: Attachment<Pipes>): Promise<void> {
   const { revision, serial } = at.identity;
+  if (isJtag(at.identity, at.interfaceNumber)) throw new UnsupportedError("this port is JTAG");
   const known = ftdiChipOf(revision, serial);
   if (known === undefined)
     at.log("warn", `bcdDevice ${hex16(revision)} is no chip that is known; taken for ${FTDI_FALLBACK.name}`);

@@ -13,7 +13,7 @@ import { type AcmFunction, acmFunctionOf, NotificationReader } from "./cdc.js";
 import { type ChipLimits, type ChipSink, COMMON_LIMITS, type SerialChip, type SerialPipes } from "./chip.js";
 import { ChipRequests } from "./control.js";
 import { attachUcom } from "./ucom.js";
-import { UMODEM_MATCH } from "./umodem-match.js";
+import { type ModemQuirks, modemQuirksOf, UMODEM_MATCH } from "./umodem-match.js";
 
 type Pipes = {
   readonly bulkIn: InPipe | undefined;
@@ -60,17 +60,19 @@ export const umodem = defineDriver({
 });
 
 async function attach(at: Attachment<Pipes>): Promise<void> {
+  const quirks = modemQuirksOf(at.identity.vendor, at.identity.product);
+  if (quirks.isNoModem) throw new UnsupportedError("it says that it is a modem, and is none");
   const acm = acmFunctionOf(at.extraDescriptors, at.interfaceNumber);
-  const pipes = await choosePipes(at, acm);
-  attachUcom(at, new AcmPort(at, acm), pipes);
+  const pipes = await choosePipes(at, quirks.dataInterface ?? acm.dataInterface);
+  attachUcom(at, new AcmPort(at, acm, quirks, pipes), pipes);
 }
 
 /** @throws UnsupportedError when no data interface can be found. */
-async function choosePipes(at: Attachment<Pipes>, acm: AcmFunction): Promise<SerialPipes> {
+async function choosePipes(at: Attachment<Pipes>, dataInterface: number | undefined): Promise<SerialPipes> {
   const { bulkIn, bulkOut, interruptIn } = at.pipes;
   if (bulkIn !== undefined && bulkOut !== undefined) return { bulkIn, bulkOut, interruptIn };
   const data = at.siblings.filter((one) => one.interfaceClass === CLASS_DATA).map((one) => one.interfaceNumber);
-  const named = at.siblings.find((one) => one.interfaceNumber === acm.dataInterface)?.interfaceNumber;
+  const named = at.siblings.find((one) => one.interfaceNumber === dataInterface)?.interfaceNumber;
   const chosen = named ?? data.find((one) => one > at.interfaceNumber) ?? data[0];
   if (chosen === undefined) throw new UnsupportedError("no data interface (CDC 1.2 §3.3.1)");
   if (named === undefined) at.log("info", `no usable union descriptor (CDC 1.2 §5.2.3.2): data on interface ${chosen}`);
@@ -83,10 +85,14 @@ class AcmPort implements SerialChip {
   readonly #at: Attachment<Pipes>;
   readonly #requests: ChipRequests;
   readonly #notifications = new NotificationReader();
+  readonly #quirks: ModemQuirks;
+  readonly #pipes: SerialPipes;
   #obeysLineCoding: boolean;
 
-  constructor(at: Attachment<Pipes>, acm: AcmFunction) {
+  constructor(at: Attachment<Pipes>, acm: AcmFunction, quirks: ModemQuirks, pipes: SerialPipes) {
     this.#at = at;
+    this.#quirks = quirks;
+    this.#pipes = pipes;
     this.#requests = new ChipRequests(at.control, "PSTN 1.2 §6.3");
     this.#obeysLineCoding = acm.hasLineCoding;
     this.limits = {
@@ -101,6 +107,7 @@ class AcmPort implements SerialChip {
       transmitBufferBytes: TRANSMIT_BUFFER_BYTES,
       // Many devices do not end a full packet with an empty one.
       readPackets: 1,
+      ...(quirks.oneRead ? { maxReads: 1 } : {}),
     };
     if (acm.hasBreak)
       this.setBreak = (on) => this.#requests.out(this.#request(REQUEST.SEND_BREAK, on ? BREAK_UNTIL_ENDED : 0));
@@ -111,7 +118,9 @@ class AcmPort implements SerialChip {
   }
 
   async open(): Promise<void> {
-    return;
+    if (!this.#quirks.beginsHalted) return;
+    await this.#pipes.bulkIn.clearHalt();
+    await this.#pipes.bulkOut.clearHalt();
   }
 
   async close(): Promise<void> {
@@ -133,6 +142,7 @@ class AcmPort implements SerialChip {
 
   /** A device without lines may stall (PSTN 1.2 §6.3.12 is optional); nothing is lost then. */
   async setOutputs({ dtr, rts }: OutputLines): Promise<void> {
+    if (this.#quirks.hasNoLines) return;
     const lines = (dtr ? LINE.DTR : 0) | (rts ? LINE.RTS : 0);
     await this.#requests.tryOut(this.#request(REQUEST.SET_CONTROL_LINE_STATE, lines));
   }

@@ -12,7 +12,7 @@ import { type Attachment, type ControlRequest, defineDriver, type InPipe, type O
 import { type ChipLimits, type ChipSink, COMMON_LIMITS, type SerialChip, type SerialPipes } from "./chip.js";
 import { ChipRequests } from "./control.js";
 import { attachUcom } from "./ucom.js";
-import { UPLCOM_MATCH } from "./uplcom-match.js";
+import { STATUS_FIRST, UPLCOM_MATCH } from "./uplcom-match.js";
 import { encodeLineCoding, PL_MIN_BAUD, plRate, type PlType, plTypeOf } from "./uplcom-types.js";
 
 type Pipes = {
@@ -65,7 +65,7 @@ const START_UP: readonly (readonly ["read", number] | readonly ["write", number,
 ];
 const START_UP_LAST = { register: 2, legacy: 0x24, hx: 0x44 } as const;
 
-/** The notification has 10 bytes, the status in the ninth; some telephone cables send the status alone. */
+/** The notification has 10 bytes, the status in the ninth; some send the status alone. */
 const STATUS_OFFSET = 8;
 const MODEM_BITS: readonly (readonly [ModemLine, number])[] = [
   ["dcd", 0x01],
@@ -124,7 +124,9 @@ async function attach(at: Attachment<Pipes>): Promise<void> {
     return answer !== undefined;
   });
   const pipes = await choosePipes(at);
-  const port = new PlPort(requests, type, pipes);
+  const { identity } = at;
+  const statusFirst = STATUS_FIRST.some((one) => one[0] === identity.vendor && one[1] === identity.product);
+  const port = new PlPort(requests, type, pipes, statusFirst ? 0 : STATUS_OFFSET);
   await port.startUp();
   attachUcom(at, port, pipes);
 }
@@ -141,9 +143,11 @@ class PlPort implements SerialChip {
   readonly #requests: ChipRequests;
   readonly #type: PlType;
   readonly #pipes: SerialPipes;
+  readonly #statusOffset: number;
 
-  constructor(requests: ChipRequests, type: PlType, pipes: SerialPipes) {
+  constructor(requests: ChipRequests, type: PlType, pipes: SerialPipes, statusOffset: number) {
     this.#requests = requests;
+    this.#statusOffset = statusOffset;
     this.#type = type;
     this.#pipes = pipes;
     this.limits = {
@@ -219,7 +223,7 @@ class PlPort implements SerialChip {
   }
 
   parseNotification(packet: Uint8Array, sink: ChipSink): void {
-    const status = packet.length === 1 ? packet[0] : packet[STATUS_OFFSET];
+    const status = packet.length === 1 ? packet[0] : packet[this.#statusOffset];
     if (status === undefined) return;
     const lines = { cts: false, dsr: false, dcd: false, ri: false };
     for (const [line, bit] of MODEM_BITS) lines[line] = (status & bit) !== 0;

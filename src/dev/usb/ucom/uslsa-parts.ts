@@ -12,11 +12,20 @@ export interface CpPart {
   /** Any divisor of 24 MHz; false: the rates of AN205 Table 1 and, from 1 Mbaud, what is asked for. */
   readonly anyDivisor: boolean;
   readonly transmitBufferBytes: number;
+  /** 8 data bits, 1 stop bit, and no mark or space parity (the first part; Linux cp210x). */
+  readonly plainFrames?: boolean;
 }
 
 /** By the byte that GET_PARTNUM answers (AN571 §5.1). */
 const PARTS: Readonly<Record<number, CpPart>> = {
-  0x01: { name: "CP2101", minBaud: 300, maxBaud: 921_600, anyDivisor: false, transmitBufferBytes: 640 },
+  0x01: {
+    name: "CP2101",
+    minBaud: 300,
+    maxBaud: 921_600,
+    anyDivisor: false,
+    transmitBufferBytes: 640,
+    plainFrames: true,
+  },
   0x02: { name: "CP2102", minBaud: 300, maxBaud: 1_000_000, anyDivisor: false, transmitBufferBytes: 640 },
   0x03: { name: "CP2103", minBaud: 300, maxBaud: 1_000_000, anyDivisor: false, transmitBufferBytes: 640 },
   0x04: { name: "CP2104", minBaud: 300, maxBaud: 2_000_000, anyDivisor: true, transmitBufferBytes: 576 },

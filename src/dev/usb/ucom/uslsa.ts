@@ -37,6 +37,7 @@ const GET_PARTNUM = 0x370b;
 const CP2102 = 0x02;
 const PARITY: Readonly<Record<LineSettings["parity"], number>> = { none: 0, odd: 1, even: 2, mark: 3, space: 4 };
 const STOP_BITS: Readonly<Record<LineSettings["stopBits"], number>> = { 1: 0, 1.5: 1, 2: 2 };
+const PLAIN_FRAMES = { dataBits: [8], parities: ["none", "odd", "even"], stopBits: [1] } as const;
 /** SET_MHS: the high byte says which lines are set to the low byte. */
 const LINE = { DTR: 1, RTS: 2 } as const;
 /** PURGE: bits 0 and 2 the transmit queue, 1 and 3 the receive queue. */
@@ -135,6 +136,7 @@ class CpPort implements SerialChip {
     this.#hasEvents = hasEvents;
     this.limits = {
       ...COMMON_LIMITS,
+      ...(part.plainFrames === true ? PLAIN_FRAMES : {}),
       model: at.siblings.length > 0 ? `${part.name} port ${at.interfaceNumber}` : part.name,
       minBaud: part.minBaud,
       maxBaud: part.maxBaud,
