@@ -8,7 +8,13 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 
-const USBDI = ["dev/usb/usbdi.ts", "dev/usb/step-error.ts", "dev/usb/errors.ts", "dev/usb/usb.ts", "dev/usb/requests.ts"];
+const USBDI = [
+  "dev/usb/usbdi.ts",
+  "dev/usb/step-error.ts",
+  "dev/usb/errors.ts",
+  "dev/usb/usb.ts",
+  "dev/usb/requests.ts",
+];
 
 const ROOMS = [
   { room: "bytes.ts", may: [], node: false },

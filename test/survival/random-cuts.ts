@@ -37,7 +37,12 @@ export function randomCutsTest(workload: keyof typeof WORKLOADS, wanted: number,
     async () => {
       let made = 0;
       for (let seed = FIRST_SEED; made < wanted; seed++) {
-        const options: RunOptions = { workload, seed, cuts: randomCuts(dice(seed)), ...(way === undefined ? {} : { way }) };
+        const options: RunOptions = {
+          workload,
+          seed,
+          cuts: randomCuts(dice(seed)),
+          ...(way === undefined ? {} : { way }),
+        };
         const result = await runOnce(options);
         made += result.made;
         expect(result.wrong, describeRun(options)).toEqual([]);

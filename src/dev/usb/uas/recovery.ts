@@ -199,7 +199,8 @@ export class Recovery {
 
   /** @throws TransferError when it does not come back, or has been reset in vain too often; what `resetDevice` throws. */
   async #resetPort(): Promise<void> {
-    if (++this.#portResets > MAX_PORT_RESETS) throw new TransferError("USB_IO", `${MAX_PORT_RESETS} port resets did not help`);
+    if (++this.#portResets > MAX_PORT_RESETS)
+      throw new TransferError("USB_IO", `${MAX_PORT_RESETS} port resets did not help`);
     this.#at.log("warn", "resetting the port");
     const { streams } = this.#pipes;
     await this.#pipes.stop();
