@@ -15,7 +15,8 @@
  * | flags        | 1     | requests: FLAG_CANCELLABLE; WRITE, WRITE_ZEROES: FLAG_FUA; TTY_DATA: FLAG_STATUS    |
  * | requestId    | 4     | requests, their REPLY, CANCEL (of the request meant), PING and PONG                 |
  * | payloadBytes | 4     | bytes that follow                                                                   |
- * | offset       | 8     | READ, WRITE, TRIM, WRITE_ZEROES: first block, from 0                                |
+ * | offset       | 8     | READ, WRITE, TRIM, WRITE_ZEROES: first block, from 0; TTY_WRITE: 0, or how many     |
+ * |              |       | bytes of the same write came before                                                 |
  * | count        | 8     | READ, WRITE, TRIM, WRITE_ZEROES: blocks; TTY_GRANT: bytes; TTY_LATENCY: ms;         |
  * |              |       | TTY_BREAK: 1 = on, 0 = off; TTY_FLUSH: a number of FLUSH_NUMBERS                    |
  */
@@ -113,8 +114,9 @@ export const TTY_LATENCY_BYTES = 4;
  *
  * A serial line is opened by the REPLY to TTY_OPEN and closed by the REPLY to TTY_CLOSE, or by TTY_CLOSED: the device has gone
  * or failed. While it is open the rump process sends TTY_DATA, never more bytes than TTY_GRANT has allowed in all since it was
- * opened, and TTY_CHANGED; TTY_WRITEs are taken in their order. The REPLY to TTY_OPEN and TTY_CONFIGURE has the settings as
- * the device makes them, to TTY_STATUS the status, to TTY_LATENCY the milliseconds.
+ * opened, and TTY_CHANGED. TTY_WRITEs are sent one after the other, and what goes on where one failed is not sent. The REPLY
+ * to TTY_OPEN and TTY_CONFIGURE has the settings as the device makes them, to TTY_STATUS the status, to TTY_LATENCY the
+ * milliseconds.
  */
 export const KINDS = {
   hello: kind("HELLO", 0x01, "rump", HELLO_BYTES, HELLO_BYTES),

@@ -43,7 +43,7 @@ export class Chunk extends HostRequest {
   readonly #writes: LineWrites;
 
   constructor(write: QueuedWrite, payload: Uint8Array, sentAtMs: number, writes: LineWrites) {
-    super({ kind: KINDS.ttyWrite, payload });
+    super({ kind: KINDS.ttyWrite, offset: write.sentBytes, payload });
     this.write = write;
     this.bytes = payload.length;
     this.sentAtMs = sentAtMs;

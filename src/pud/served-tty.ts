@@ -1,5 +1,5 @@
 /** A published serial line in the server's hands: requests to the driver's methods, and what the line brings to the host. */
-import { DeviceError, type FlushQueue, type Tty, type TtyPort } from "../rump/devsw.js";
+import { DeviceError, type FlushQueue, type Tty, type TtyPort, WriteError } from "../rump/devsw.js";
 import type { Clock } from "../rumpuser/rumpuser.js";
 import { NO_BYTES, type OutgoingFrame } from "./channel.js";
 import { LinkError } from "./errors.js";
@@ -60,8 +60,10 @@ export class ServedTty implements ServedDevice {
   #owedBytes = 0;
   /** Passed on and not received. */
   #aheadBytes = 0;
-  /** Settles with the write before the next. */
-  #lastWrite: Promise<unknown> = Promise.resolve();
+  /** Resolves when the last write has ended, with what went wrong. */
+  #lastWrite: Promise<unknown> = Promise.resolve(undefined);
+  /** Counts calls to flush: what waited here then is not sent. */
+  #flushes = 0;
   #closing: Promise<void> = Promise.resolve();
 
   constructor(tty: Tty, context: ServedTtyContext) {
@@ -81,8 +83,10 @@ export class ServedTty implements ServedDevice {
         await this.settle();
         return NO_BYTES;
       case KINDS.ttyWrite.number:
-        await this.#write(this.#opened(), request);
+        await this.#write(request);
         return NO_BYTES;
+      case KINDS.ttyFlush.number:
+        if (request.count !== FLUSH_NUMBERS.in) this.#flushes++;
     }
     const operation = PORT_OPERATIONS.get(request.kind);
     if (operation === undefined) throw new DeviceError("EOPNOTSUPP", `no tty request of kind ${request.kind}`);
@@ -143,12 +147,20 @@ export class ServedTty implements ServedDevice {
     }
   }
 
-  /** Answers in the order of the requests, whatever the driver does. */
-  async #write(port: TtyPort, { payload, options }: ServedRequest): Promise<void> {
-    const before = this.#lastWrite;
-    const write = port.write(payload, options);
-    const turn = Promise.allSettled([before, write]).then(() => write);
-    this.#lastWrite = turn.catch(() => undefined);
+  /** One after the other, so that nothing behind a write that fails is sent, and answered in their order. */
+  async #write(request: ServedRequest): Promise<void> {
+    const port = this.#opened();
+    const flushes = this.#flushes;
+    const turn = this.#lastWrite.then(async (failure) => {
+      if (failure !== undefined) throwAgain(failure, request);
+      if (this.#opened() !== port) throw new DeviceError("ENODEV", "the line was closed meanwhile");
+      if (this.#flushes !== flushes) throw new WriteError("ECANCELED", "write: flushed", 0);
+      await port.write(request.payload, request.options);
+    });
+    this.#lastWrite = turn.then(
+      () => undefined,
+      (error: unknown) => error,
+    );
     await turn;
   }
 
@@ -183,6 +195,15 @@ function asked<T>(decode: (payload: Uint8Array) => T, payload: Uint8Array): T {
     if (!(error instanceof LinkError)) throw error;
     throw new DeviceError("EINVAL", error.message, { cause: error });
   }
+}
+
+/**
+ * The write before has failed. After a bug nobody knows what the driver does, and what goes on where another chunk ended must
+ * not be sent without it.
+ */
+function throwAgain(failure: unknown, { offset }: ServedRequest): void {
+  if (!(failure instanceof DeviceError)) throw failure;
+  if (offset > 0) throw new WriteError(failure.code, failure.message, 0, { cause: failure });
 }
 
 /** @throws DeviceError EINVAL */

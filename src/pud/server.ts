@@ -185,6 +185,7 @@ class Server implements PudServer, ChannelConsumer {
   }
 
   close(): void {
+    for (const { served } of this.#nodes.values()) served.hangUp?.();
     this.#channel.close();
     this.#cancelAll();
   }

@@ -6,14 +6,23 @@ import { expect, test } from "vitest";
 import { concat } from "../../src/bytes.js";
 import { DeviceError } from "../../src/rump/devsw.js";
 import type { LinkError } from "../../src/pud/errors.js";
-import { KINDS, MAX_PAYLOAD_BYTES, STATUS_NUMBERS } from "../../src/pud/frames.js";
+import { FLAG_STATUS, KINDS, MAX_PAYLOAD_BYTES, STATUS_NUMBERS } from "../../src/pud/frames.js";
 import { createPudHost } from "../../src/pud/host.js";
-import { encodeDevice, encodeError, encodeLog } from "../../src/pud/payloads.js";
+import { encodeDevice, encodeError, encodeLog, encodeNode } from "../../src/pud/payloads.js";
 import { createPudServer } from "../../src/pud/server.js";
+import {
+  encodeOutputs,
+  encodeSettings,
+  encodeStatus,
+  encodeTtyFailure,
+  encodeTtyOpen,
+} from "../../src/pud/tty-payloads.js";
 import type { ByteStream } from "../../src/rumpuser/rumpuser.js";
 import { MemoryDisk } from "../fakes/memory-disk.js";
+import { MemoryTty } from "../fakes/memory-tty.js";
 import { frame, hello, nodeFrame } from "../fakes/pud-frames.js";
 import { isDiskNode, ManualClock, turn } from "../fakes/pud-pair.js";
+import { Collector } from "../fakes/tty-collector.js";
 
 const SEED = 0x5eed_0001;
 const MAX_GROWTH_BYTES = 64 * 1024 * 1024;
@@ -207,4 +216,138 @@ test("2 x 10^4 mutated streams into the server half", { timeout: 60_000 }, async
     server.close();
   }
   expect(process.memoryUsage.rss() - rssAtStart).toBeLessThan(MAX_GROWTH_BYTES + MAX_PAYLOAD_BYTES);
+});
+
+const LINE_HOW = {
+  settings: { baud: 9600, dataBits: 8, parity: "none", stopBits: 1, flowControl: "none" },
+  outputs: { dtr: true, rts: true },
+} as const;
+
+test("2 x 10^4 mutated streams from a serial line into the host half", { timeout: 120_000 }, async () => {
+  const random = randomFrom(SEED + 2);
+  const status = encodeStatus({
+    lines: { cts: true, dsr: false, dcd: true, ri: false },
+    errors: { framing: 1, parity: 0, overrun: 2, break: 0 },
+  });
+  const frames = [
+    hello(),
+    frame(KINDS.node, { node: 1 }, encodeNode("ttyU", 0, new MemoryTty())),
+    frame(KINDS.ready),
+    frame(KINDS.reply, { node: 1, requestId: 1 }, encodeSettings(LINE_HOW.settings)),
+    frame(KINDS.ttyChanged, { node: 1 }, status),
+    frame(KINDS.ttyData, { node: 1 }, new Uint8Array(40)),
+    frame(KINDS.ttyData, { node: 1, flags: FLAG_STATUS }, concat([status, new Uint8Array(60)])),
+    frame(KINDS.reply, { node: 1, requestId: 2 }, status),
+    frame(
+      KINDS.reply,
+      { node: 1, requestId: 3, status: STATUS_NUMBERS.EIO },
+      encodeTtyFailure(new DeviceError("EIO", "lost"), "lost"),
+    ),
+    frame(KINDS.ttyClosed, { node: 1, status: STATUS_NUMBERS.EIO }),
+    frame(KINDS.nodeGone, { node: 1 }),
+  ];
+  const outcomes = new Map<string, number>();
+  let opened = 0;
+  let rssAtStart = 0;
+  for (let run = 0; run < 20_000; run++) {
+    if (run === 2_000) rssAtStart = process.memoryUsage.rss();
+    const results: Promise<string>[] = [];
+    const outcome = (asked: Promise<unknown>): Promise<string> =>
+      asked.then(
+        () => "ok",
+        (error: unknown) => (error instanceof DeviceError ? error.code : String(error)),
+      );
+    let lost: LinkError | undefined;
+    const stream = new DirectStream();
+    const collector = new Collector();
+    const host = createPudHost({
+      clock: new ManualClock(),
+      lossPolicy: run % 2 === 0 ? "fail" : "hold",
+      handlers: {
+        onDevice: () => {},
+        onNode: ({ device }) => {
+          if (device.kind !== "tty") return;
+          results.push(
+            outcome(
+              device.open(LINE_HOW, collector).then(async (port) => {
+                opened++;
+                port.grant(100);
+                results.push(outcome(port.status()), outcome(port.write(new Uint8Array(50))));
+              }),
+            ),
+          );
+        },
+        onNodeGone: () => {},
+        onLog: () => {},
+        onReady: () => {},
+        onError: () => {},
+        onLost: (error) => {
+          lost = error;
+        },
+      },
+    });
+    host.connect(stream);
+    // In two parts, so that what is asked after the opening is asked before it is answered.
+    const bytes = mutate(frames, random);
+    const half = frames.slice(0, 4).reduce((sum, one) => sum + one.length, 0);
+    deliver(stream, bytes.subarray(0, half), random);
+    await Promise.resolve();
+    await turn();
+    deliver(stream, bytes.subarray(half), random);
+    if (stream.ended !== (lost !== undefined))
+      throw new Error(`run ${run}: the stream's end and the loss do not agree`);
+    if (collector.bytes > 100) throw new Error(`run ${run}: ${collector.bytes} bytes of 100 that were granted`);
+    host.abandon("over");
+    await turn();
+    for (let at = 0; at < results.length; at++)
+      if (!/^(ok|E[A-Z]+)$/.test((await results[at]) ?? ""))
+        throw new Error(`run ${run}: ended with ${await results[at]}`);
+    const code = lost?.code ?? "no loss";
+    outcomes.set(code, (outcomes.get(code) ?? 0) + 1);
+  }
+  expect(process.memoryUsage.rss() - rssAtStart).toBeLessThan(MAX_GROWTH_BYTES);
+  expect(opened).toBeGreaterThan(4_000);
+  for (const code of ["no loss", "PUD_LENGTH", "PUD_ORDER", "PUD_REPLY", "PUD_NODE", "PUD_LINE", "PUD_FLOOD"])
+    expect(outcomes.get(code) ?? 0, code).toBeGreaterThan(10);
+});
+
+test("2 x 10^4 mutated streams into the server half of a serial line", { timeout: 60_000 }, async () => {
+  const random = randomFrom(SEED + 3);
+  const frames = [
+    frame(KINDS.ttyOpen, { node: 1, requestId: 1 }, encodeTtyOpen(LINE_HOW)),
+    frame(KINDS.ttyGrant, { node: 1, count: 1000 }),
+    frame(KINDS.ttyWrite, { node: 1, requestId: 2 }, new Uint8Array(300)),
+    frame(KINDS.ttyConfigure, { node: 1, requestId: 3 }, encodeSettings({ ...LINE_HOW.settings, baud: 1 })),
+    frame(KINDS.ttyOutputs, { node: 1, requestId: 4 }, encodeOutputs({ dtr: false })),
+    frame(KINDS.ttyStatus, { node: 1, requestId: 5 }),
+    frame(KINDS.ttyLatency, { node: 1, requestId: 6, count: 5 }),
+    frame(KINDS.ttyBreak, { node: 1, requestId: 7, count: 1 }),
+    frame(KINDS.ttyDrain, { node: 1, requestId: 8 }),
+    frame(KINDS.ttyFlush, { node: 1, requestId: 9, count: 3 }),
+    frame(KINDS.cancel, { node: 1, requestId: 2 }),
+    frame(KINDS.ttyClose, { node: 1, requestId: 10 }),
+    frame(KINDS.shutdown),
+  ];
+  for (let run = 0; run < 20_000; run++) {
+    const stream = new DirectStream();
+    const tty = new MemoryTty();
+    tty.loopback = true;
+    const bugs: string[] = [];
+    let lost: LinkError | undefined;
+    const server = createPudServer(stream, {
+      clock: new ManualClock(),
+      log: { write: ({ source, message }) => source !== "pud" && bugs.push(message) },
+      onLost: (error) => {
+        lost = error;
+      },
+    });
+    server.publish("ttyU", tty);
+    deliver(stream, mutate(frames, random), random);
+    await turn();
+    if (bugs.length > 0) throw new Error(`run ${run}: ${bugs.join()}`);
+    if (lost !== undefined && !lost.code.startsWith("PUD_")) throw new Error(`run ${run}: lost with ${lost.code}`);
+    server.close();
+    await turn();
+    if (tty.port !== undefined) throw new Error(`run ${run}: the line is still open`);
+  }
 });

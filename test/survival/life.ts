@@ -3,6 +3,7 @@
  * made to throw at any moment, as a whole, as a process is.
  */
 import { attachUsbBus } from "../../src/dev/usb/attach-bus.js";
+import type { Driver } from "../../src/dev/usb/usbdi.js";
 import { createUgenhc } from "../../src/dev/ugenhc/ugenhc.js";
 import { createPudServer } from "../../src/pud/server.js";
 import { RumpKernel } from "../../src/rump/kernel.js";
@@ -18,6 +19,8 @@ export interface LifeOptions {
   /** Its end of the channel. */
   readonly stream: ByteStream;
   readonly interrupted: boolean;
+  /** Default: those of storage. */
+  readonly drivers?: readonly Driver[];
   /** Called before each frame in or out; may end the life or throw. */
   readonly onFrame: () => void;
   /** Notes what it logs. */
@@ -59,7 +62,7 @@ export class Life {
   }
 
   async #boot(): Promise<void> {
-    const { rumpuser, interrupted, onLog } = this.#options;
+    const { rumpuser, interrupted, onLog, drivers = STORAGE_DRIVERS } = this.#options;
     const clock = this.#clock;
     const log = { write: onLog };
     const kernel = new RumpKernel({ ...rumpuser, clock, log });
@@ -78,7 +81,7 @@ export class Life {
     await attachUsbBus({
       kernel,
       controller: createUgenhc(this.#port, { name: "ugenhc0", clock }),
-      drivers: STORAGE_DRIVERS,
+      drivers,
       interrupted,
       onAttach: ({ identity, driver, interfaceNumber }) =>
         server.announceDevice({ ...identity, driver, interfaceNumber }),
