@@ -17,13 +17,15 @@ const MAX_CHUNK_BYTES = 32 * 1024;
 /** A chunk that took less is followed by one twice as long, one that took more by one half as long. */
 const SHORT_MS = 20;
 const LONG_MS = 80;
+/** A process that dies so long after a chunk was sent did not die of it: flow control may hold one for hours. */
+const BLAME_MS = 500;
 /** Chunks in flight when they are short because the writes are. */
 const MAX_CHUNKS = 64;
 
 export interface WritesContext {
   readonly clock: Clock;
   readonly maxQueuedWrites: number;
-  /** A write in flight when so many processes were lost in a row, with no byte of it taken, is given up. */
+  /** A write of which so many processes may have died in a row, with no byte of it taken, is given up. */
   readonly maxLosses: number;
   /** A chunk may go now. */
   readonly maySend: () => boolean;
@@ -151,8 +153,10 @@ export class LineWrites {
 
   /** What was in flight is not answered any more and waits to be sent again. */
   unbind(isLoss: boolean): void {
-    const { maxLosses } = this.#context;
-    if (isLoss) for (const write of new Set(this.#inFlight.map((chunk) => chunk.write))) write.losses++;
+    const { maxLosses, clock } = this.#context;
+    const suspects = this.#inFlight.filter(({ sentAtMs }) => isLoss && clock.nowMs() - sentAtMs < BLAME_MS);
+    for (const write of new Set(suspects.map((chunk) => chunk.write))) write.losses++;
+    this.#chunkBytes = MIN_CHUNK_BYTES; // so that some of it is known to be taken soon
     this.#inFlight = [];
     this.#inFlightBytes = 0;
     for (const write of this.#queue) {

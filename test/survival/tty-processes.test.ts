@@ -1,8 +1,9 @@
 /** A serial line in real processes: what is written comes back, also when the driver is killed meanwhile. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { startSerialHost } from "../fakes/serial-host.js";
 import { Collector } from "../fakes/tty-collector.js";
 import { pattern } from "../vdev/bus.js";
+import { randomBytes, wrongStream } from "./tty-oracle.js";
 
 const HOW = {
   settings: { baud: 115_200, dataBits: 8, parity: "none", stopBits: 1, flowControl: "none" },
@@ -32,3 +33,57 @@ test.each(["ftdi", "acm"])("%s: 1 MiB comes back as it was sent", { timeout: TIM
     await host.stop();
   }
 });
+
+test("the driver is killed again and again: the program sees pauses, and bytes in their order", {
+  timeout: TIMEOUT_MS,
+}, async () => {
+  const host = await startSerialHost("sim:serial,chip=ftdi");
+  try {
+    const collector = new Collector();
+    const settings = { ...HOW.settings, flowControl: "rtsCts" } as const;
+    const port = await host.tty().open({ ...HOW, settings }, collector);
+    port.grant(1 << 30);
+    const data = randomBytes(1 << 20, 5);
+    let kills = 0;
+    const killer = setInterval(() => {
+      try {
+        process.kill(host.rumpPid(), "SIGKILL");
+        kills++;
+      } catch {
+        // it is dead already, and the next one is on its way
+      }
+    }, 700);
+    await port.write(data).finally(() => clearInterval(killer));
+    await port.drain();
+    await quiet(collector);
+    expect(kills).toBeGreaterThan(1);
+    // Twice: what was in flight to the device. Missing: what was on its way back.
+    const allowed = { jumps: 2 * kills, backBytes: 64 * 1024, aheadBytes: 16 * 1024 };
+    expect(wrongStream(data, collector.data, allowed)).toBeUndefined();
+    expect(collector.closedWith).toBeUndefined();
+    await port.close();
+  } finally {
+    await host.stop();
+  }
+});
+
+test("pulled out for good while it is open: the program is told", { timeout: TIMEOUT_MS }, async () => {
+  const host = await startSerialHost("sim:serial,chip=cp210x", 0);
+  try {
+    const collector = new Collector();
+    const port = await host.tty().open(HOW, collector);
+    host.simulator.kill();
+    await vi.waitFor(() => expect(collector.closedWith?.code).toBe("ENODEV"), { timeout: 10_000 });
+    await expect(port.write(Uint8Array.of(1))).rejects.toMatchObject({ code: "ENODEV" });
+  } finally {
+    await host.stop();
+  }
+});
+
+/** Resolves when nothing has come for a while. */
+async function quiet(collector: Collector): Promise<void> {
+  for (let before = -1; before !== collector.bytes; ) {
+    before = collector.bytes;
+    await new Promise((resolve) => setTimeout(resolve, 700));
+  }
+}
