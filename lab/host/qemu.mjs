@@ -36,6 +36,14 @@ export const DEVICE_SETS = {
       ...images.map((drive, lun) => ({ driver: "scsi-hd", id: `bot-${lun}`, bus: "bot.0", lun, drive })),
     ],
   },
+  // SuperSpeed, so with bulk streams.
+  "usb-uas": {
+    luns: 2,
+    devices: (images) => [
+      { driver: "usb-uas", id: "uas", serial: "uas", bus: "usb.0" },
+      ...images.map((drive, lun) => ({ driver: "scsi-hd", id: `uas-${lun}`, bus: "uas.0", lun, drive })),
+    ],
+  },
 };
 
 /** Boots and runs to the end; see runGuest for the result. @throws CannotRun without QEMU or its kernel. */

@@ -25,5 +25,5 @@ export const CHECKS = [
 export const CHECKS_WITHOUT_UML = ["stick.sh", "kernel-nbd.sh", "vhci.sh"] as const;
 
 /** Need devices that QEMU plugs. */
-export const QEMU_CHECKS = ["qemu-stick.sh"] as const;
-export const QEMU_DEVICES = ["usb-storage", "usb-bot"] as const;
+export const QEMU_CHECKS = ["qemu-stick.sh", "qemu-uas.sh"] as const;
+export const QEMU_DEVICES = ["usb-storage", "usb-bot", "usb-uas"] as const;

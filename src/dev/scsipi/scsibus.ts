@@ -74,16 +74,17 @@ async function listLuns(
 ): Promise<readonly number[]> {
   const all = Array.from({ length: transport.lunCount }, (_, lun) => lun);
   if (all.length === 1) return all;
+  const otherwise = transport.lunsByReport === true ? [0] : all;
   try {
-    if ((await inquire(0)).version < VERSION_SPC) return all;
+    if ((await inquire(0)).version < VERSION_SPC) return otherwise;
     const data = { direction: "in", bytes: LUN_LIST_BYTES } as const;
     const command = { block: reportLuns(LUN_LIST_BYTES), data };
     const listed = new Set(parseLunList(await runCommand(contextOf(transport, 0, host), command)));
     const both = all.filter((lun) => listed.has(lun));
-    return both.length > 0 ? both : all;
+    return both.length > 0 ? both : otherwise;
   } catch (error) {
-    host.log("debug", `all ${all.length} units are asked: ${unitFailure(error)}`);
-    return all;
+    host.log("debug", `REPORT LUNS: ${unitFailure(error)}; asked are ${otherwise.length}`);
+    return otherwise;
   }
 }
 

@@ -42,6 +42,8 @@ export interface ScsiTransport {
   readonly maxTransferBytes: number;
   /** Logical units 0 … lunCount - 1 may be addressed. */
   readonly lunCount: number;
+  /** The transport cannot tell which of them there are: without an answer to REPORT LUNS it is unit 0. */
+  readonly lunsByReport?: boolean;
   /** Commands that it takes at a time, all units together; may change. Left out: 1. */
   readonly queueDepth?: number;
   /** How often the transport has reset the target: a unit attention 29h after one of these is our own doing. */

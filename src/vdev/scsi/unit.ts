@@ -128,8 +128,9 @@ export class LogicalUnit {
     this.#sense = SENSE.NONE;
   }
 
-  /** Queues a unit attention for the next command that reports one. */
+  /** Queues a unit attention for the next command that reports one; not what waits already. */
   attention(sense: Sense): void {
+    if (this.#attentions.includes(sense)) return;
     if (this.#attentions.length < MAX_ATTENTIONS) this.#attentions.push(sense);
   }
 

@@ -1,6 +1,6 @@
 /**
  * From UAS to bulk-only transport while the disk is in use: a device that went wrong too often gets its other alternate
- * setting, for as long as it is attached. What was in flight fails as after a reset, so that the layer above sends it again.
+ * setting, for as long as it is attached. Not before it is in use: until then umass can have it. What was in flight fails as after a reset, so that the layer above sends it again.
  */
 import { type ScsiCommand, type ScsiReply, type ScsiTransport, ScsiTransportError } from "../../scsipi/transport.js";
 import { asError } from "./recovery.js";
@@ -9,10 +9,12 @@ import type { UasTransport } from "./transport.js";
 export class FallbackTransport implements ScsiTransport {
   readonly lunCount: number;
   readonly maxTransferBytes: number;
+  readonly lunsByReport = true;
   readonly #uas: UasTransport;
   readonly #openBulkOnly: () => Promise<ScsiTransport>;
   #current: ScsiTransport;
   #switching: Promise<void> | undefined;
+  #isArmed = false;
 
   /** `openBulkOnly` selects the other setting, and brings the device to where it takes a command. */
   constructor(uas: UasTransport, openBulkOnly: () => Promise<ScsiTransport>) {
@@ -32,13 +34,18 @@ export class FallbackTransport implements ScsiTransport {
     return this.#current.queueDepth ?? 1;
   }
 
+  /** From now on. */
+  arm(): void {
+    this.#isArmed = true;
+  }
+
   async execute(command: ScsiCommand): Promise<ScsiReply> {
     if (this.#switching !== undefined) await this.#switching;
     const transport = this.#current;
     try {
       return await transport.execute(command);
     } catch (error) {
-      if (transport !== this.#uas || !this.#uas.hasGivenUp) throw error;
+      if (transport !== this.#uas || !this.#uas.hasGivenUp || !this.#isArmed) throw error;
       await this.#change();
       throw new ScsiTransportError("SCSI_TRANSPORT", asError(error).message, { cause: error });
     }

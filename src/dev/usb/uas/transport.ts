@@ -51,6 +51,7 @@ export interface UasTransportOptions {
 export class UasTransport implements ScsiTransport {
   readonly maxTransferBytes: number;
   readonly lunCount: number;
+  readonly lunsByReport = true;
   readonly #at: Attachment<UasPipeSet>;
   readonly #pipes: UasPipes;
   readonly #recovery: Recovery;

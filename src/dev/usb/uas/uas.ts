@@ -83,10 +83,12 @@ async function bringUp(
   quirks: UasQuirks,
   hasBulkOnly: boolean,
 ): ReturnType<typeof attachScsibus> {
-  const transport = hasBulkOnly ? new FallbackTransport(uasTransport, () => fallBack(at)) : uasTransport;
+  const transport = new FallbackTransport(uasTransport, () => fallBack(at));
   try {
     if (at.interrupted) await uasTransport.takeOver();
-    return await attachScsibus(transport, at, quirks);
+    const result = await attachScsibus(transport, at, quirks);
+    if (hasBulkOnly) transport.arm();
+    return result;
   } catch (error) {
     if (!(error instanceof ScsiTransportError) || !uasTransport.hasGivenUp) throw error;
     throw new UnsupportedError(`it does not work with this device: ${error.message}`);
