@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { TRANSFER_STATUSES } from "../../src/rumpuser/rumpuser.js";
 import { ECHO } from "../fakes/echo-model.js";
-import { type Bench, bulk, CLEAR_HALT, control, NOTHING, SET_HALT } from "./host-controller-bench.js";
+import { ADDRESS, type Bench, bulk, CLEAR_HALT, control, NOTHING, SET_HALT } from "./host-controller-bench.js";
 
 export function transferContract(rig: Bench): void {
   const { start, run, all, bringUp, barrier } = rig;
@@ -27,6 +27,12 @@ export function transferContract(rig: Bench): void {
     test.each(TRANSFER_STATUSES)("OUT that ends as %s after 3 of 8 bytes says so", async (status) => {
       rig.model.script(ECHO.SCRIPT_OUT, status, 3);
       expect(await run(bulk(ECHO.SCRIPT_OUT, 8))).toEqual({ status, actualBytes: 3 });
+    });
+
+    test("an endpoint without bulk streams has none to give, and takes no transfer on one (USB 3.2 §4.4.6.4)", async () => {
+      expect(await rig.until(rig.hc.allocStreams(ADDRESS, [ECHO.LOOP_OUT, ECHO.LOOP_IN], 16))).toBe(0);
+      expect((await run({ ...bulk(ECHO.LOOP_IN, 8), streamId: 1 })).status).toBe("error");
+      await rig.until(rig.hc.freeStreams(ADDRESS, [ECHO.LOOP_OUT, ECHO.LOOP_IN]));
     });
 
     test("bytes that came before an error are delivered", async () => {

@@ -10,6 +10,8 @@
  * | 0        | GET_DESCRIPTOR, SET_CONFIGURATION, SET/CLEAR_FEATURE(ENDPOINT_HALT); vendor OUT 01h keeps  |
  * |          | its data, vendor IN 02h returns it; everything else stalls                                |
  *
+ * With `streams` it is a SuperSpeed device whose loopback endpoints have 16 bulk streams, a loop for each.
+ *
  * Written from USB 2.0 ch. 9. Everything completes inside `submit` where it can: that controllers must not.
  */
 import { concat } from "../../src/bytes.js";
@@ -44,21 +46,27 @@ interface Scripted {
 }
 
 export class EchoModel implements DeviceModel {
-  readonly speed = "high";
+  readonly speed: "high" | "super";
   readonly deviceDescriptor = Uint8Array.of(18, 1, 0, 2, 0xff, 0, 0, 64, 0x09, 0x12, 0x01, 0x00, 0, 1, 0, 0, 0, 1);
-  readonly configurationDescriptor = configuration();
+  readonly configurationDescriptor: Uint8Array;
   resets = 0;
   closed = false;
   /** URBs that the device has and has not completed, oldest first. */
   readonly pending: Urb[] = [];
   /** Every URB that was submitted, as `type endpoint`. */
   readonly seen: string[] = [];
-  readonly #loop: Uint8Array[] = [];
+  /** By stream; 0: none. */
+  readonly #loops = new Map<number, Uint8Array[]>();
   readonly #halted = new Set<number>();
   readonly #scripts = new Map<number, Scripted[]>();
   #kept = new Uint8Array(0);
   #count = 0;
   #unplugged: (() => void) | undefined;
+
+  constructor({ streams = false }: { readonly streams?: boolean } = {}) {
+    this.speed = streams ? "super" : "high";
+    this.configurationDescriptor = configuration(streams);
+  }
 
   /** How the next transfer on a scripted endpoint ends. IN: with these bytes; OUT: having taken so many. */
   script(endpointAddress: number, status: TransferStatus, moved: Uint8Array | number): void {
@@ -98,7 +106,7 @@ export class EchoModel implements DeviceModel {
   reset(): void {
     this.resets++;
     this.#halted.clear();
-    this.#loop.length = 0;
+    this.#loops.clear();
     for (const urb of this.pending.splice(0)) urb.complete("cancelled");
   }
 
@@ -108,6 +116,12 @@ export class EchoModel implements DeviceModel {
 
   async close(): Promise<void> {
     this.closed = true;
+  }
+
+  #loopOf({ streamId = 0 }: Urb): Uint8Array[] {
+    const loop = this.#loops.get(streamId) ?? [];
+    this.#loops.set(streamId, loop);
+    return loop;
   }
 
   #take(urb: Urb): boolean {
@@ -120,10 +134,11 @@ export class EchoModel implements DeviceModel {
   #serve(): void {
     for (let busy = true; busy; ) {
       busy = false;
-      const tried = new Set<number>();
+      const tried = new Set<string>();
       for (const urb of this.pending) {
-        if (tried.has(urb.endpointAddress)) continue;
-        tried.add(urb.endpointAddress);
+        const queue = `${urb.endpointAddress} ${urb.streamId ?? 0}`;
+        if (tried.has(queue)) continue;
+        tried.add(queue);
         const completion = this.#answer(urb);
         if (completion === undefined) continue;
         this.#take(urb);
@@ -139,15 +154,16 @@ export class EchoModel implements DeviceModel {
     switch (urb.endpointAddress) {
       case ECHO.LOOP_OUT:
         return () => {
-          this.#loop.push(urb.out.slice());
+          this.#loopOf(urb).push(urb.out.slice());
           urb.complete("ok");
         };
       case ECHO.LOOP_IN: {
-        const [oldest] = this.#loop;
+        const loop = this.#loopOf(urb);
+        const [oldest] = loop;
         if (oldest === undefined) return undefined;
         const rest = oldest.subarray(urb.maxBytes);
-        if (rest.length > 0) this.#loop[0] = rest;
-        else this.#loop.shift();
+        if (rest.length > 0) loop[0] = rest;
+        else loop.shift();
         return () => urb.complete("ok", oldest.subarray(0, urb.maxBytes));
       }
       case ECHO.COUNT_IN:
@@ -188,9 +204,13 @@ export class EchoModel implements DeviceModel {
   }
 }
 
-function configuration(): Uint8Array {
-  const endpoints = ENDPOINT_TYPES.map(([address, type]) => Uint8Array.of(7, 5, address, type, 0x00, 0x02, 4));
-  const head = Uint8Array.of(9, 4, 0, 0, endpoints.length, 0xff, 0, 0, 0);
+function configuration(streams: boolean): Uint8Array {
+  const endpoints = ENDPOINT_TYPES.flatMap(([address, type]) => {
+    const descriptor = Uint8Array.of(7, 5, address, type, 0x00, streams ? 0x04 : 0x02, 4);
+    const exponent = address === ECHO.LOOP_IN || address === ECHO.LOOP_OUT ? 4 : 0;
+    return streams ? [descriptor, Uint8Array.of(6, 48, 0, exponent, 0, 0)] : [descriptor];
+  });
+  const head = Uint8Array.of(9, 4, 0, 0, ENDPOINT_TYPES.length, 0xff, 0, 0, 0);
   const body = concat([head, ...endpoints]);
   return concat([Uint8Array.of(9, 2, 9 + body.length, 0, 1, 1, 0, 0x80, 50), body]);
 }

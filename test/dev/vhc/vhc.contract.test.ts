@@ -1,12 +1,12 @@
 import { createVhc } from "../../../src/dev/vhc/vhc.js";
 import { createVirtualClock } from "../../../src/rumpuser/simulated.js";
-import { hostControllerContract } from "../../contract/host-controller.js";
+import { type ControllerRig, hostControllerContract } from "../../contract/host-controller.js";
+import { streamContract } from "../../contract/host-controller-streams.js";
 import { EchoModel } from "../../fakes/echo-model.js";
 
-hostControllerContract("vhc", async () => {
+async function openVhc(model: EchoModel): Promise<ControllerRig> {
   const clock = createVirtualClock();
   const hc = createVhc({ name: "vhc0", clock });
-  const model = new EchoModel();
   hc.plug(1, model);
   return {
     hc,
@@ -15,4 +15,7 @@ hostControllerContract("vhc", async () => {
     until: (promise) => clock.runUntil(promise),
     dispose: async () => undefined,
   };
-});
+}
+
+hostControllerContract("vhc", () => openVhc(new EchoModel()));
+streamContract("vhc", openVhc);

@@ -52,7 +52,7 @@ async function attach(at: Attachment<UasPipeSet>): Promise<void> {
     ...(quirks.maxTransferBytes === undefined ? {} : { maxTransferBytes: quirks.maxTransferBytes }),
     ...(hasBulkOnly ? { maxTroubles: MAX_TROUBLES } : {}),
   });
-  at.log("info", `${pipes.streams === 0 ? "no" : pipes.streams} streams, ${transport.queueDepth} commands at a time`);
+  at.tellMode(`uas, ${pipes.streams === 0 ? "no" : pipes.streams} streams, ${transport.queueDepth} commands at a time`);
   const { attached, refused } = await bringUp(at, transport, quirks, hasBulkOnly);
   if (attached === 0) throw new UnsupportedError(`no logical unit can be used: ${refused.join("; ")}`);
 }
