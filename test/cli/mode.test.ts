@@ -41,6 +41,24 @@ test("it holds for the first process and for the next", async () => {
   expect(host.events.filter(({ event }) => event === "device")).toHaveLength(1);
 });
 
+test.each([
+  ["auto", "uas0", /^uas with no streams, [0-9]+ commands at a time \(default\)$/],
+  ["uas", "uas0", /\(asked for\)$/],
+  ["bot", "umass0", /^overlap \(default\)$/],
+  ["together", "umass0", /^together \(asked for\)$/],
+])("a drive with both transports, --mode %s: %s", async (asked, driver, mode) => {
+  await using host = new RunningCommand(
+    "run",
+    "--json",
+    "--runtime-dir",
+    folder,
+    "--mode",
+    asked,
+    "sim:flash-drive,uas=yes",
+  );
+  expect(await host.event("device")).toMatchObject({ driver, mode: expect.stringMatching(mode) as string });
+});
+
 test("a word that is none: status 2, and the words are told", async () => {
   const { status, stderr } = await runToEnd("run", "--mode", "fast", "sim:flash-drive");
   expect(status).toBe(2);

@@ -52,7 +52,9 @@ async function attach(at: Attachment<UasPipeSet>): Promise<void> {
     ...(quirks.maxTransferBytes === undefined ? {} : { maxTransferBytes: quirks.maxTransferBytes }),
     ...(hasBulkOnly ? { maxTroubles: MAX_TROUBLES } : {}),
   });
-  at.tellMode(`uas, ${pipes.streams === 0 ? "no" : pipes.streams} streams, ${transport.queueDepth} commands at a time`);
+  const reason = at.options["mode"] === "uas" ? "asked for" : "default";
+  const streams = pipes.streams === 0 ? "no" : pipes.streams;
+  at.tellMode(`uas with ${streams} streams, ${transport.queueDepth} commands at a time (${reason})`);
   const { attached, refused } = await bringUp(at, transport, quirks, hasBulkOnly);
   if (attached === 0) throw new UnsupportedError(`no logical unit can be used: ${refused.join("; ")}`);
 }
