@@ -2,12 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { HostError } from "../host/errors.js";
 import type { CommandContext } from "./context.js";
-import { demoCommand } from "./demo-command.js";
-import { listCommand } from "./list-command.js";
 import { type Output, processOutput, reportFailure, surviveLostOutput } from "./output.js";
-import { runCommand } from "./run-command.js";
-import { sandboxCommand } from "./sandbox-command.js";
-import { vdevCommand } from "./vdev-command.js";
 import { packageVersion } from "./version.js";
 
 /**
@@ -23,7 +18,7 @@ export async function main(args: readonly string[], output: Output = processOutp
     lost = 1;
   });
   try {
-    await createProgram(context).parseAsync(args, { from: "user" });
+    await (await createProgram(context, args[0])).parseAsync(args, { from: "user" });
     return context.exitStatus || lost;
   } catch (error) {
     // commander has printed its own message; its status 0 is that of --help and --version
@@ -32,10 +27,19 @@ export async function main(args: readonly string[], output: Output = processOutp
   }
 }
 
-/** Every command; one that is added to the list is in the help. */
-const COMMANDS = [listCommand, runCommand, vdevCommand, sandboxCommand, demoCommand];
+type AddCommand = (program: Command, context: CommandContext) => void;
 
-function createProgram(context: CommandContext): Command {
+/** Every command, with the way to its code: the process that runs devices loads no model of one. */
+const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
+  list: async () => (await import("./list-command.js")).listCommand,
+  run: async () => (await import("./run-command.js")).runCommand,
+  vdev: async () => (await import("./vdev-command.js")).vdevCommand,
+  sandbox: async () => (await import("./sandbox-command.js")).sandboxCommand,
+  demo: async () => (await import("./demo-command.js")).demoCommand,
+};
+
+/** With the command that is asked for; with all of them, for the help, when it is none. */
+async function createProgram(context: CommandContext, asked = ""): Promise<Command> {
   const { output } = context;
   const program = new Command("rumpusb")
     .description("USB device drivers outside the kernel, each in a process of its own")
@@ -45,6 +49,8 @@ function createProgram(context: CommandContext): Command {
       writeOut: (text) => output.data(text.trimEnd()),
       writeErr: (text) => output.talk(text.trimEnd().replace(/^error: /, "rumpusb: ")),
     });
-  for (const add of COMMANDS) add(program, context);
+  const names = Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
+  const commands = await Promise.all(names.map(async (name) => await COMMANDS[name]?.()));
+  for (const add of commands) add?.(program, context);
   return program;
 }

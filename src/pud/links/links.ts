@@ -2,7 +2,7 @@
  * The kinds of links: how a device node becomes something that other programs can open.
  *
  * A link kind serves some kinds of devices and knows how to read its place from `KIND[=WHERE]`. A new kind is one more
- * row of the table.
+ * row of the table. What reads the command line is loaded always; what serves a serial line when there is one to serve.
  */
 import type { DeviceKind } from "../../rump/devsw.js";
 import { LinkSetupError } from "./errors.js";

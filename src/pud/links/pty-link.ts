@@ -4,8 +4,7 @@ import { join } from "node:path";
 import type { DataBits, Device, LineSettings, Parity } from "../../rump/devsw.js";
 import { LinkSetupError, messageOf } from "./errors.js";
 import type { Link, LinkContext, LinkedNode } from "./link.js";
-import { PtyLine, type PtyLineOptions } from "./pty/line.js";
-import { TerminalName } from "./pty/terminal-name.js";
+import type { PtyLine, PtyLineOptions } from "./pty/line.js";
 
 export interface PtyWhere {
   /** Absolute: a directory that is there, for any number of nodes, or the name of one. undefined: the runtime directory. */
@@ -55,10 +54,12 @@ class PtyLink implements Link {
   async serve(nodeName: string, device: Device): Promise<LinkedNode> {
     if (device.kind !== "tty")
       throw new LinkSetupError("LINK_USAGE", `${nodeName} is a ${device.kind}; link pty serves ttys`);
+    const modules = await Promise.all([import("./pty/line.js"), import("./pty/terminal-name.js")]);
+    const [{ PtyLine: Line }, { TerminalName }] = modules;
     const path = this.#pathOf(nodeName);
     if (this.#lines.has(path))
       throw new LinkSetupError("LINK_IN_USE", `${path} is another node already; ${nodeName} needs another`);
-    const line = openLine({
+    const line = openLine(Line, {
       nodeName,
       tty: device,
       name: new TerminalName(path),
@@ -90,9 +91,9 @@ class PtyLink implements Link {
 }
 
 /** @throws LinkSetupError */
-function openLine(options: PtyLineOptions): PtyLine {
+function openLine(Line: typeof PtyLine, options: PtyLineOptions): PtyLine {
   try {
-    return new PtyLine(options);
+    return new Line(options);
   } catch (error) {
     if (error instanceof LinkSetupError) throw error;
     throw new LinkSetupError("LINK_FAILED", `no pseudo terminal for ${options.nodeName}: ${messageOf(error)}`, {

@@ -2,7 +2,7 @@
 import { addressForms, type ListenAddress, parseAddress } from "./address.js";
 import { LinkSetupError } from "./errors.js";
 import type { Link, LinkContext } from "./link.js";
-import { Rfc2217Session } from "./rfc2217/session.js";
+import type { Rfc2217Session } from "./rfc2217/session.js";
 import { DEFAULT_SETTINGS, openTtyLink, type TtyLinkKind } from "./serial/tty-link.js";
 
 /** Where the lines go: a socket for each, or one place. */
@@ -12,13 +12,13 @@ export interface Rfc2217Where {
 
 export const RFC2217_FORMS = `rfc2217, ${addressForms("rfc2217")}`;
 
-const RFC2217: TtyLinkKind = {
+const kindWith = (Session: typeof Rfc2217Session): TtyLinkKind => ({
   kind: "rfc2217",
   settings: DEFAULT_SETTINGS,
   uri: { tcp: (place) => `rfc2217://${place}`, unix: (path) => `rfc2217+unix://${path}` },
   startProtocol: (nodeName, tty) => (conversation) =>
-    new Rfc2217Session(conversation, `rumpusb ${nodeName}: ${tty.info.model}`),
-};
+    new Session(conversation, `rumpusb ${nodeName}: ${tty.info.model}`),
+});
 
 /** @throws LinkSetupError LINK_USAGE */
 export function parseRfc2217Where(text: string | undefined): Rfc2217Where {
@@ -27,8 +27,9 @@ export function parseRfc2217Where(text: string | undefined): Rfc2217Where {
 }
 
 /** @throws LinkSetupError */
-export function openRfc2217Link({ address }: Rfc2217Where, context: LinkContext): Promise<Link> {
-  return openTtyLink(RFC2217, address, context);
+export async function openRfc2217Link({ address }: Rfc2217Where, context: LinkContext): Promise<Link> {
+  const { Rfc2217Session: Session } = await import("./rfc2217/session.js");
+  return await openTtyLink(kindWith(Session), address, context);
 }
 
 function usage(text: string, why: string): LinkSetupError {

@@ -1,7 +1,5 @@
 /** The link kind `tty-cuse`: serial lines as character devices of the host, with modem lines, breaks and every setting. */
 import type { Device } from "../../rump/devsw.js";
-import { CuseChannel } from "./cuse/channel.js";
-import { TtyDevice } from "./cuse/tty-device.js";
 import { LinkSetupError } from "./errors.js";
 import type { Link, LinkContext, LinkedNode } from "./link.js";
 
@@ -41,6 +39,8 @@ class TtyCuseLink implements Link {
   async serve(nodeName: string, device: Device): Promise<LinkedNode> {
     if (device.kind !== "tty")
       throw new LinkSetupError("LINK_USAGE", `${nodeName} is a ${device.kind}; link tty-cuse serves ttys`);
+    const { CuseChannel } = await import("./cuse/channel.js");
+    const { TtyDevice } = await import("./cuse/tty-device.js");
     const name = this.#name ?? nodeName;
     if (this.#served.has(name))
       throw new LinkSetupError("LINK_IN_USE", `/dev/${name} is another node already; ${nodeName} needs another`);
