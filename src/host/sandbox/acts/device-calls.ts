@@ -11,7 +11,8 @@ function request(direction: number, type: number, number: number, bytes: number)
 }
 
 const USBFS_TYPE = 0x55;
-const usbfs = (direction: number, number: number, bytes: number): number =>
+/** A request of linux/usbdevice_fs.h. */
+export const usbfs = (direction: number, number: number, bytes: number): number =>
   request(direction, USBFS_TYPE, number, bytes);
 
 /** linux/usbdevice_fs.h; sizes of a 64-bit system. */
