@@ -122,6 +122,7 @@ async function attachInterface(device: UsbDevice, identity: DeviceIdentity, one:
     );
   } catch (error) {
     if (error instanceof TransferError && error.code === "USB_DISCONNECTED") throw error;
+    if (device.node.signal.aborted) throw error;
     device.log("error", `${where}: attach failed: ${error instanceof Error ? error.message : String(error)}`);
   }
 }

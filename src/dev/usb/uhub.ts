@@ -178,6 +178,7 @@ class Hub {
         this.#children.set(port, await this.#explore(this.#device.bus, this.#node, upstream));
         return;
       } catch (error) {
+        if (this.#node.signal.aborted) throw error;
         const { status } = await this.#readPort(port);
         if (tries === MAX_ATTACH_TRIES || (status & PORT_STATUS.CONNECTION) === 0) throw error;
         this.#log("warn", `port ${port}: try ${tries}: ${error instanceof Error ? error.message : String(error)}`);

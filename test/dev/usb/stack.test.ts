@@ -313,3 +313,18 @@ test("who carries the bus is told when what hung on the controller has gone, aft
   await rig.settle();
   expect(rig.unplugged).toEqual([{ rootPort: 1, left: ["vhc0", "usb0", "uhub0"] }]);
 });
+
+test("a shutdown while a device is explored: it is not tried again, and nothing is warned of", async () => {
+  let ended: Promise<void> | undefined;
+  const rig = makeRig([
+    echoDriver(() => {
+      ended = rig.kernel.shutdown();
+    }),
+  ]);
+  rig.vhc.plug(1, new UsbFunction(ECHO));
+  await rig.boot().catch((error: unknown) => expect(error).toMatchObject({ name: "AbortError" }));
+  await rig.settle();
+  await ended;
+  expect(rig.log().filter((line) => /^(warn|error)/.test(line))).toEqual([]);
+  expect(treeNames(rig)).toEqual([]);
+});
