@@ -131,7 +131,8 @@ export class RumpHost {
    *   an event. Call `shutdown` in either case.
    */
   async start(): Promise<Outcome> {
-    const { selectors } = this.#options;
+    const { selectors, sandbox } = this.#options;
+    sandbox.plan().catch(() => {}); // tried while devices are opened; whoever starts a process is told what came of it
     const [sims, usbip, usb] = divide(selectors);
     const outcomes = (
       await Promise.all([
