@@ -1,7 +1,8 @@
 /**
  * What an open line brings, on its way into the channel.
  *
- * Bytes of one turn become one frame. A status goes before the bytes that came after it, in their frame; without bytes it
+ * Bytes go at once after a pause; a steady stream of them is gathered for a few milliseconds, because on a full-speed bus they
+ * come in a thousand small packets a second. A status goes before the bytes that came after it, in their frame; without bytes it
  * waits while many were told, and the last one is told then.
  */
 import { concat } from "../bytes.js";
@@ -15,6 +16,8 @@ import { encodeStatus } from "./tty-payloads.js";
 
 /** Gathered bytes are sent at once when they are so many. */
 const GATHER_BYTES = 16 * 1024;
+/** Between two frames of bytes at least, unless they are many or nothing more is granted. */
+const GATHER_MS = 4;
 /** Until a status that had to wait is tried again. */
 const STATUS_DELAY_MS = 50;
 
@@ -25,6 +28,8 @@ export interface OutboxContext {
   readonly send: (frame: OutgoingFrame) => void;
   /** So many bytes have left; the driver may be granted more. */
   readonly sent: (bytes: number) => void;
+  /** Granted to the driver and not sent. */
+  readonly aheadBytes: () => number;
   /** The driver has closed the line, and that has been told. */
   readonly closed: () => void;
 }
@@ -33,6 +38,8 @@ export class TtyOutbox implements TtyReceiver {
   readonly #context: OutboxContext;
   #parts: Uint8Array[] = [];
   #bytes = 0;
+  #lastSentMs = Number.NEGATIVE_INFINITY;
+  #gather: Timer | undefined;
   #status: TtyStatus | undefined;
   #retry: Timer | undefined;
   #closed: DeviceError | undefined;
@@ -54,7 +61,7 @@ export class TtyOutbox implements TtyReceiver {
 
   received(data: Uint8Array): void {
     if (this.#state === "ended") return;
-    if (this.#bytes === 0) queueMicrotask(() => this.#flush());
+    if (this.#bytes === 0) this.#flushSoon();
     for (let at = 0; at < data.length; at += MAX_TTY_BYTES) this.#put(data.slice(at, at + MAX_TTY_BYTES));
   }
 
@@ -75,6 +82,7 @@ export class TtyOutbox implements TtyReceiver {
   end(): void {
     this.#state = "ended";
     this.#retry?.cancel();
+    this.#gather?.cancel();
     this.#parts = [];
     this.#bytes = 0;
   }
@@ -83,11 +91,21 @@ export class TtyOutbox implements TtyReceiver {
     if (this.#bytes + part.length > MAX_TTY_BYTES) this.#flush();
     this.#parts.push(part);
     this.#bytes += part.length;
-    if (this.#bytes >= GATHER_BYTES) this.#flush();
+    if (this.#bytes >= GATHER_BYTES || this.#bytes >= this.#context.aheadBytes()) this.#flush();
+  }
+
+  #flushSoon(): void {
+    const { clock } = this.#context;
+    const waitMs = this.#lastSentMs + GATHER_MS - clock.nowMs();
+    if (waitMs <= 0) queueMicrotask(() => this.#flush());
+    else this.#gather ??= clock.startTimer(waitMs, () => this.#flush());
   }
 
   #flush(): void {
+    this.#gather?.cancel();
+    this.#gather = undefined;
     if (this.#state !== "open" || this.#bytes === 0) return;
+    this.#lastSentMs = this.#context.clock.nowMs();
     const status = this.#takeStatus();
     const bytes = this.#bytes;
     const parts = status === undefined ? this.#parts : [encodeStatus(status), ...this.#parts];

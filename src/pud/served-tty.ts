@@ -124,6 +124,7 @@ export class ServedTty implements ServedDevice {
     if (this.#outbox !== undefined) throw new DeviceError("EBUSY", "open: the line is open already");
     const outbox = new TtyOutbox({
       ...this.#context,
+      aheadBytes: () => this.#aheadBytes,
       sent: (bytes) => {
         this.#aheadBytes -= bytes;
         this.#passGrants();

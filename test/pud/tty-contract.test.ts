@@ -28,7 +28,11 @@ async function pudRig(stream: StreamPairOptions): Promise<TtyRig> {
     below.unplug?.();
     node.remove("unplugged");
   };
-  return { ...below, unplug, tty: rig.tty(), step: turn, close: async () => rig.host.abandon("the test is over") };
+  const step = async (): Promise<void> => {
+    rig.clock.advance(1);
+    await turn();
+  };
+  return { ...below, unplug, tty: rig.tty(), step, close: async () => rig.host.abandon("the test is over") };
 }
 
 async function ucomRig(make: (options: SerialOptions) => SerialModel): Promise<TtyRig> {

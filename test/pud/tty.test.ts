@@ -63,6 +63,15 @@ async function settle(): Promise<void> {
   for (let turns = 0; turns < 6; turns++) await turn();
 }
 
+/** As `until`, while time passes: a stream of bytes is gathered for some milliseconds. */
+async function inTime({ clock }: HostRig, what: string, so: () => boolean): Promise<void> {
+  for (let ms = 0; ms < 2_000 && !so(); ms++) {
+    clock.advance(1);
+    await turn();
+  }
+  await until(what, so);
+}
+
 /** The process dies; its port in the fake is closed by hand, as the OS takes a device away from a dead process. */
 async function kill({ rig, rump }: Pick<Opened, "rig" | "rump">): Promise<void> {
   const lost = rig.lost.length + 1;
@@ -80,14 +89,14 @@ describe("a line in use", () => {
     port.grant(5);
     await until("what was granted", () => collector.bytes === 5);
     port.grant(100);
-    await until("the rest", () => collector.data.toString() === "world and more");
+    await inTime(rig, "the rest", () => collector.data.toString() === "world and more");
     await port.close();
     expect(tty.port).toBeUndefined();
     expect(collector.closedWith).toBeUndefined();
   });
 
   test("a change is told before the bytes that came after it, and after those before", async () => {
-    const { tty, port, collector } = await open();
+    const { rig, tty, port, collector } = await open();
     const story: string[] = [];
     collector.onData = (data) => story.push(Buffer.from(data).toString());
     collector.changed = ({ lines }) => story.push(`cts=${lines.cts}`);
@@ -98,7 +107,7 @@ describe("a line in use", () => {
     tty.arrive("b");
     tty.setLines({ cts: false });
     tty.arrive("c");
-    await until("all of it", () => story.includes("c"));
+    await inTime(rig, "all of it", () => story.includes("c"));
     expect(story).toEqual(["a", "cts=true", "b", "cts=false", "c"]);
   });
 
@@ -122,7 +131,7 @@ describe("a line in use", () => {
   });
 
   test("many small grants are few frames, and what was granted comes", async () => {
-    const { rump, tty, port, collector } = await open();
+    const { rig, rump, tty, port, collector } = await open();
     let grants = 0;
     rump.rumpEnd.tamper = (chunk) => {
       if (chunk[3] === KINDS.ttyGrant.number) grants++;
@@ -134,7 +143,7 @@ describe("a line in use", () => {
       tty.arrive(new Uint8Array(64));
       if (n % 4 === 0) await turn();
     }
-    await until("all of it", () => collector.bytes === 64_000);
+    await inTime(rig, "all of it", () => collector.bytes === 64_000);
     expect(grants).toBeLessThan(60);
   });
 });
