@@ -59,7 +59,7 @@ function readSetting(word: string, refused: (why: string) => LinkSetupError): Pa
 /** @throws LinkSetupError */
 export function openRawLink({ address, settings }: RawWhere, context: LinkContext): Promise<Link> {
   const uri = { tcp: (place: string) => `tcp://${place}`, unix: (path: string) => `unix://${path}` };
-  return openTtyLink({ kind: "raw", settings, uri, startProtocol: () => speakRaw }, address, context);
+  return openTtyLink({ kind: "raw", settings, exact: true, uri, startProtocol: () => speakRaw }, address, context);
 }
 
 const speakRaw: StartProtocol = ({ line }) => ({

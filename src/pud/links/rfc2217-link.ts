@@ -15,6 +15,7 @@ export const RFC2217_FORMS = `rfc2217, ${addressForms("rfc2217")}`;
 const kindWith = (Session: typeof Rfc2217Session): TtyLinkKind => ({
   kind: "rfc2217",
   settings: DEFAULT_SETTINGS,
+  exact: false,
   uri: { tcp: (place) => `rfc2217://${place}`, unix: (path) => `rfc2217+unix://${path}` },
   startProtocol: (nodeName, tty) => (conversation) =>
     new Session(conversation, `rumpusb ${nodeName}: ${tty.info.model}`),

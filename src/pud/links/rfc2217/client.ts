@@ -34,29 +34,21 @@ import { ClientChannel } from "./client-channel.js";
 import {
   BREAK_OFF,
   BREAK_ON,
-  DATASIZE_VALUES,
-  decodeBaud,
   DTR_OFF,
   DTR_ON,
-  encodeBaud,
-  FLOW_VALUES,
+  FLOW_SETTING,
   lineErrorsOf,
   LINESTATE_ERRORS,
   modemLinesOf,
   NOTIFY_LINESTATE,
   NOTIFY_MODEMSTATE,
-  PARITY_VALUES,
   PURGE_DATA,
   PURGE_VALUES,
   RTS_OFF,
   RTS_ON,
-  SET_BAUDRATE,
   SET_CONTROL,
-  SET_DATASIZE,
   SET_LINESTATE_MASK,
-  SET_PARITY,
-  SET_STOPSIZE,
-  STOPSIZE_VALUES,
+  SETTINGS,
 } from "./comport.js";
 
 const NO_LINES: ModemLines = { cts: false, dsr: false, dcd: false, ri: false };
@@ -76,6 +68,8 @@ const UNKNOWN_DEVICE: Omit<TtyInfo, "model"> = {
   canBreak: true,
   hasLatency: false,
 };
+
+const ALL_SETTINGS = [...SETTINGS, FLOW_SETTING];
 
 /** A line at an address. Each `open` is a connection of its own; the server has the last word on whether there is one. */
 export function rfc2217Tty(address: ListenAddress, name: string): Tty {
@@ -206,21 +200,17 @@ class ClientPort implements TtyPort {
     return await untilAborted(what, options, work);
   }
 
+  /** Asks for each setting; when one is refused, those that were made are taken back. */
   async #configure(settings: LineSettings): Promise<LineSettings> {
-    const asked: readonly (readonly [command: number, value: Uint8Array])[] = [
-      [SET_BAUDRATE, encodeBaud(settings.baud)],
-      [SET_DATASIZE, Uint8Array.of(DATASIZE_VALUES[settings.dataBits])],
-      [SET_PARITY, Uint8Array.of(PARITY_VALUES[settings.parity])],
-      [SET_STOPSIZE, Uint8Array.of(STOPSIZE_VALUES[settings.stopBits])],
-      [SET_CONTROL, Uint8Array.of(FLOW_VALUES[settings.flowControl])],
-    ];
-    for (const [command, value] of asked) {
-      const made = await this.#channel.ask(command, value);
-      if (Buffer.compare(made, value) === 0) continue;
-      const baud = command === SET_BAUDRATE ? decodeBaud(made) : undefined;
+    let made = settings;
+    for (const { command, value, read } of ALL_SETTINGS)
+      made = { ...made, ...read(await this.#channel.ask(command, value(settings))) };
+    const isAsAsked = ALL_SETTINGS.every(({ value }) => Buffer.compare(value(made), value(settings)) === 0);
+    if (!isAsAsked) {
+      for (const { command, value } of ALL_SETTINGS) await this.#channel.ask(command, value(this.#settings));
       throw new LineSettingsError(
-        `the device cannot make ${JSON.stringify(settings)}: command ${command} was answered <${Buffer.from(made).toString("hex")}>`,
-        baud === undefined ? this.#settings : { ...settings, baud },
+        `the device cannot make ${JSON.stringify(settings)}, but ${JSON.stringify(made)}`,
+        made,
       );
     }
     this.#settings = settings;

@@ -16,8 +16,6 @@ import {
   MODEM_LINES,
   type ModemLines,
   type OutputLines,
-  PARITIES,
-  STOP_BITS,
   type TtyStatus,
 } from "../../../rump/devsw.js";
 import type { Clock } from "../clock.js";
@@ -32,15 +30,11 @@ import {
   ASK_RTS,
   BREAK_OFF,
   BREAK_ON,
-  DATASIZE_VALUES,
-  dataBitsOf,
   DCD_FLOW,
-  decodeBaud,
   DSR_FLOW,
   DTR_INBOUND_FLOW,
   DTR_OFF,
   DTR_ON,
-  encodeBaud,
   FLOW_VALUES,
   INBOUND_FLOW_VALUES,
   INITIAL_LINESTATE_MASK,
@@ -51,21 +45,17 @@ import {
   modemState,
   NOTIFY_LINESTATE,
   NOTIFY_MODEMSTATE,
-  PARITY_VALUES,
   PURGE_DATA,
   PURGE_VALUES,
   RTS_OFF,
   RTS_ON,
   SERVER,
-  SET_BAUDRATE,
   SET_CONTROL,
-  SET_DATASIZE,
   SET_LINESTATE_MASK,
   SET_MODEMSTATE_MASK,
-  SET_PARITY,
-  SET_STOPSIZE,
+  type Setting,
+  SETTINGS,
   SIGNATURE,
-  STOPSIZE_VALUES,
 } from "./comport.js";
 
 /** How long the break of a telnet BRK is: between the 250 ms and 500 ms of tcsendbreak(3). */
@@ -84,43 +74,6 @@ export interface ComPortServerOptions {
   /** The client sent what the RFC does not have; it was not done. */
   readonly fault: (message: string) => void;
   readonly log: (level: "debug" | "warn" | "error", message: string) => void;
-}
-
-/** A setting of §2: what a value means (undefined: nothing), and the value of what is set. */
-interface Setting {
-  readonly bytes: number;
-  read(payload: Uint8Array): Partial<LineSettings> | undefined;
-  value(settings: LineSettings): Uint8Array;
-}
-
-const SETTINGS: Readonly<Record<number, Setting>> = {
-  [SET_BAUDRATE]: {
-    bytes: 4,
-    read: (payload) => some("baud", decodeBaud(payload)),
-    value: ({ baud }) => encodeBaud(baud),
-  },
-  [SET_DATASIZE]: {
-    bytes: 1,
-    read: ([value = 0]) => some("dataBits", dataBitsOf(value)),
-    value: ({ dataBits }) => Uint8Array.of(DATASIZE_VALUES[dataBits]),
-  },
-  [SET_PARITY]: {
-    bytes: 1,
-    read: ([value = 0]) => some("parity", meaningOf(PARITIES, PARITY_VALUES, value)),
-    value: ({ parity }) => Uint8Array.of(PARITY_VALUES[parity]),
-  },
-  [SET_STOPSIZE]: {
-    bytes: 1,
-    read: ([value = 0]) => some("stopBits", meaningOf(STOP_BITS, STOPSIZE_VALUES, value)),
-    value: ({ stopBits }) => Uint8Array.of(STOPSIZE_VALUES[stopBits]),
-  },
-};
-
-function some<Key extends keyof LineSettings>(
-  key: Key,
-  value: LineSettings[Key] | undefined,
-): Partial<LineSettings> | undefined {
-  return value === undefined ? undefined : { [key]: value };
 }
 
 /** What a value of SET-CONTROL (§3) is about, and what it sets; without `set` it asks. */
@@ -213,8 +166,8 @@ export class ComPortServer {
     const [command = -1] = payload;
     const value = payload.subarray(1);
     const [first = 0] = value;
-    const setting = SETTINGS[command];
-    if (setting !== undefined) return this.#commandSetting(command, setting, value);
+    const setting = SETTINGS.find((one) => one.command === command);
+    if (setting !== undefined) return this.#commandSetting(setting, value);
     switch (command) {
       case SIGNATURE:
         if (value.length > 0) this.#options.log("debug", `the client is ${printable(value)}`);
@@ -241,7 +194,8 @@ export class ComPortServer {
     }
   }
 
-  #commandSetting(command: number, setting: Setting, value: Uint8Array): void {
+  #commandSetting(setting: Setting, value: Uint8Array): void {
+    const { command } = setting;
     const asks = value.length === setting.bytes && value.every((byte) => byte === ASK);
     const change = asks ? {} : setting.read(value);
     if (value.length !== setting.bytes || change === undefined) {

@@ -13,10 +13,13 @@ import {
   LINE_ERRORS,
   type LineError,
   type LineErrorCounts,
+  type LineSettings,
   MODEM_LINES,
   type ModemLine,
   type ModemLines,
+  PARITIES,
   type Parity,
+  STOP_BITS,
   type StopBits,
 } from "../../../rump/devsw.js";
 
@@ -40,11 +43,11 @@ export const SERVER = 100;
 export const ASK = 0;
 
 /** §2 SET-DATASIZE: the value is the size. */
-export const DATASIZE_VALUES: Readonly<Record<DataBits, number>> = { 5: 5, 6: 6, 7: 7, 8: 8 };
+const DATASIZE_VALUES: Readonly<Record<DataBits, number>> = { 5: 5, 6: 6, 7: 7, 8: 8 };
 /** §2 SET-PARITY. */
-export const PARITY_VALUES: Readonly<Record<Parity, number>> = { none: 1, odd: 2, even: 3, mark: 4, space: 5 };
+const PARITY_VALUES: Readonly<Record<Parity, number>> = { none: 1, odd: 2, even: 3, mark: 4, space: 5 };
 /** §2 SET-STOPSIZE. */
-export const STOPSIZE_VALUES: Readonly<Record<StopBits, number>> = { 1: 1, 2: 2, 1.5: 3 };
+const STOPSIZE_VALUES: Readonly<Record<StopBits, number>> = { 1: 1, 2: 2, 1.5: 3 };
 
 /** §3 SET-CONTROL. */
 export const ASK_FLOW = 0;
@@ -96,14 +99,6 @@ export function meaningOf<Name extends string | number>(
   return names.find((name) => values[name] === value);
 }
 
-export function dataBitsOf(value: number): DataBits | undefined {
-  return meaningOf(DATA_BITS, DATASIZE_VALUES, value);
-}
-
-export function flowControlOf(value: number): FlowControl | undefined {
-  return meaningOf(FLOW_CONTROLS, FLOW_VALUES, value);
-}
-
 /** The modem state; with the lines as they were told before, changes are marked. */
 export function modemState(lines: ModemLines, told: ModemLines = lines): number {
   let value = 0;
@@ -135,14 +130,65 @@ export function lineErrorsOf(value: number): readonly LineError[] {
   return LINE_ERRORS.filter((error) => (value & LINE_BITS[error]) !== 0);
 }
 
-export function encodeBaud(baud: number): Uint8Array {
+function encodeBaud(baud: number): Uint8Array {
   const value = new Uint8Array(4);
   new DataView(value.buffer).setUint32(0, Math.min(Math.max(Math.round(baud), 0), 0xffff_ffff));
   return value;
 }
 
 /** @returns undefined when it is not four bytes. */
-export function decodeBaud(payload: Uint8Array): number | undefined {
+function decodeBaud(payload: Uint8Array): number | undefined {
   if (payload.length !== 4) return undefined;
   return new DataView(payload.buffer, payload.byteOffset, 4).getUint32(0);
+}
+
+/** A setting: its command, how long its value is, what a value means (undefined: nothing), and the value of what is set. */
+export interface Setting {
+  readonly command: number;
+  readonly bytes: number;
+  read(payload: Uint8Array): Partial<LineSettings> | undefined;
+  value(settings: LineSettings): Uint8Array;
+}
+
+/** Those of §2. */
+export const SETTINGS: readonly Setting[] = [
+  {
+    command: SET_BAUDRATE,
+    bytes: 4,
+    read: (payload) => some("baud", decodeBaud(payload)),
+    value: ({ baud }) => encodeBaud(baud),
+  },
+  {
+    command: SET_DATASIZE,
+    bytes: 1,
+    read: ([value = 0]) => some("dataBits", meaningOf(DATA_BITS, DATASIZE_VALUES, value)),
+    value: ({ dataBits }) => Uint8Array.of(DATASIZE_VALUES[dataBits]),
+  },
+  {
+    command: SET_PARITY,
+    bytes: 1,
+    read: ([value = 0]) => some("parity", meaningOf(PARITIES, PARITY_VALUES, value)),
+    value: ({ parity }) => Uint8Array.of(PARITY_VALUES[parity]),
+  },
+  {
+    command: SET_STOPSIZE,
+    bytes: 1,
+    read: ([value = 0]) => some("stopBits", meaningOf(STOP_BITS, STOPSIZE_VALUES, value)),
+    value: ({ stopBits }) => Uint8Array.of(STOPSIZE_VALUES[stopBits]),
+  },
+];
+
+/** The flow control of both directions, which is a value of SET-CONTROL among others (§3). */
+export const FLOW_SETTING: Setting = {
+  command: SET_CONTROL,
+  bytes: 1,
+  read: ([value = 0]) => some("flowControl", meaningOf(FLOW_CONTROLS, FLOW_VALUES, value)),
+  value: ({ flowControl }) => Uint8Array.of(FLOW_VALUES[flowControl]),
+};
+
+function some<Key extends keyof LineSettings>(
+  key: Key,
+  value: LineSettings[Key] | undefined,
+): Partial<LineSettings> | undefined {
+  return value === undefined ? undefined : { [key]: value };
 }

@@ -64,6 +64,8 @@ export interface ConnectionOptions {
   readonly tty: Tty;
   /** How the line is opened. */
   readonly settings: LineSettings;
+  /** With these settings or not at all. */
+  readonly exact: boolean;
   readonly startProtocol: StartProtocol;
   readonly clock: Clock;
   readonly log: LinkLog;
@@ -138,7 +140,8 @@ export class LineConnection {
 
   async #start(): Promise<void> {
     try {
-      await this.#line.open(this.#options.tty, this.#options.settings);
+      const { tty, settings, exact } = this.#options;
+      await this.#line.open(tty, settings, exact);
     } catch (error) {
       this.#log("error", `open: ${messageOf(error)}`);
       this.#outlet.send(refusalWord(error));

@@ -10,9 +10,11 @@ import {
   type LineSettings,
   type Tty,
   type TtyPort,
+  type TtyReceiver,
   type TtyStatus,
 } from "../../../rump/devsw.js";
 import type { Clock } from "../clock.js";
+import { openNearest } from "../tty/nearest.js";
 
 /** What may be on its way to a client, and what may wait for the line before the client is held. */
 export const WINDOW_BYTES = 64 * 1024;
@@ -43,14 +45,19 @@ export class ServedLine {
     this.#clock = clock;
   }
 
-  /** Opens the line with DTR and RTS on, as a terminal does. Nothing is received before `start`. Once. @throws DeviceError */
-  async open(tty: Tty, settings: LineSettings): Promise<void> {
+  /**
+   * Opens the line with DTR and RTS on, as a terminal does. Nothing is received before `start`. Once.
+   * @param exact  The settings, or an error; else the nearest that the device can make.
+   * @throws DeviceError
+   */
+  async open(tty: Tty, settings: LineSettings, exact: boolean): Promise<void> {
     const how = { settings, outputs: { dtr: true, rts: true } };
-    const opening = tty.open(how, {
+    const receiver: TtyReceiver = {
       received: (data) => this.#user.received(data),
       changed: (status) => this.#user.changed(status),
       closed: (error) => this.#fail(error),
-    });
+    };
+    const opening = exact ? tty.open(how, receiver) : openNearest(tty, how, receiver);
     this.#opening = opening;
     this.#port = await opening;
   }

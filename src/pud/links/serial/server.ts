@@ -14,6 +14,8 @@ export interface ServedTty {
   readonly nodeName: string;
   readonly tty: Tty;
   readonly settings: LineSettings;
+  /** With these settings or not at all. */
+  readonly exact: boolean;
   readonly startProtocol: StartProtocol;
 }
 
@@ -94,12 +96,12 @@ export class LineServer {
     const { kind, log } = this.#options;
     const served = this.#served;
     if (served === undefined) return this.#refuse(socket, new DeviceError("ENODEV", "there is no line here now"));
-    const { nodeName, tty, settings, startProtocol } = served;
+    const { nodeName, tty, settings, exact, startProtocol } = served;
     if (this.#client?.stale === true) this.#client.shutDown("another client has come");
     if (this.#client !== undefined) return this.#refuse(socket, new DeviceError("EBUSY", `${nodeName} is in use`));
     socket.setNoDelay(true);
     const source = `${kind}/${nodeName}`;
-    const client = new LineConnection(socket, { tty, settings, startProtocol, clock: realClock, log, source });
+    const client = new LineConnection(socket, { tty, settings, exact, startProtocol, clock: realClock, log, source });
     this.#client = client;
     this.#connections.add(client);
     void client.released.then(() => {

@@ -11,6 +11,8 @@ import type { LineServer, LineServerOptions } from "./server.js";
 export interface TtyLinkKind {
   readonly kind: string;
   readonly settings: LineSettings;
+  /** With these settings or not at all; else the nearest will do. */
+  readonly exact: boolean;
   /** How programs find it: from `HOST:PORT`, or from the path of a Unix socket. */
   readonly uri: { readonly tcp: (place: string) => string; readonly unix: (path: string) => string };
   startProtocol(nodeName: string, tty: Tty): StartProtocol;
@@ -45,7 +47,8 @@ function ttyOf({ kind }: TtyLinkKind, device: Device, nodeName: string): Tty {
 }
 
 function putBehind(server: LineServer, kind: TtyLinkKind, nodeName: string, tty: Tty): void {
-  server.serve({ nodeName, tty, settings: kind.settings, startProtocol: kind.startProtocol(nodeName, tty) });
+  const { settings, exact } = kind;
+  server.serve({ nodeName, tty, settings, exact, startProtocol: kind.startProtocol(nodeName, tty) });
 }
 
 class SocketPerNode implements Link {

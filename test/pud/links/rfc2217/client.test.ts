@@ -5,7 +5,13 @@ import { describe, expect, test } from "vitest";
 import { openLink, parseLink } from "../../../../src/pud/links/links.js";
 import { rfc2217Tty } from "../../../../src/pud/links/rfc2217/client.js";
 import { DEFAULT_SETTINGS } from "../../../../src/pud/links/serial/tty-link.js";
-import type { DeviceError, TtyOpen, TtyPort, TtyStatus } from "../../../../src/rump/devsw.js";
+import {
+  type DeviceError,
+  LineSettingsError,
+  type TtyOpen,
+  type TtyPort,
+  type TtyStatus,
+} from "../../../../src/rump/devsw.js";
 import { MemoryTty } from "../../../fakes/memory-tty.js";
 import { RecordingLog, temporaryFolder } from "../nbd/rig.js";
 import { serveOnTcp, until } from "../serial/rig.js";
@@ -131,6 +137,60 @@ describe("a line over RFC 2217", () => {
       expect.objectContaining({ code: "EINVAL", nearest: DEFAULT_SETTINGS }),
     );
     expect(rig.port.settings).toEqual(DEFAULT_SETTINGS);
+  });
+
+  test("says what the device cannot make at the opening, too", async () => {
+    const rig = await serveOnTcp("rfc2217=tcp:0");
+    const tty = rfc2217Tty({ host: "127.0.0.1", port: rig.port }, "far line");
+    const refuse = rig.tty.checkSettings.bind(rig.tty);
+    rig.tty.checkSettings = (settings) => {
+      refuse(settings);
+      if (settings.flowControl === "rtsCts")
+        throw new LineSettingsError("no rtsCts", { ...settings, flowControl: "none" });
+    };
+    const settings = { ...DEFAULT_SETTINGS, parity: "odd", flowControl: "rtsCts" } as const;
+    await expect(tty.open({ ...HOW, settings }, new Receiver())).rejects.toThrow(
+      expect.objectContaining({ code: "EINVAL", nearest: { ...settings, flowControl: "none" } }),
+    );
+    const port = await tty.open(HOW, new Receiver());
+    await expect(port.configure(settings)).rejects.toThrow(expect.objectContaining({ code: "EINVAL" }));
+    expect(rig.tty.port?.settings).toEqual(DEFAULT_SETTINGS);
+    await port.close();
+    await rig.link.close();
+  });
+
+  test("of a device that cannot make the rate with which lines begin is opened all the same", async () => {
+    await using rig = await openOnTcp(new MemoryTty({ maxBaud: 19_200 }), {
+      ...HOW,
+      settings: { ...DEFAULT_SETTINGS, baud: 9600 },
+    });
+    expect(rig.tty.calls[0]).toBe("open 19200");
+    expect(rig.tty.port?.settings.baud).toBe(9600);
+  });
+
+  test("8 MB of numbered words go both ways while the line is held now and then", { timeout: 60_000 }, async () => {
+    const tty = new MemoryTty();
+    tty.loopback = true;
+    await using rig = await openOnTcp(tty, { ...HOW, settings: { ...DEFAULT_SETTINGS, flowControl: "rtsCts" } });
+    const words = Uint32Array.from({ length: 2_000_000 }, (_, at) => at);
+    const data = Buffer.from(words.buffer);
+    const holding = setInterval(() => {
+      tty.hold(true);
+      setTimeout(() => tty.hold(false), 5);
+    }, 20);
+    rig.port.grant(256 * 1024);
+    const take = rig.receiver.received.bind(rig.receiver);
+    let receivedBytes = 0;
+    rig.receiver.received = (part) => {
+      take(part);
+      receivedBytes += part.length;
+      rig.port.grant(part.length);
+    };
+    for (let at = 0; at < data.length; at += 100_000) await rig.port.write(data.subarray(at, at + 100_000));
+    await until(() => receivedBytes === data.length);
+    clearInterval(holding);
+    expect(rig.receiver.bytes.equals(data)).toBe(true);
+    expect(tty.sentBytes.equals(data)).toBe(true);
   });
 
   test("tells lines and errors as they change", async () => {

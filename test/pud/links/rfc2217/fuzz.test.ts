@@ -77,7 +77,7 @@ test(`${STREAMS} streams into sessions`, async () => {
       { received: () => undefined, changed: () => undefined, writable: () => undefined, ended: () => undefined },
       clock,
     );
-    await line.open(tty, DEFAULT_SETTINGS);
+    await line.open(tty, DEFAULT_SETTINGS, true);
     for (const last = done + 100; done < last; done++) {
       let sentBytes = 0;
       const sink = new Writable({

@@ -84,6 +84,7 @@ export async function connectInMemory(
   const connection = new LineConnection(server, {
     tty,
     settings: DEFAULT_SETTINGS,
+    exact: true,
     startProtocol,
     clock,
     log,
