@@ -101,6 +101,9 @@ describe.runIf(process.arch === "x64")("calls whose arguments matter", () => {
     ["ioctl FIONREAD anywhere", [IOCTL, 1, 0x541b, 0], false, false],
     ["ioctl USBDEVFS_RESET on the device", [IOCTL, 5, 0x5514, 0], false, false],
     ["ioctl USBDEVFS_RESET elsewhere", [IOCTL, 3, 0x5514, 0], true, true],
+    ["ioctl USBDEVFS_ALLOC_STREAMS on the device", [IOCTL, 5, 0x8008551c, 0], false, false],
+    ["ioctl USBDEVFS_FREE_STREAMS on the device", [IOCTL, 5, 0x8008551d, 0], false, false],
+    ["ioctl USBDEVFS_ALLOC_STREAMS elsewhere", [IOCTL, 3, 0x8008551c, 0], true, true],
     ["ioctl USBDEVFS_CONNECT on the device", [IOCTL, 5, 0x5517, 0], true, true],
     ["ioctl TIOCSTI", [IOCTL, 1, 0x5412, 0], true, true],
   ] as const;

@@ -67,12 +67,17 @@ export class TestBus {
     this.model = model;
   }
 
-  start(type: TransferType, endpointAddress: number, of: { setup?: Uint8Array; out?: Uint8Array; maxBytes?: number }) {
+  start(
+    type: TransferType,
+    endpointAddress: number,
+    of: { setup?: Uint8Array; out?: Uint8Array; maxBytes?: number; streamId?: number | undefined },
+  ) {
     const transfer: { urb: Urb; completion: Completion | undefined; completions: number } = {
       urb: {
         type,
         endpointAddress,
         ...(of.setup === undefined ? {} : { setup: of.setup }),
+        ...(of.streamId === undefined ? {} : { streamId: of.streamId }),
         out: of.out ?? new Uint8Array(0),
         maxBytes: of.maxBytes ?? 0,
         complete(status, data = new Uint8Array(0), actualBytes = data.length) {
