@@ -11,6 +11,7 @@ const DATA_IN = 0x81;
 const DATA_OUT = 0x02;
 const SIZE = 64 * 512;
 
+const zeroes = (count: number): number[] => Array.from({ length: count }, () => 0);
 const TEST_UNIT_READY = [0x00];
 const INQUIRY = [0x12, 0, 0, 0, 36];
 const read10 = (block: number, count: number): number[] => [0x28, 0, 0, 0, 0, block, 0, 0, count];
@@ -46,26 +47,7 @@ function rig(options: Partial<FlashDriveOptions> = {}) {
     statusRead,
     iuOf,
     command: (tag: number, cdb: readonly number[], lun = 0): TestTransfer =>
-      send([
-        1,
-        0,
-        tag >> 8,
-        tag & 0xff,
-        0,
-        0,
-        0,
-        0,
-        0,
-        lun,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        ...cdb,
-        ...new Array(16 - cdb.length).fill(0),
-      ]),
+      send([1, 0, tag >> 8, tag & 0xff, 0, 0, 0, 0, 0, lun, 0, 0, 0, 0, 0, 0, ...cdb, ...zeroes(16 - cdb.length)]),
     manage: (tag: number, code: number, taskTag = 0, lun = 0): TestTransfer =>
       send([5, 0, tag >> 8, tag & 0xff, code, 0, taskTag >> 8, taskTag & 0xff, 0, lun, 0, 0, 0, 0, 0, 0]),
     status: (tag = 0): Iu => iuOf(statusRead(tag)),
@@ -281,11 +263,11 @@ describe("hosts that are wrong", () => {
   test.each<readonly [string, readonly number[]]>([
     ["an IU of no bytes", []],
     ["an IU of one byte", [1]],
-    ["a COMMAND IU of 31 bytes", [1, 0, 0, 5, ...new Array<number>(27).fill(0)]],
-    ["an id that is not defined", [0x55, 0, 0, 5, ...new Array<number>(28).fill(0)]],
-    ["a SENSE IU", [3, 0, 0, 5, ...new Array<number>(12).fill(0)]],
-    ["additional CDB bytes", [1, 0, 0, 5, 0, 0, 4, 0, ...new Array<number>(24).fill(0)]],
-    ["tag 0", [1, 0, 0, 0, ...new Array<number>(28).fill(0)]],
+    ["a COMMAND IU of 31 bytes", [1, 0, 0, 5, ...zeroes(27)]],
+    ["an id that is not defined", [0x55, 0, 0, 5, ...zeroes(28)]],
+    ["a SENSE IU", [3, 0, 0, 5, ...zeroes(12)]],
+    ["additional CDB bytes", [1, 0, 0, 5, 0, 0, 4, 0, ...zeroes(24)]],
+    ["tag 0", [1, 0, 0, 0, ...zeroes(28)]],
   ])("%s: invalid information unit", (_, bytes) => {
     const { send, status, drive } = rig();
     send(bytes);
