@@ -125,10 +125,11 @@ export class LineWrites {
   /** Sends what may be sent. */
   pump(): void {
     const { clock, maySend, send } = this.#context;
-    while (this.#inFlightBytes < 2 * this.#chunkBytes && this.#inFlight.length < MAX_CHUNKS && maySend()) {
+    while (this.#inFlight.length < MAX_CHUNKS && maySend()) {
       const write = this.#queue.find((one) => one.stopped === undefined && one.sentBytes < one.data.length);
       if (write === undefined) return;
       const payload = write.data.subarray(write.sentBytes, write.sentBytes + this.#chunkBytes);
+      if (this.#inFlight.length > 0 && this.#inFlightBytes + payload.length > 2 * this.#chunkBytes) return;
       const chunk = new Chunk(write, payload, clock.nowMs(), this);
       write.sentBytes += chunk.bytes;
       write.chunks++;
