@@ -39,7 +39,7 @@ const ROOMS = [
     may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts", "dev/usb/descriptors.ts", ...USBDI],
     node: false,
   },
-  { room: "dev/scsipi/", may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
+  { room: "dev/scsipi/", may: ["bytes.ts", "buffers.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
   {
     room: "dev/usb/",
     may: ["bytes.ts", "rump/", "rumpuser/rumpuser.ts", "dev/usb/umass/match.ts", "dev/usb/uas/match.ts"],

@@ -6,8 +6,9 @@
  * Leaves alone: protection information, reservations, formats.
  */
 import { DeviceError, type Disk, type DiskInfo, type RequestOptions, type WriteOptions } from "../../rump/devsw.js";
+import { BlockTransfers } from "./block-transfers.js";
 import { type CommandBlock, read, synchronizeCache, unmap, write, writeSame16 } from "./cdb.js";
-import { type LineEntry, ReadLine, type ReadRange } from "./read-line.js";
+import { type LineEntry, RequestLine } from "./request-line.js";
 import { type RetryContext, runCommand } from "./retry.js";
 import { ScsiError, toDeviceError } from "./sd-errors.js";
 import type { Medium, ProbeContext } from "./sd-probe.js";
@@ -46,7 +47,8 @@ export class ScsiDisk implements Disk {
   /** For the requests whose turn it is. */
   readonly #links: SignalLinks;
   readonly #onLoss: (loss: MediumLoss) => void;
-  readonly #line = new ReadLine();
+  readonly #line = new RequestLine();
+  readonly #transfers: BlockTransfers;
   #canSynchronize: boolean;
   #canForceUnitAccess: boolean;
   #canWriteSame: boolean;
@@ -81,6 +83,9 @@ export class ScsiDisk implements Disk {
       maxTransferBytes: medium.maxTransferBytes,
       model: medium.model,
     };
+    this.#transfers = new BlockTransfers(this.#line, this.info, context.unit.queueDepth === 1, (data) =>
+      this.recycle(data),
+    );
   }
 
   /** Writes were answered that may still be in the device's cache. */
@@ -91,22 +96,26 @@ export class ScsiDisk implements Disk {
   async read(firstBlock: number, blockCount: number, options: RequestOptions = {}): Promise<Uint8Array> {
     this.#checkTransfer("read", firstBlock, blockCount * this.info.blockBytes);
     const block = read(firstBlock, blockCount);
-    const range = { firstBlock, blockCount };
-    return this.#turn(block, options, (context, entry) => this.#readWithFollowers(context, block, range, entry), {
-      ...range,
-      writes: false,
-    });
+    const entry = this.#line.join("read", { firstBlock, blockCount });
+    const claim = { firstBlock, blockCount, writes: false };
+    return this.#turn(block, options, (context) => this.#transfers.read(context, block, entry), claim, entry);
   }
 
   async write(firstBlock: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {
     this.#checkTransfer("write", firstBlock, data.length);
     this.#checkWritable();
     const blockCount = data.length / this.info.blockBytes;
-    const block = write(firstBlock, blockCount, false);
     const durable = options.forceUnitAccess === true;
     // With a SYNCHRONIZE CACHE behind it, it is a flush: alone.
     const claim = durable && !this.#canForceUnitAccess ? undefined : { firstBlock, blockCount, writes: true };
-    await this.#turn(block, options, (context) => this.#writeBlocks(context, block, firstBlock, data, durable), claim);
+    const entry = this.#line.join(durable ? "writeThrough" : "write", { firstBlock, blockCount }, data);
+    await this.#turn(
+      write(firstBlock, blockCount, durable),
+      options,
+      (context) => this.#transfers.write(entry, (first, bytes) => this.#writeBlocks(context, first, bytes, durable)),
+      claim,
+      entry,
+    );
   }
 
   recycle(data: Uint8Array): void {
@@ -172,10 +181,10 @@ export class ScsiDisk implements Disk {
   async #turn<T>(
     request: Named,
     { signal }: RequestOptions,
-    task: (context: RetryContext, entry: LineEntry) => Promise<T>,
+    task: (context: RetryContext) => Promise<T>,
     claim?: Claim,
+    entry: LineEntry = this.#line.join(),
   ): Promise<T> {
-    const entry = this.#line.join(claim?.writes === false ? claim : undefined);
     try {
       this.#refuseWhenClosed(request);
       return await this.#context.unit.beside((turn) => this.#inTurn(request, turn, signal, task, entry), claim, signal);
@@ -190,14 +199,16 @@ export class ScsiDisk implements Disk {
     request: Named,
     turn: Turn,
     signal: AbortSignal | undefined,
-    task: (context: RetryContext, entry: LineEntry) => Promise<T>,
+    task: (context: RetryContext) => Promise<T>,
     entry: LineEntry,
   ): Promise<T> {
     this.#refuseWhenClosed(request);
+    if (entry.kind !== "read") this.#transfers.forget();
     const linked = signal && this.#links.link(signal);
     try {
-      return await task(this.#contextOf(turn, linked), entry);
+      return await task(this.#contextOf(turn, linked));
     } catch (error) {
+      this.#transfers.forget();
       throw this.#settleError(request.what, error);
     } finally {
       if (linked !== undefined) this.#links.unlink(linked);
@@ -240,56 +251,13 @@ export class ScsiDisk implements Disk {
       throw new DeviceError(why.code, `${request.what}: the disk is closed: ${why.message}`, { cause: why });
   }
 
-  /**
-   * Reads for this request and for those behind it that continue it. When a block of theirs is bad, only theirs fail: each
-   * then reads in its own turn. Where a unit takes several commands, those behind are on their way as well.
-   */
-  async #readWithFollowers(
-    context: RetryContext,
-    block: CommandBlock,
-    range: ReadRange,
-    entry: LineEntry,
-  ): Promise<Uint8Array> {
-    if (entry.data !== undefined) return entry.data;
-    if (this.#context.unit.queueDepth > 1) return this.#readBlocks(context, block, range.blockCount);
-    const { blockBytes, maxTransferBytes } = this.info;
-    const followers = this.#line.followers(entry, maxTransferBytes / blockBytes);
-    const together = followers.reduce((sum, next) => sum + (next.range?.blockCount ?? 0), range.blockCount);
-    if (followers.length === 0) return this.#readBlocks(context, block, range.blockCount);
-    let data: Uint8Array;
-    try {
-      data = await this.#readBlocks(context, read(range.firstBlock, together), together);
-    } catch (error) {
-      // Nothing but a bad block may be tried again: any other sense may mean that it is another medium.
-      if (!(error instanceof ScsiError) || error.sense.meaning !== "mediumError") throw error;
-      return this.#readBlocks(context, block, range.blockCount);
-    }
-    let at = 0;
-    const next = (blockCount: number): Uint8Array => data.slice(at, (at += blockCount * blockBytes));
-    const own = next(range.blockCount);
-    for (const follower of followers) follower.data = next(follower.range?.blockCount ?? 0);
-    this.recycle(data);
-    return own;
-  }
-
-  #readBlocks(context: RetryContext, block: CommandBlock, blockCount: number): Promise<Uint8Array> {
-    const data = { direction: "in", bytes: blockCount * this.info.blockBytes } as const;
-    return runCommand(context, { block, data, whole: true });
-  }
-
-  /** `plain`: the command without FUA. */
-  async #writeBlocks(
-    context: RetryContext,
-    plain: CommandBlock,
-    firstBlock: number,
-    data: Uint8Array,
-    durable: boolean,
-  ): Promise<void> {
+  async #writeBlocks(context: RetryContext, firstBlock: number, data: Uint8Array, durable: boolean): Promise<void> {
+    const count = data.length / this.info.blockBytes;
     const send = (block: CommandBlock): Promise<Uint8Array> =>
       runCommand(context, { block, data: { direction: "out", data }, whole: true });
     if (durable && this.#canForceUnitAccess) {
       try {
-        await send(write(firstBlock, data.length / this.info.blockBytes, true));
+        await send(write(firstBlock, count, true));
         return;
       } catch (error) {
         if (!isRefused(error)) throw error;
@@ -298,7 +266,7 @@ export class ScsiDisk implements Disk {
       }
     }
     this.#unflushed = true;
-    await send(plain);
+    await send(write(firstBlock, count, false));
     if (durable) await this.#synchronize(context);
   }
 
@@ -357,6 +325,7 @@ export class ScsiDisk implements Disk {
    * @throws CapacityError, ScsiError; the disk closes itself.
    */
   async #verify(sense: Sense | undefined, afterOwnReset: boolean): Promise<void> {
+    this.#transfers.forget();
     const isReset = sense?.meaning === "attention" && sense.asc === 0x29;
     if (isReset && !afterOwnReset) this.#noteLostWrites(`a reset: ${describeSense(sense)}`);
     const { verify: _verify, ...context } = this.#context;

@@ -1,7 +1,7 @@
-/** Reads that wait next to each other and stand next to each other on the medium go out as one command. */
+/** Requests that wait next to each other and stand next to each other on the medium go out as one command. */
 import { describe, expect, test } from "vitest";
 import { OPCODE } from "../../../src/dev/scsipi/cdb.js";
-import { ReadLine } from "../../../src/dev/scsipi/read-line.js";
+import { RequestLine } from "../../../src/dev/scsipi/request-line.js";
 import type { Disk } from "../../../src/rump/devsw.js";
 import { type FakeTarget, SENSE } from "./fake-target.js";
 import { attachTarget, type Rig } from "./rig.js";
@@ -99,9 +99,76 @@ describe("reads in the queue", () => {
   });
 });
 
+/** WRITE (10) as `first + count`, with ` FUA`. */
+function writes(target: FakeTarget): string[] {
+  return target.commands
+    .filter(({ cdb }) => cdb[0] === OPCODE.WRITE_10)
+    .map(({ cdb }) => `${cdb[5] ?? 0} + ${cdb[8] ?? 0}${((cdb[1] ?? 0) & 8) === 0 ? "" : " FUA"}`);
+}
+
+const filled = (value: number, blocks = 1): Uint8Array => new Uint8Array(blocks * 512).fill(value);
+
+describe("writes in the queue", () => {
+  test("neighbours are one command, in their order", async () => {
+    const rig = await attachTarget();
+    const results = await queued<unknown>(rig, (disk) => [
+      disk.write(40, filled(1)),
+      disk.write(8, filled(2, 2)),
+      disk.write(10, filled(3)),
+      disk.write(11, filled(4)),
+      disk.read(7, 6),
+    ]);
+    expect(results.every(({ status }) => status === "fulfilled")).toBe(true);
+    expect(writes(rig.target)).toEqual(["40 + 1", "8 + 4"]);
+    const last = results.at(-1);
+    if (last?.status !== "fulfilled") throw new Error("not read");
+    const data = last.value as Uint8Array;
+    expect([0, 1, 2, 3, 4, 5].map((block) => data[block * 512])).toEqual([7, 2, 2, 3, 4, 12]);
+  });
+
+  test("a read, a flush, the same block again, or another wish for durability keeps them apart", async () => {
+    const rig = await attachTarget({ writeCacheEnabled: true, dpoFua: true });
+    await queued<unknown>(rig, (disk) => [
+      disk.write(0, filled(1)),
+      disk.write(0, filled(2)),
+      disk.read(1, 1),
+      disk.write(1, filled(3)),
+      disk.flush(),
+      disk.write(2, filled(4)),
+      disk.write(3, filled(5), { forceUnitAccess: true }),
+      disk.write(4, filled(6), { forceUnitAccess: true }),
+    ]);
+    expect(writes(rig.target)).toEqual(["0 + 1", "0 + 1", "1 + 1", "2 + 1", "3 + 2 FUA"]);
+  });
+
+  test("a bad block fails the writer whose it is", async () => {
+    const rig = await attachTarget({}, (target) => target.answer(OPCODE.WRITE_10, { sense: SENSE.mediumError }, 0));
+    await rig.settle(numbered(rig.disk, 64));
+    rig.target.answer(OPCODE.WRITE_10, { sense: SENSE.mediumError }, 2);
+    rig.target.commands.length = 0;
+    const release = rig.target.hold();
+    const all = Promise.allSettled([rig.disk.write(0, filled(1, 2)), rig.disk.write(2, filled(2, 2))]);
+    release();
+    expect(values(await rig.settle(all))).toEqual(["EIO", undefined]);
+    expect(writes(rig.target)).toEqual(["0 + 4", "0 + 2", "2 + 2"]);
+  });
+
+  test("another medium gets nothing of what the writers behind had to say", async () => {
+    const rig = await attachTarget();
+    await rig.settle(numbered(rig.disk, 64));
+    rig.target.answer(OPCODE.WRITE_10, { sense: SENSE.mediumChanged });
+    rig.target.commands.length = 0;
+    const release = rig.target.hold();
+    const all = Promise.allSettled([rig.disk.write(0, filled(1)), rig.disk.write(1, filled(2))]);
+    release();
+    expect(values(await rig.settle(all))).toEqual(["ESTALE", "ESTALE"]);
+    expect(writes(rig.target)).toEqual(["0 + 2"]);
+  });
+});
+
 test("a line gives no more than fits one command", () => {
-  const line = new ReadLine();
-  const entries = [0, 4, 8, 12].map((firstBlock) => line.join({ firstBlock, blockCount: 4 }));
+  const line = new RequestLine();
+  const entries = [0, 4, 8, 12].map((firstBlock) => line.join("read", { firstBlock, blockCount: 4 }));
   const [head, second] = entries;
   if (head === undefined || second === undefined) throw new Error("no entries");
   expect(line.followers(head, 12)).toEqual(entries.slice(1, 3));
