@@ -83,6 +83,8 @@ export class FtdiModel extends SerialModel {
   readonly #row: FtdiRow;
   readonly #latencyMs: number[];
   readonly #timers = new Map<number, Timer>();
+  /** Ports whose latency timer has run out. */
+  readonly #late = new Set<number>();
 
   constructor(kind: FtdiKind, options: SerialOptions) {
     const row: FtdiRow = CHIPS[kind];
@@ -155,7 +157,8 @@ export class FtdiModel extends SerialModel {
 
   protected override serveIn(port: SerialPort): void {
     const payload = port.bulkIn.maxPacketBytes - STATUS_BYTES;
-    const due = (): boolean => port.uart.receive.length >= payload || linesOf(port.uart.inputs) !== port.toldLines;
+    const due = (): boolean =>
+      this.#late.has(port.index) || port.uart.receive.length >= payload || linesOf(port.uart.inputs) !== port.toldLines;
     while (port.bulkIn.room !== undefined) {
       if (port.faults.take("zlp")) port.bulkIn.sendZlp();
       else if (port.faults.take("shortStatus")) port.bulkIn.send(statusOf(port).subarray(0, 1), true);
@@ -172,6 +175,7 @@ export class FtdiModel extends SerialModel {
   }
 
   #sendPacket(port: SerialPort): void {
+    this.#late.delete(port.index);
     const room = port.bulkIn.room ?? 0;
     const data = this.takeReceived(port, Math.max(0, Math.min(room, port.bulkIn.maxPacketBytes) - STATUS_BYTES));
     const packet = new Uint8Array(STATUS_BYTES + data.length);
@@ -186,8 +190,10 @@ export class FtdiModel extends SerialModel {
   #startLatency(port: SerialPort): void {
     const timer = this.clock.startTimer(this.#latencyMs[port.index] ?? DEFAULT_LATENCY_MS, () => {
       this.#timers.delete(port.index);
-      if (port.bulkIn.room !== undefined) this.#sendPacket(port);
+      // Sent there and not here: taking bytes may free the line, and what comes then is behind them.
+      this.#late.add(port.index);
       this.onEndpointReady();
+      this.#late.delete(port.index);
     });
     this.#timers.set(port.index, timer);
   }

@@ -131,6 +131,31 @@ describe("the line", () => {
     expect([...data.subarray(2, 64), ...data.subarray(66)]).toEqual([...pattern(100)]);
   });
 
+  test("FTDI: the latency timer keeps the order while RTS/CTS holds and frees the line", () => {
+    const clock = new ManualClock();
+    const bus = new TestBus(new FtdiModel("ft232r", { clock })).configure();
+    for (const [request, value, index] of [
+      [1, 0x0303, 0],
+      [2, 0, 0x0100],
+    ] as const)
+      done(bus.control(0x40, request, value, index, 0));
+    const sent = Uint8Array.from({ length: 4000 }, (_, index) => index % 251);
+    const received: number[] = [];
+    let out = bus.out(sent.subarray(0, 200));
+    let taken = 200;
+    for (let round = 0; round < 1000 && received.length < sent.length; round++) {
+      const read = bus.in(64 * (1 + (round % 5)));
+      while (read.completion === undefined) clock.advance(16);
+      const { data } = done(read);
+      for (let at = 0; at < data.length; at += 64) received.push(...data.subarray(at + 2, at + 64));
+      if (out.completion === undefined || taken === sent.length) continue;
+      const bytes = Math.min(61 + (round % 7) * 37, sent.length - taken);
+      out = bus.out(sent.subarray(taken, taken + bytes));
+      taken += bytes;
+    }
+    expect(received).toEqual([...sent]);
+  });
+
   test("paced: characters take the time of the rate, and what finds no room is lost and told", () => {
     const clock = new ManualClock();
     const uart = new Uart({ clock, transmitBytes: 1000, receiveBytes: 10, paced: true });
