@@ -67,6 +67,7 @@ export class OpenLine implements TtyReceiver {
   #sentBytes = 0;
   #stopped = false;
   #lowLatency = false;
+  #leaving = false;
   #ended = false;
   /** Told once, at the next change of anything. */
   readonly #waiting = new Set<() => void>();
@@ -244,7 +245,10 @@ export class OpenLine implements TtyReceiver {
 
   /** Lets what was written go out, for a time, and closes the line unless closing is no hang-up. @returns whether it stays open */
   async leave(): Promise<boolean> {
+    this.#leaving = true;
+    this.#port?.grant(this.#inbox.clear());
     await this.#outgoing?.gone(AbortSignal.timeout(CLOSE_AFTER_MS));
+    this.#leaving = false;
     if (!this.#ended && !lineRequestOf(this.#termios).hangUpOnClose) return true;
     await this.close();
     return false;
@@ -265,6 +269,8 @@ export class OpenLine implements TtyReceiver {
 
   received(data: Uint8Array): void {
     this.#receivedBytes += data.length;
+    // Nobody reads any more, but a device that is held may hold what still has to go out.
+    if (this.#leaving) return this.#port?.grant(data.length);
     this.#inbox.add(data);
     this.#wake();
   }

@@ -108,6 +108,8 @@ export class Visit implements TtyReceiver {
   }
 
   received(data: Uint8Array): void {
+    // Nobody reads any more, but a device that is held may hold what still has to go out.
+    if (this.#state === "leaving") return this.#port?.grant(data.length);
     if (this.#state !== "here") {
       this.#missedBytes += data.length;
       return;
@@ -274,7 +276,7 @@ export class Visit implements TtyReceiver {
     clearTimeout(this.#sharedTimer);
     const terminalStuck = !this.#terminal.tidy();
     this.#terminal.watch({ packets: "none", room: false });
-    this.#missedBytes += this.#incoming.splice(0).reduce((sum, part) => sum + part.length, 0);
+    this.#port?.grant(this.#incoming.splice(0).reduce((sum, part) => sum + part.length, 0));
     this.#back = new AbortController();
     const goneOut = this.#goneOut(AbortSignal.any([this.#back.signal, AbortSignal.timeout(CLOSE_AFTER_MS)]));
     void goneOut.then(async () => {

@@ -50,6 +50,17 @@ describe("open and release", () => {
     expect(kernel.tty.calls).toEqual(["open 9600", "drain", "close"]);
   });
 
+  test("what arrives while the last bytes go out is thrown away: the device is not held", async () => {
+    const kernel = await opened();
+    kernel.tty.hold(true);
+    await kernel.write("x");
+    const released = kernel.release();
+    kernel.tty.arrive(new Uint8Array(300_000));
+    expect(kernel.tty.waitingBytes).toBe(0);
+    kernel.tty.hold(false);
+    await released;
+  });
+
   test("a second opener is refused", async () => {
     const kernel = await opened();
     await expect(kernel.open()).rejects.toThrow("EBUSY");

@@ -48,6 +48,18 @@ describe("opened and closed", () => {
     expect(String(rig.tty.sentBytes)).toBe("last words");
   });
 
+  test("what arrives while that goes out is thrown away: the device is not held", async () => {
+    await using rig = await PtyRig.start();
+    await using program = await rig.program();
+    rig.tty.hold(true);
+    await program.run("os.write(fd, b'x'), os.close(fd)");
+    await delay(50);
+    rig.tty.arrive(new Uint8Array(300_000));
+    expect(rig.tty.waitingBytes).toBe(0);
+    rig.tty.hold(false);
+    await rig.called("close");
+  });
+
   test("who opens it while that goes out goes on with the line", async () => {
     await using rig = await PtyRig.start();
     await using program = await rig.program();
