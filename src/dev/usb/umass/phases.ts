@@ -42,8 +42,9 @@ export interface PhaseChoice {
 }
 
 /**
- * Whether a device takes its status transfer early cannot be tried out: one that does not may be wrecked for good. So it
- * is asked for by the user, or known from a table row; otherwise it is not done.
+ * Whether a device takes its status transfer early cannot be tried out: one that does not may be wrecked for good. A command without
+ * data is no trial: there nothing but the command is in front of the status, and what goes wrong is a status transfer behind data.
+ * One with data is the very thing that wrecks. So it is asked for by the user, or known from a table row; otherwise it is not done.
  */
 export function choosePhases(asked: PhaseModeName | undefined, known: PhaseModeName | undefined): PhaseChoice {
   if (asked !== undefined) return { name: asked, reason: "asked for" };
