@@ -82,12 +82,12 @@ async function ready(host) {
 
 async function transfer(tty) {
   const checker = new Checker();
-  let port;
+
   let tellEnd;
   const ended = new Promise((resolve) => {
     tellEnd = resolve;
   });
-  port = await tty.open(
+  const port = await tty.open(
     { settings: SETTINGS, outputs: { dtr: true, rts: true } },
     {
       received(data) {

@@ -146,8 +146,8 @@ function decodeBaud(payload: Uint8Array): number | undefined {
 export interface Setting {
   readonly command: number;
   readonly bytes: number;
-  read(payload: Uint8Array): Partial<LineSettings> | undefined;
-  value(settings: LineSettings): Uint8Array;
+  readonly read: (payload: Uint8Array) => Partial<LineSettings> | undefined;
+  readonly value: (settings: LineSettings) => Uint8Array;
 }
 
 /** Those of §2. */
