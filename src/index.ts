@@ -4,7 +4,7 @@
 export { defineDriver } from "./dev/usb/usbdi.js";
 export type * from "./dev/usb/usbdi.js";
 export { DescriptorError, ProtocolError, TransferError, UnsupportedError } from "./dev/usb/errors.js";
-export { DeviceError } from "./rump/devsw.js";
+export { DeviceError, LineSettingsError, WriteError } from "./rump/devsw.js";
 export type * from "./rump/devsw.js";
 
 // Running the stack: a kernel on hypercalls, a controller, the bus
