@@ -6,6 +6,13 @@ wait_for 10 "QEMU's UAS device" device_folder uas
 as_it_should_be() { [ "$1" = "$(host digest "${@:2}")" ] || fail "digest $1 is not that of the image"; }
 digest_of() { sha256sum "$1" | cut -d ' ' -f 1; }
 
+# The stack alone first: it takes a minute on a slow machine, and says what is wrong.
+stack() {
+  "$LAB_NODE" "$LAB_ROOT/test/lab/uas-check.mjs" "$(device_node uas)" 16 >"$LAB_TMP/stack.log" 2>&1 || fail "$(tail -n 30 "$LAB_TMP/stack.log")"
+  as_it_should_be "$(sed -n 's/^written //p' "$LAB_TMP/stack.log")" uas
+}
+check "16 streams through libusb: read, written, a request taken back" stack
+
 bytes() {
   [ "$(cat "$(device_folder uas)/speed")" = 5000 ] || fail "at $(cat "$(device_folder uas)/speed") Mbit/s"
   allow uas

@@ -103,14 +103,15 @@ async function attachInterface(device: UsbDevice, identity: DeviceIdentity, one:
     // Part of a function whose driver came earlier.
     if (device.takenInterfaces.has(one.interfaceNumber)) return;
     const matching = candidates(device.bus.drivers, identity, one);
-    for (const { driver, rule, alternate } of matching) {
+    for (const [index, { driver, rule, alternate }] of matching.entries()) {
       try {
         const name = await attachDriver(device, identity, driver, alternate);
         device.log("info", `${name} at ${where}: ${describeRule(rule)}`);
         return;
       } catch (error) {
         if (!(error instanceof UnsupportedError)) throw error;
-        device.log("warn", `${where}: ${driver.name} leaves it: ${error.message}`);
+        const isLast = index === matching.length - 1;
+        device.log(isLast ? "warn" : "info", `${where}: ${driver.name} leaves it: ${error.message}`);
       }
     }
     if (matching.length > 0) return;

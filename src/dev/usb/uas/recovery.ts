@@ -201,7 +201,7 @@ export class Recovery {
   async #resetPort(): Promise<void> {
     if (++this.#portResets > MAX_PORT_RESETS)
       throw new TransferError("USB_IO", `${MAX_PORT_RESETS} port resets did not help`);
-    this.#at.log("warn", "resetting the port");
+    this.#at.log(this.#target.flying().length > 0 ? "warn" : "info", "resetting the port");
     const { streams } = this.#pipes;
     await this.#pipes.stop();
     await this.#at.resetDevice();
@@ -222,7 +222,9 @@ export class Recovery {
     try {
       const code = await Promise.race([answered, this.#sendManagement(iu, tag)]);
       if (code !== undefined && isDone(code)) return true;
-      this.#at.log("warn", `${what}: ${code === undefined ? "no answer" : responseName(code)}`);
+      // Few devices have this one (SAM-5 §7.6): it is tried because it is the mildest.
+      const level = what === "nexusReset" ? "info" : "warn";
+      this.#at.log(level, `${what}: ${code === undefined ? "no answer" : responseName(code)}`);
       return false;
     } catch (error) {
       return this.#unlessGone(error, what);
