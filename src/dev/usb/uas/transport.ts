@@ -198,7 +198,7 @@ export class UasTransport implements ScsiTransport {
 
   /** Without streams: the pipe is free for the command that the device named next. */
   #nextData(direction: "in" | "out"): void {
-    if (this.#pipes.streams !== 0 || this.#recovery.isRunning) return;
+    if (this.#pipes.streams !== 0) return;
     const inDirection = Array.from(this.#flying.values()).filter(({ stage }) => stage?.direction === direction);
     if (inDirection.some(({ data }) => data === "moving")) return;
     const next = inDirection.find(({ data }) => data === "ready");
@@ -371,6 +371,7 @@ export class UasTransport implements ScsiTransport {
     if (this.#dead !== undefined) return;
     this.#dead = cause;
     this.#pause?.cancel();
+    void this.#pipes.stop();
     for (const task of this.#flying.values()) {
       task.stop.abort();
       task.fail(goneError(cause));

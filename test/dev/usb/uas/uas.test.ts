@@ -138,6 +138,26 @@ describe.each(["high", "super"] as const)("at %s speed", (speed) => {
     expect(rig.sim.clock.pendingTimers).toBe(0);
   });
 
+  test("while one is aborted, the others go on to their ends", async () => {
+    const rig = await attachUas({ speed });
+    const { clock } = rig.sim;
+    const disk = rig.disk();
+    await rig.run(() => disk.write(8, pattern(512, 1)));
+    rig.drive.faults.add({ phase: "cbw", nth: 1, operationCode: READ_10, action: { kind: "nak" } });
+    rig.drive.faults.add({ phase: "task", nth: 1, action: { kind: "delay", ms: 1_000 } });
+    const began = clock.nowMs();
+    const stuck = disk.read(0, 1).catch((error: unknown) => error);
+    await clock.advance(29_900);
+    // Its data comes when the abort of the first is under way.
+    rig.drive.faults.add({ phase: "ready", nth: 1, operationCode: READ_10, action: { kind: "delay", ms: 500 } });
+    rig.drive.faults.add({ phase: "dataIn", nth: 1, operationCode: READ_10, action: { kind: "delay", ms: 500 } });
+    const data = await rig.run(() => disk.read(8, 1));
+    expect(same(data, pattern(512, 1))).toBe(true);
+    expect(clock.nowMs() - began).toBeLessThan(31_000);
+    expect(await rig.run(() => stuck)).toMatchObject({ code: "ETIMEDOUT" });
+    expect(rig.drive.counters.busResets).toBe(1);
+  });
+
   test("a caller that gives up: its command is taken back, the others go on", async () => {
     const rig = await attachUas({ speed });
     const disk = rig.disk();
