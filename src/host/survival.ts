@@ -99,14 +99,17 @@ export class Survival {
 
   async #restart(lost: Lost): Promise<Ending | Lost> {
     const { key, emit, clock } = this.#context;
-    const life = await this.#supply.takeSpare();
+    let life: RumpLife | undefined;
     let deviceKept: boolean;
     try {
+      life = await this.#supply.takeSpare();
       deviceKept = (await this.#supply.opened?.reopen()) ?? false;
     } catch (error) {
-      life.kill();
-      if (!(error instanceof HostError) || error.code !== "DEVICE_GONE") throw error;
-      return await this.#awaitReturn(lost);
+      life?.kill();
+      if (!(error instanceof HostError)) throw error;
+      if (error.code === "DEVICE_GONE") return await this.#awaitReturn(lost);
+      if (error.code !== "FAILED") throw error;
+      return neverBegan(error, clock);
     }
     const next = this.#calls.begin(life, deviceKept);
     if (!(await this.#serves(next))) return await next;
@@ -189,4 +192,10 @@ export class Survival {
   async #delay(ms: number): Promise<void> {
     if (ms > 0) await waitAtMost(this.#context.clock, ms, this.#context.ending);
   }
+}
+
+/** The machine had no descriptor, no process or no memory left for it, which may pass: a life like one that did nothing. */
+function neverBegan(error: HostError, clock: Clock): Lost {
+  const nothing = { lastWords: [], deviceGone: false, wasSilent: false, completedRequests: 0, livedMs: 0 };
+  return { ...nothing, pid: 0, atMs: clock.nowMs(), why: error.message, error };
 }

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { HostError } from "../../src/host/errors.js";
+import { HostError } from "../../src/host/errors.js";
 import type { HostEvent } from "../../src/host/events.js";
 import { DeviceSession } from "../../src/host/session.js";
 import { noSandbox } from "../../src/host/sandbox/sandbox.js";
@@ -58,15 +58,18 @@ interface RigOptions {
   readonly graceMs?: number;
   /** The device may come back behind its source. */
   readonly mayReturn?: boolean;
+  /** The device cannot be opened again so many times. */
+  readonly reopenFailures?: number;
 }
 
 async function start(
   behaviour: string,
-  { readOnly = false, graceMs = 0, mayReturn = false }: RigOptions = {},
+  { readOnly = false, graceMs = 0, mayReturn = false, reopenFailures = 0 }: RigOptions = {},
 ): Promise<Rig> {
   const events: HostEvent[] = [];
   const link = new NotedLink();
   let releases = 0;
+  let failuresLeft = reopenFailures;
   const source: DeviceSource = {
     key: "1-1",
     mayReturn,
@@ -84,6 +87,7 @@ async function start(
           isOpen = false;
         },
         reopen: async () => {
+          if (failuresLeft-- > 0) throw new HostError("FAILED", "1-1: EMFILE: too many open files");
           descriptor = openSync("/dev/null", "r+");
           isOpen = true;
           return true;
@@ -271,6 +275,28 @@ describe("survival", () => {
     session.stop("enough");
     expect(await ended).toBeUndefined();
     expect(released()).toBe(1);
+  });
+
+  test("out of descriptors for a while: it is tried again, and the request waits", async () => {
+    const { session, events, ended, link, settled } = await start("crashOnce", { reopenFailures: 3 });
+    await settled;
+    expect(await link.served.get("sd0")?.read(3, 1)).toHaveLength(512);
+    expect(names(events)).toEqual(["device", "node", "link", "restart"]);
+    session.stop("enough");
+    expect(await ended).toBeUndefined();
+  });
+
+  test("out of descriptors for good: quarantine, which the user may end", async () => {
+    const { session, events, ended, link, settled } = await start("crashOnce", { reopenFailures: 5 });
+    await settled;
+    await expect(link.served.get("sd0")?.read(3, 1)).rejects.toMatchObject({ code: "EIO" });
+    expect(events.find(({ event }) => event === "quarantine")).toMatchObject({
+      reason: "1-1: EMFILE: too many open files",
+    });
+    session.resume();
+    await vi.waitFor(() => expect(link.served.size).toBe(1), { timeout: 10_000 });
+    session.stop("enough");
+    expect(await ended).toBeUndefined();
   });
 
   test("unplugged and back within the grace time: the node stays, requests wait", async () => {
