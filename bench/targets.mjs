@@ -23,29 +23,31 @@ const CLI = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
  */
 
 /** Our whole path: client → NBD → host → pud → rump process → USB/IP → flash drive in memory. @returns {Promise<Target>} */
-export async function startRumpusb(sizeMiB, { devices = 1 } = {}) {
+export async function startRumpusb(sizeMiB, { devices = 1, name = "rumpusb", options = [] } = {}) {
   const runtimeDir = mkdtempSync(join(tmpdir(), "rumpusb-bench-"));
   const selectors = Array.from({ length: devices }, () => `sim:flash-drive,size=${sizeMiB}M`);
   const startedMs = performance.now();
-  const child = spawn(process.execPath, [CLI, "run", ...selectors, "--json", "--runtime-dir", runtimeDir], {
+  const child = spawn(process.execPath, [CLI, "run", ...options, ...selectors, "--json", "--runtime-dir", runtimeDir], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exited = new Promise((resolve) => child.once("exit", resolve));
   const pids = { host: child.pid };
   let uri;
-  for await (const line of createInterface({ input: child.stdout })) {
-    const event = JSON.parse(line);
-    if (event.event === "device") pids.rump = event.pid;
-    if (event.event === "link") uri = event.uri;
-    if (event.event === "error") throw new Error(`${event.code}: ${event.message}`);
-    if (event.event === "ready") break;
-  }
+  await new Promise((resolve, reject) => {
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const event = JSON.parse(line);
+      if (event.event === "device" || event.event === "restart") pids.rump = event.pid;
+      if (event.event === "link") uri = event.uri;
+      if (event.event === "error") reject(new Error(`${event.code}: ${event.message}`));
+      if (event.event === "ready") resolve();
+    });
+    void exited.then(() => reject(new Error("rumpusb ended before it was ready")));
+  });
   const readyMs = performance.now() - startedMs;
-  child.stdout.resume();
   const model = childrenOf(child.pid).find((pid) => commandOf(pid).includes(" vdev "));
   if (model !== undefined) pids.model = model;
   return {
-    name: "rumpusb",
+    name,
     uri,
     pids,
     readyMs,

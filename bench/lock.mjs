@@ -1,0 +1,93 @@
+/**
+ * What the lock costs: the same stick driven without a sandbox, in the standard profile and with --strict.
+ *
+ *   node bench/lock.mjs [--seconds 2] [--rounds 5] [--only "1 MiB"]
+ *
+ * All three run at the same time, idle but for the one that is measured. A round measures each of them once, in turned order, and
+ * a figure is the median over the rounds of the ratio to the one without a sandbox in the same round: a machine that drifts
+ * drifts for all. --only: workloads whose name has this in it. A first round is not counted: V8 compiles meanwhile. Needs fio with its nbd engine.
+ */
+import { parseArgs } from "node:util";
+import { runFio } from "./fio.mjs";
+import { describeMachine, median, table } from "./tables.mjs";
+import { startRumpusb } from "./targets.mjs";
+import { WORKLOADS } from "./workloads.mjs";
+
+const SIZE_MIB = 64;
+const WARM_UP_SECONDS = 2;
+/** The event that says so has come by then. */
+const REPLACED_MS = 1_000;
+const VARIANTS = [
+  { name: "no sandbox", options: ["--no-sandbox"] },
+  { name: "standard", options: [] },
+  { name: "strict", options: ["--strict"] },
+];
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string", default: "2" },
+    rounds: { type: "string", default: "5" },
+    only: { type: "string", default: "" },
+  },
+});
+const seconds = Number(values.seconds);
+const rounds = Number(values.rounds);
+if (!(seconds > 0) || !(rounds >= 1)) {
+  process.stderr.write("lock: --seconds and --rounds are numbers above 0\n");
+  process.exit(2);
+}
+
+/** @returns for each variant its figures, one a round, of one workload. */
+async function measure(targets, workload) {
+  const figures = targets.map(() => []);
+  for (const target of targets) runFio({ ...target, pids: {} }, workload, WARM_UP_SECONDS, SIZE_MIB);
+  for (let round = 0; round < rounds; round++)
+    for (let turn = 0; turn < targets.length; turn++) {
+      const at = (round + turn) % targets.length;
+      figures[at].push(await measureOnce(targets[at], workload));
+    }
+  return figures;
+}
+
+/** A driver that a busy machine takes for hanging is replaced: that round does not count. */
+async function measureOnce(target, workload) {
+  const { rump } = target.pids;
+  try {
+    const { operationsPerSecond, cpu } = runFio(target, workload, seconds, SIZE_MIB);
+    return { operationsPerSecond, cpu: cpu.rump };
+  } catch (error) {
+    await new Promise((resolve) => setTimeout(resolve, REPLACED_MS));
+    if (target.pids.rump === rump) throw error;
+    return { operationsPerSecond: Number.NaN, cpu: Number.NaN };
+  }
+}
+
+/** Of the second to the first, as a difference in percent: "+2.1 %". */
+function difference(first, second, figure) {
+  const ratio = median(first.map((one, round) => second[round][figure] / one[figure]));
+  const percent = (ratio - 1) * 100;
+  return `${percent < 0 ? "" : "+"}${percent.toFixed(1)} %`;
+}
+
+const targets = [];
+try {
+  for (const variant of VARIANTS) targets.push(await startRumpusb(SIZE_MIB, variant));
+  const rows = [];
+  for (const workload of WORKLOADS.filter(({ name }) => name.includes(values.only))) {
+    const [plain, ...locked] = await measure(targets, workload);
+    rows.push([
+      workload.name,
+      ...locked.map((one) => difference(plain, one, "operationsPerSecond")),
+      ...locked.map((one) => difference(plain, one, "cpu")),
+    ]);
+  }
+  const [, ...names] = VARIANTS.map(({ name }) => name);
+  const head = [
+    "against no sandbox",
+    ...names.map((name) => `${name}, rate`),
+    ...names.map((name) => `${name}, CPU of the driver`),
+  ];
+  process.stdout.write(`${describeMachine(SIZE_MIB, rounds, seconds)}\n\n${table(head, rows).join("\n")}\n`);
+} finally {
+  for (const target of targets) await target.stop();
+}
