@@ -11,6 +11,9 @@
  * claims, and then would itself keep them alive: so the node is opened anew, and where that is not permitted, the
  * shared claims are released at the end.
  *
+ * A driver of several interfaces (cdc_acm) binds only when all of them are free, and the end of a claim frees them one by
+ * one: an interface that no driver took is offered again for a while.
+ *
  * Exit status: 0 every interface was offered, 1 one could not be, 2 usage.
  */
 #include <errno.h>
@@ -28,6 +31,7 @@
 #define MAX_INTERFACES 32 /* USB_MAXINTERFACES of the kernel */
 #define RETRY_MS 50
 #define MAX_TRIES 200 /* 10 s: the rump process may need a while to die */
+#define MAX_OFFERS 20 /* 1 s more, for an interface that no driver takes */
 
 static void ignore_signals(void) {
   static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
@@ -44,10 +48,12 @@ static int wait_for_host(void) {
   }
 }
 
-/* Returns 0 when the interface was offered or the device has gone, else the errno. */
+/* Returns 0 when a driver is bound or the device has gone, EAGAIN when none took it, else the errno. */
 static int give_back(int fd, int shared, unsigned interface_number) {
   struct usbdevfs_ioctl command = {.ifno = (int)interface_number, .ioctl_code = USBDEVFS_CONNECT, .data = NULL};
-  if (ioctl(fd, USBDEVFS_IOCTL, &command) >= 0 || errno == ENODEV) return 0;
+  int bound = ioctl(fd, USBDEVFS_IOCTL, &command);
+  if (bound >= 0) return bound > 0 ? 0 : EAGAIN;
+  if (errno == ENODEV) return 0;
   if (errno == EBUSY) {
     /* bound: to a kernel driver that came back already, or to usbfs for whoever holds the claim */
     struct usbdevfs_getdriver driver = {.interface = interface_number, .driver = ""};
@@ -84,14 +90,18 @@ int main(int argc, char **argv) {
 
   int busy = count;
   int failed = 0;
-  for (int tries = 0; busy > 0 && tries < MAX_TRIES; tries++) {
-    busy = failed = 0;
+  int untaken = 0;
+  int offers = 0;
+  for (int tries = 0; tries < MAX_TRIES && (busy > 0 || (untaken > 0 && offers < MAX_OFFERS)); tries++) {
+    busy = untaken = failed = 0;
     for (int i = 0; i < count; i++) {
       int error = give_back(fd, own < 0, interfaces[i]);
       if (error == EBUSY || error == EHOSTUNREACH) busy++; /* EHOSTUNREACH: between two configurations */
+      else if (error == EAGAIN) untaken++;
       else if (error != 0) failed++;
     }
-    if (busy > 0) nanosleep(&(struct timespec){.tv_sec = 0, .tv_nsec = RETRY_MS * 1000000L}, NULL);
+    if (busy == 0) offers++;
+    if (busy > 0 || untaken > 0) nanosleep(&(struct timespec){.tv_sec = 0, .tv_nsec = RETRY_MS * 1000000L}, NULL);
   }
   return busy > 0 || failed > 0 ? 1 : 0;
 }

@@ -9,16 +9,17 @@ GADGET_IDS=1209:0001
 #   size=16M      of each image
 #   luns=1        logical units, one image each
 #   functions=1   interfaces, each with so many units; the images of the first come first
+#   modems=0      CDC-ACM functions, two interfaces each, before the disks
 #   blocks=512    block size; another than 512 puts a loop device of that size between
 #   ro=0          1: write-protected
 #   removable=1
 #   udc=0         number of the dummy controller (0 to 2 in uml, 0 in qemu); vudc: exported by USB/IP instead, see `usbipd --device`
 #   kernel=0      1: the kernel's usb-storage may take it; 0: it leaves such a device alone
 stick() {
-  local name=$1 size=16M luns=1 functions=1 blocks=512 ro=0 removable=1 udc=0 kernel=0 gadget=$GADGETS/$1 unit image folder key
+  local name=$1 size=16M luns=1 functions=1 modems=0 blocks=512 ro=0 removable=1 udc=0 kernel=0 gadget=$GADGETS/$1 unit image folder key
   shift
   for key in "$@"; do
-    [[ $key =~ ^(size|luns|functions|blocks|ro|removable|udc|kernel)=([0-9]+[KM]?|vudc)$ ]] || fail "stick $name: $key is no key with a value"
+    [[ $key =~ ^(size|luns|functions|modems|blocks|ro|removable|udc|kernel)=([0-9]+[KM]?|vudc)$ ]] || fail "stick $name: $key is no key with a value"
     local "$key"
   done
   leave_alone_by_kernel "$kernel"
@@ -46,6 +47,10 @@ stick() {
     fi
     echo "$image" >"$folder/file"
   done
+  for ((unit = 0; unit < modems; unit++)); do
+    module usb_f_acm cdc_acm
+    mkdir "$gadget/functions/acm.$unit"
+  done
   for folder in "$gadget"/functions/*; do ln -s "$folder" "$gadget/configs/c.1/"; done
   case $udc in
     vudc) echo usbip-vudc.0 ;;
@@ -70,7 +75,7 @@ remove_gadgets() {
   for gadget in "$GADGETS"/*; do
     [ -d "$gadget" ] || continue
     [ -z "$(cat "$gadget/UDC")" ] || echo "" >"$gadget/UDC"
-    rm "$gadget"/configs/c.1/mass_storage.*
+    rm "$gadget"/configs/c.1/*.*
     for lun in "$gadget"/functions/mass_storage.*/lun.*; do
       echo "" >"$lun/file"
       [ "${lun##*.}" = 0 ] || rmdir "$lun"
@@ -121,16 +126,16 @@ allow() {
   chmod 0600 "$node"
 }
 
-# kernel_driver SERIAL: the name of the driver bound to interface 0; empty when there is none.
+# kernel_driver SERIAL [INTERFACE]: the name of the driver bound to it (default 0); empty when there is none.
 kernel_driver() {
   local link
-  for link in "$(device_folder "$1")"/*:1.0/driver; do
+  for link in "$(device_folder "$1")"/*:1."${2:-0}"/driver; do
     [ ! -e "$link" ] || basename "$(readlink "$link")"
   done
 }
 
-# kernel_driver_is SERIAL NAME
-kernel_driver_is() { [ "$(kernel_driver "$1")" = "$2" ]; }
+# kernel_driver_is SERIAL NAME [INTERFACE]
+kernel_driver_is() { [ "$(kernel_driver "$1" "${3:-0}")" = "$2" ]; }
 
 # kernel_disk SERIAL [LUN]: the block device that the kernel's usb-storage made of it.
 kernel_disk() {
