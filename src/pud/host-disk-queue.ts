@@ -206,7 +206,11 @@ export class DiskQueue {
   }
 
   #next(): DiskRequest | undefined {
-    return this.#own[0] ?? (this.#gated ? undefined : this.#waiting[0]);
+    const [own] = this.#own;
+    if (own !== undefined || this.#gated) return own;
+    while (this.#waiting[0]?.isWanted() === false)
+      this.#waiting.shift()?.fail("ECANCELED", "nobody waits for it any more");
+    return this.#waiting[0];
   }
 
   /** The answer was ENODEV: it stays in flight until the channel ends, or until it has not for a while. */

@@ -16,10 +16,15 @@ export interface RequestFields {
   readonly replyBytes?: number;
   /** Asked by the host itself: not sent again to another rump process. */
   readonly isOwn?: boolean;
+  /** Of RequestOptions. */
+  readonly isWanted?: (() => boolean) | undefined;
 }
+
+const always = (): boolean => true;
 
 export class DiskRequest extends HostRequest {
   readonly isOwn: boolean;
+  readonly isWanted: () => boolean;
   /** Payload either way: what it counts against the limits of its node. */
   readonly bytes: number;
   /** Answered with ENODEV: it waits until it is known whether the device comes back. */
@@ -30,9 +35,13 @@ export class DiskRequest extends HostRequest {
   changesBefore = 0;
   readonly #queue: DiskQueue;
 
-  constructor({ firstBlock = 0, blockCount = 0, isOwn = false, ...fields }: RequestFields, queue: DiskQueue) {
+  constructor(
+    { firstBlock = 0, blockCount = 0, isOwn = false, isWanted = always, ...fields }: RequestFields,
+    queue: DiskQueue,
+  ) {
     super({ ...fields, offset: firstBlock, count: blockCount });
     this.isOwn = isOwn;
+    this.isWanted = isWanted;
     this.bytes = this.payload.length + this.replyBytes;
     this.#queue = queue;
   }

@@ -21,10 +21,11 @@ export class HostDisk implements Disk {
     this.#queue = queue;
   }
 
-  async read(firstBlock: number, blockCount: number, { signal }: RequestOptions = {}): Promise<Uint8Array> {
+  async read(firstBlock: number, blockCount: number, options: RequestOptions = {}): Promise<Uint8Array> {
     this.#check("read", firstBlock, blockCount);
     const replyBytes = blockCount * this.info.blockBytes;
-    return this.#queue.issue({ kind: KINDS.read, firstBlock, blockCount, replyBytes }, signal);
+    const { signal, isWanted } = options;
+    return this.#queue.issue({ kind: KINDS.read, firstBlock, blockCount, replyBytes, isWanted }, signal);
   }
 
   async write(firstBlock: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {

@@ -30,6 +30,8 @@ export interface DiskInfo {
 
 export interface RequestOptions {
   readonly signal?: AbortSignal;
+  /** Asked before the request is sent to a driver: false = nobody waits for it any more, and it ends in ECANCELED instead. */
+  readonly isWanted?: () => boolean;
 }
 
 export interface WriteOptions extends RequestOptions {

@@ -213,6 +213,24 @@ describe("bounds", () => {
     expect(results.length).toBe(3);
   });
 
+  test("what nobody waits for any more is not sent, and what comes after it is", async () => {
+    const { rump, disk } = await rawRig({ maxNodeRequests: 1 });
+    let isThere = true;
+    const isWanted = (): boolean => isThere;
+    const first = disk.read(0, 1, { isWanted });
+    const unwanted = [disk.read(1, 1, { isWanted }), disk.read(2, 1, { isWanted })].map(outcome);
+    const other = disk.read(3, 1);
+    await until("the first", () => rump.requests(KINDS.read).length === 1);
+    isThere = false;
+    rump.send(frame(KINDS.reply, { node: 1, requestId: 1 }, new Uint8Array(512)));
+    expect(await first).toHaveLength(512); // it was under way
+    expect(await Promise.all(unwanted)).toEqual(["ECANCELED", "ECANCELED"]);
+    await until("the other", () => rump.requests(KINDS.read).length === 2);
+    expect(rump.requests(KINDS.read)[1]?.offset).toBe(3);
+    rump.send(frame(KINDS.reply, { node: 1, requestId: 2 }, new Uint8Array(512)));
+    expect(await other).toHaveLength(512);
+  });
+
   test("a rump process that reads nothing gets no more than the stream takes", async () => {
     const { rump, disk } = await rawRig();
     rump.stream.pause();

@@ -2,7 +2,8 @@
  * One client, from greeting to end.
  *
  * The connection owns its peer: it alone pauses, ends and destroys it. Calls of the disk that a vanished client left behind
- * run to their end (cancelling a command in flight would disturb everybody else on the device), and the connection
+ * run to their end (cancelling a command in flight would disturb everybody else on the device), but for reads that no driver
+ * has yet, and the connection
  * counts as open until they have, so that coming and going cannot pile up work.
  */
 import type { Clock } from "../clock.js";
@@ -91,6 +92,7 @@ export class Connection {
   peerClosed(): void {
     this.#state = "gone";
     this.#rest = NOTHING;
+    this.#transmission?.clientGone();
     this.#deadline?.cancel();
     this.#checkClosed();
   }

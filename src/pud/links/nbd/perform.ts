@@ -5,7 +5,7 @@
  * when all that were started have ended.
  */
 import { DeviceError } from "../../../rump/devsw.js";
-import type { WriteOptions } from "../../../rump/devsw.js";
+import type { RequestOptions, WriteOptions } from "../../../rump/devsw.js";
 import type { NbdExport } from "./export.js";
 import { COMMAND, COMMAND_FLAG } from "./protocol.js";
 import type { RequestHeader } from "./protocol.js";
@@ -17,6 +17,7 @@ const NO_DATA: readonly Uint8Array[] = [];
 
 /**
  * @param payload  of a write, cut at `partBytes`; lent until the promise settles.
+ * @param isWanted of a read: false when nobody is there to take the answer.
  * @returns        what was read, in order; nothing for other commands.
  * @throws DeviceError  of the first part that failed.
  */
@@ -24,6 +25,7 @@ export async function perform(
   exported: NbdExport,
   { type, flags, offset, lengthBytes }: RequestHeader,
   payload: readonly Uint8Array[],
+  isWanted: () => boolean,
 ): Promise<readonly Uint8Array[]> {
   const { disk, minimumBytes } = exported;
   const firstBlock = offset / minimumBytes;
@@ -31,7 +33,7 @@ export async function perform(
   const options: WriteOptions = { forceUnitAccess: (flags & COMMAND_FLAG.FUA) !== 0 };
   switch (type) {
     case COMMAND.READ:
-      return readParts(exported, firstBlock, blockCount);
+      return readParts(exported, firstBlock, blockCount, { isWanted });
     case COMMAND.WRITE:
       await writeParts(exported, firstBlock, payload, options);
       return NO_DATA;
@@ -51,13 +53,18 @@ export async function perform(
   }
 }
 
-async function readParts(exported: NbdExport, firstBlock: number, blockCount: number): Promise<readonly Uint8Array[]> {
+async function readParts(
+  exported: NbdExport,
+  firstBlock: number,
+  blockCount: number,
+  options: RequestOptions,
+): Promise<readonly Uint8Array[]> {
   const { minimumBytes, partBytes } = exported;
   const partBlocks = partBytes / minimumBytes;
-  if (blockCount <= partBlocks) return [await readExactly(exported, firstBlock, blockCount)];
+  if (blockCount <= partBlocks) return [await readExactly(exported, firstBlock, blockCount, options)];
   return inParallel(Math.ceil(blockCount / partBlocks), (index) => {
     const skipped = index * partBlocks;
-    return readExactly(exported, firstBlock + skipped, Math.min(partBlocks, blockCount - skipped));
+    return readExactly(exported, firstBlock + skipped, Math.min(partBlocks, blockCount - skipped), options);
   });
 }
 
@@ -66,8 +73,9 @@ async function readExactly(
   { disk, minimumBytes }: NbdExport,
   firstBlock: number,
   blockCount: number,
+  options: RequestOptions,
 ): Promise<Uint8Array> {
-  const data = await disk.read(firstBlock, blockCount);
+  const data = await disk.read(firstBlock, blockCount, options);
   if (data.length !== blockCount * minimumBytes)
     throw new DeviceError("EIO", `read of ${blockCount} blocks at ${firstBlock} gave ${data.length} bytes`);
   return data;

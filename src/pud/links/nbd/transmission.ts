@@ -70,6 +70,7 @@ export class Transmission {
   #windowBytes = 0;
   #diskCalls = 0;
   #ended = false;
+  #clientGone = false;
   #shutDownReason: string | undefined;
 
   constructor(exported: NbdExport, structuredReplies: boolean, replies: ReplyQueue, events: TransmissionEvents) {
@@ -79,7 +80,7 @@ export class Transmission {
     this.#events = events;
   }
 
-  /** Calls of the disk that have not ended. They run to their end even when the client has gone. */
+  /** Calls of the disk that have not ended. They end also when the client has gone, and count until then. */
   get diskCalls(): number {
     return this.#diskCalls;
   }
@@ -110,6 +111,11 @@ export class Transmission {
     if (arriving === undefined) return;
     this.#unanswered.delete(arriving);
     this.#windowBytes -= arriving.windowBytes;
+  }
+
+  /** There is nobody to answer: reads that no driver has yet are not made. What was written is written. */
+  clientGone(): void {
+    this.#clientGone = true;
   }
 
   /** "Terminating the transmission phase": answers all requests, now and from now on, with ESHUTDOWN. */
@@ -216,7 +222,7 @@ export class Transmission {
 
   #start(pending: Pending, payload: readonly Uint8Array[]): void {
     this.#diskCalls += 1;
-    perform(this.#export, pending.header, payload).then(
+    perform(this.#export, pending.header, payload, () => !this.#clientGone).then(
       (data) => {
         this.#diskCallEnded(payload);
         this.#succeed(pending, data);
