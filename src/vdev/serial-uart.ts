@@ -51,9 +51,11 @@ const XON = 0x11;
 const XOFF = 0x13;
 /** Farther apart, the two ends do not understand each other. */
 const MAX_BAUD_ERROR = 0.05;
-/** The receive buffer stops the other side above three quarters, and lets it go on below one. */
+/** The receive buffer stops the other side above three quarters, and lets it go on below a half. */
 const STOP_AT = 0.75;
-const GO_AT = 0.25;
+const GO_AT = 0.5;
+/** The part of the far end's buffer that arrives at a time. */
+const MAX_STEP = 0.125;
 const MIN_STEP_MS = 1;
 
 export class Uart {
@@ -176,7 +178,9 @@ export class Uart {
     while (this.transmit.length > 0 && !this.#isHeld()) {
       const bytes = this.#mayCross();
       if (bytes === 0) break;
-      const wanted = Math.min(bytes, this.transmit.length, this.#paced ? bytes : farEnd.receive.room);
+      // In steps, so that the far end can stop this one between two characters, as on a real line.
+      const step = Math.max(1, Math.floor(farEnd.receive.capacity * MAX_STEP));
+      const wanted = Math.min(bytes, this.transmit.length, this.#paced ? step : farEnd.receive.room);
       if (wanted === 0) break;
       farEnd.#arrive(this.transmit.shift(wanted), this.#settings);
       if (this.#paced) this.#budgetBits -= wanted * bitsOf(this.#settings);

@@ -3,7 +3,6 @@ import { describe, expect, test } from "vitest";
 import type { Attachment, EndpointNeed, InPipe, OutPipe, PipesFor } from "../../../../src/dev/usb/usbdi.js";
 import type { Device, Tty } from "../../../../src/rump/devsw.js";
 import { createSeededRandom, createVirtualClock } from "../../../../src/rumpuser/simulated.js";
-import { AcmModel } from "../../../../src/vdev/serial-acm.js";
 import { FtdiModel } from "../../../../src/vdev/serial-ftdi.js";
 import { makeRig, plugIn, treeNames } from "../rig.js";
 import { pattern } from "../../../vdev/bus.js";
@@ -101,8 +100,9 @@ describe("storms", () => {
     expect([...collector.data]).toEqual([1, 2, 3]);
   });
 
-  test("the same notification again and again is asked for more and more rarely", async () => {
-    const rig = await attachSerial((options) => new AcmModel({ ...options, wiring: "open" }));
+  const NOTIFYING = ["acm", "ch340", "ch343", "pl2303-hx"];
+  test.each(NOTIFYING)("%s: the same notification again and again is asked for more and more rarely", async (name) => {
+    const rig = await attachSerial((options) => makeOf(name)({ ...options, wiring: "open" }));
     const { collector } = await rig.openPort();
     rig.model.port(0).faults.add({ kind: "notify", count: 1_000_000_000, afterBytes: 0 });
     rig.model.port(0).uart.setRing(true);
