@@ -22,6 +22,7 @@ Steps:
   marked:HEX             what is read next, damaged characters as `ff00` and the character
   made:9600,7E2,dtr,rts  what the model's line is like, within a second; more words: rtsCts, xonXoff, break
   say:COMMAND            to the model
+  to:FILE from:FILE      writes the file; reads so many bytes and compares
   wait:MS
 """
 import errno, fcntl, json, os, random, select, struct, sys, termios, time
@@ -36,7 +37,7 @@ PARITIES = {"N": 0, "O": PARENB | PARODD, "E": PARENB, "M": PARENB | PARODD | CM
 OUTPUTS = {"dtr": 0x002, "rts": 0x004}
 INPUTS = {"cts": 0x020, "dcd": 0x040, "ri": 0x080, "dsr": 0x100}
 COUNTS = ["cts", "dsr", "rng", "dcd", "rx", "tx", "frame", "overrun", "parity", "brk", "buf_overrun"]
-STALLED_SECONDS = 10
+STALLED_SECONDS = 30
 
 
 class Wrong(Exception):
@@ -121,6 +122,14 @@ class Line:
 
     def expect(self, text):
         self.transfer(b"", text.encode())
+
+    def to(self, path):
+        with open(path, "rb") as file:
+            self.transfer(file.read(), b"")
+
+    def from_(self, path):
+        with open(path, "rb") as file:
+            self.transfer(b"", file.read())
 
     def transfer(self, out, expected):
         got = bytearray()
@@ -229,7 +238,7 @@ def main(args):
     line = Line(args[0], model)
     for step in args[1:]:
         name, _, value = step.partition(":")
-        method = {"is": line.is_, "raise": line.raise_, "break": line.break_}.get(name) or getattr(line, name)
+        method = {"is": line.is_, "raise": line.raise_, "break": line.break_, "from": line.from_}.get(name) or getattr(line, name)
         try:
             method(value)
         except (OSError, Wrong) as error:

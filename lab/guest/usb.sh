@@ -59,6 +59,25 @@ stick() {
   plug "$name"
 }
 
+# modem NAME [PORTS]: a gadget with so many of the kernel's ACM functions (/dev/ttyGS0, ttyGS1 …), plugged in.
+modem() {
+  local gadget=$GADGETS/$1 n
+  module usb_f_acm
+  mkdir "$gadget"
+  echo "0x${GADGET_IDS%:*}" >"$gadget/idVendor"
+  echo 0x0003 >"$gadget/idProduct"
+  echo 0x0200 >"$gadget/bcdUSB"
+  mkdir "$gadget/strings/0x409" "$gadget/configs/c.1"
+  echo "$1" >"$gadget/strings/0x409/serialnumber"
+  echo "Modem" >"$gadget/strings/0x409/product"
+  for ((n = 0; n < ${2:-1}; n++)); do
+    mkdir "$gadget/functions/acm.$n"
+    ln -s "$gadget/functions/acm.$n" "$gadget/configs/c.1/"
+  done
+  echo dummy_udc.0 >"$LAB_TMP/$1.udc"
+  plug "$1"
+}
+
 # image NAME [UNIT]: the file behind a gadget's logical unit, counted over its functions.
 image() { echo "$LAB_TMP/$1.${2:-0}"; }
 
@@ -75,8 +94,9 @@ remove_gadgets() {
   for gadget in "$GADGETS"/*; do
     [ -d "$gadget" ] || continue
     [ -z "$(cat "$gadget/UDC")" ] || echo "" >"$gadget/UDC"
-    rm "$gadget"/configs/c.1/*.*
+    find "$gadget/configs/c.1" -maxdepth 1 -type l -delete
     for lun in "$gadget"/functions/mass_storage.*/lun.*; do
+      [ -d "$lun" ] || continue
       echo "" >"$lun/file"
       [ "${lun##*.}" = 0 ] || rmdir "$lun"
     done

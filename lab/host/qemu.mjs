@@ -2,7 +2,8 @@
  * A stock Debian kernel in QEMU, by binary translation: works on any machine, some ten times slower than it.
  *
  * The guest's root is this machine's own over 9p, read-only; devices named by `--with` are on an xHCI controller, and the
- * guest plugs and unplugs them by requests: `plug ID`, `unplug ID`, `digest ID [LUN]` (SHA-256 of the image behind it).
+ * guest plugs and unplugs them by requests: `plug ID`, `unplug ID`, `digest ID [LUN]` (SHA-256 of the image behind it). At the
+ * far end of a serial line: `say ID HEX`, `heard ID COUNT` (waits for so many bytes), `echo ID` (from now on all comes back).
  */
 import { createHash, randomFillSync } from "node:crypto";
 import { createReadStream, writeFileSync } from "node:fs";
@@ -11,6 +12,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { serveChannel } from "./channel.mjs";
 import { requireTools } from "./errors.mjs";
+import { FarEnd } from "./far-end.mjs";
 import { runGuest, writeSettings } from "./guest-process.mjs";
 import { prepareInitrd, prepareKernel } from "./kernel-package.mjs";
 import { Qmp } from "./qmp.mjs";
@@ -22,7 +24,8 @@ const UNPLUG_MS = 10_000;
 
 /**
  * What `--with` can name. `luns`: images made for it, random content. `devices(images)`: what device_add takes, in order; the
- * first is the USB device and its id is what requests name. Its serial number is the id, too.
+ * first is the USB device and its id is what requests name. Its serial number is the id, too. `farEnd`: a chardev that is the
+ * other end of its line.
  */
 export const DEVICE_SETS = {
   "usb-storage": {
@@ -43,6 +46,25 @@ export const DEVICE_SETS = {
       { driver: "usb-uas", id: "uas", serial: "uas", bus: "usb.0" },
       ...images.map((drive, lun) => ({ driver: "scsi-hd", id: `uas-${lun}`, bus: "uas.0", lun, drive })),
     ],
+  },
+  "usb-serial": {
+    luns: 0,
+    farEnd: "serial-far",
+    devices: () => [
+      {
+        driver: "usb-serial",
+        id: "serial",
+        serial: "serial",
+        bus: "usb.0",
+        chardev: "serial-far",
+        "always-plugged": true,
+      },
+    ],
+  },
+  "usb-braille": {
+    luns: 0,
+    farEnd: "braille-far",
+    devices: () => [{ driver: "usb-braille", id: "braille", serial: "braille", bus: "usb.0", chardev: "braille-far" }],
   },
 };
 
@@ -69,6 +91,7 @@ export async function bootQemu(run) {
       env: { PATH: process.env.PATH, HOME: run.runFolder },
     });
   } finally {
+    for (const { farEnd } of plugged) farEnd?.close();
     qmp.close();
     channel.close();
   }
@@ -93,20 +116,23 @@ function arguments_(run, kernel, initrd, plugged) {
       "-blockdev",
       `driver=raw,node-name=${node},file.driver=file,file.filename=${file}`,
     ]),
+    ...plugged.flatMap(({ farEnd }) =>
+      farEnd === undefined ? [] : ["-chardev", `socket,id=${farEnd.name},path=${farEnd.path},server=on,wait=off`],
+    ),
     ...plugged.flatMap(({ devices }) => devices.flatMap((device) => ["-device", JSON.stringify(device)])),
   ];
 }
 
-/** @returns `{id, images: [{node, file}], devices}` of one set, its images written. */
+/** @returns `{id, images: [{node, file}], devices, farEnd}` of one set, its images written. */
 function makeDevices(runFolder, set) {
-  const { luns, devices } = DEVICE_SETS[set];
+  const { luns, devices, farEnd } = DEVICE_SETS[set];
   const images = Array.from({ length: luns }, (_, lun) => {
     const file = join(runFolder, `${set}.${lun}.img`);
     writeFileSync(file, randomFillSync(Buffer.alloc(IMAGE_BYTES)));
     return { node: `${set}-image-${lun}`, file };
   });
   const made = devices(images.map(({ node }) => node));
-  return { id: made[0].id, images, devices: made };
+  return { id: made[0].id, images, devices: made, farEnd: farEnd && new FarEnd(farEnd, join(runFolder, farEnd)) };
 }
 
 async function answerRequests(qmp, plugged, channel, report) {
@@ -131,6 +157,20 @@ async function answerRequests(qmp, plugged, channel, report) {
       const hash = createHash("sha256");
       await pipeline(createReadStream(image.file), hash);
       return hash.digest("hex");
+    },
+    say: async ({ id, farEnd }, hex = "") => {
+      if (farEnd === undefined) throw new Error(`say: ${id} is no serial line`);
+      await farEnd.say(Buffer.from(hex, "hex"));
+      return id;
+    },
+    heard: async ({ id, farEnd }, count = "0") => {
+      if (farEnd === undefined) throw new Error(`heard: ${id} is no serial line`);
+      return (await farEnd.heard(Number(count))).toString("hex");
+    },
+    echo: async ({ id, farEnd }) => {
+      if (farEnd === undefined) throw new Error(`echo: ${id} is no serial line`);
+      await farEnd.echo();
+      return id;
     },
   };
   const socket = await channel.socket.catch(ignoreUnconnected);

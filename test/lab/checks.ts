@@ -13,6 +13,7 @@ export const CHECKS = [
   "vhci.sh",
   "vhci-serial.sh",
   "vhci-serial-lines.sh",
+  "acm-gadget.sh",
   "vhci-uas.sh",
   "usbip-client.sh",
   "chains.sh",
@@ -25,5 +26,5 @@ export const CHECKS = [
 export const CHECKS_WITHOUT_UML = ["stick.sh", "kernel-nbd.sh", "vhci.sh"] as const;
 
 /** Need devices that QEMU plugs. */
-export const QEMU_CHECKS = ["qemu-stick.sh", "qemu-uas.sh"] as const;
-export const QEMU_DEVICES = ["usb-storage", "usb-bot", "usb-uas"] as const;
+export const QEMU_CHECKS = ["qemu-stick.sh", "qemu-uas.sh", "qemu-serial.sh"] as const;
+export const QEMU_DEVICES = ["usb-storage", "usb-bot", "usb-uas", "usb-serial", "usb-braille"] as const;
