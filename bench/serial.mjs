@@ -1,124 +1,152 @@
 /**
- * Serial lines, by link: numbered words each way at the same time, with hardware flow control, and what became of them.
+ * The serial drivers: `npm run build && node bench/serial.mjs [--seconds 2]`. A table, a row for each driver: bytes a second through a
+ * loopback, what a KiB costs this process, one byte there and back, and the processor at 115,200 baud without a pause.
  *
- *   node bench/serial.mjs [--mb 100] [--device sim:serial,chip=ftdi]
- *
- * The device hears itself: what is sent comes back, so every byte goes both ways. A word is its own position, four bytes;
- * lost, doubled, moved and changed bytes all show as a word that is not.
+ * Stack and driver are in this process, the model in another, joined by USB/IP; no pud, no link. The line itself takes no time,
+ * except in the last column.
  */
-import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { spawn } from "node:child_process";
+import net from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { rfc2217Tty } from "../dist/pud/links/rfc2217/client.js";
+import { median, table } from "./tables.mjs";
 
-const CHUNK_BYTES = 64 * 1024;
-const WINDOW_BYTES = 256 * 1024;
-const SETTINGS = { baud: 3_000_000, dataBits: 8, parity: "none", stopBits: 1, flowControl: "rtsCts" };
+const dist = (path) => fileURLToPath(new URL(`../dist/${path}`, import.meta.url));
+const { attachUsbBus, createUsbip, DRIVERS, loadDrivers, RumpKernel } = await import(dist("index.js"));
+const { createRumpuser } = await import(dist("rumpuser/real/rumpuser.js"));
+const { streamOfSocket } = await import(dist("rumpuser/real/byte-stream.js"));
 
-const { values } = parseArgs({
-  options: { mb: { type: "string", default: "100" }, device: { type: "string", default: "sim:serial,chip=ftdi" } },
-});
-const totalBytes = Math.round(Number(values.mb) * 1e6);
+/** A chip for each driver, and a fast one of FTDI's. */
+const CHIPS = [
+  ["umodem", "acm"],
+  ["uftdi", "ft232r"],
+  ["uftdi", "ft232h"],
+  ["uslsa", "cp2104"],
+  ["uchcom", "ch340"],
+  ["uplcom", "pl2303-hx"],
+];
+const CHUNK = new Uint8Array(4096).fill(0x55);
+/** Bytes on their way at a time. */
+const WINDOW_BYTES = 64 * 1024;
+const ROUND_TRIPS = 200;
+const PLENTY = 2 ** 50;
+const CONTINUOUS_BAUD = 115_200;
 
-/** Links by name: how `run` is told, and the line as a client sees it. */
-const LINKS = { rfc2217: (socketPath) => rfc2217Tty({ unix: socketPath }, "rfc2217") };
+const { values } = parseArgs({ options: { seconds: { type: "string", default: "2" } } });
+const runMs = Number(values.seconds) * 1000;
 
-class Checker {
-  bytes = 0;
-  wrong = 0;
-  /** Where the first wrong word stands, and which one stands there. */
-  first = undefined;
-  #word = new DataView(new ArrayBuffer(4));
-
-  check(data) {
-    for (const byte of data) {
-      this.#word.setUint8(this.bytes % 4, byte);
-      this.bytes++;
-      if (this.bytes % 4 !== 0 || this.#word.getUint32(0, true) === this.bytes / 4 - 1) continue;
-      this.first ??= { word: this.bytes / 4 - 1, is: this.#word.getUint32(0, true) };
-      this.wrong++;
-    }
-  }
+const rows = [];
+for (const [driver, chip] of CHIPS) {
+  const quick = await withPort(chip, [], async (port, received) => [
+    await throughput(port, received),
+    await roundTripMs(port, received),
+  ]);
+  const cpu = await withPort(chip, ["paced"], continuousCpu);
+  const [{ bytesPerSecond, cpuUsPerKiB }, oneByteMs] = quick;
+  rows.push([
+    `${driver} (${chip})`,
+    (bytesPerSecond / 1e6).toFixed(2),
+    cpuUsPerKiB.toFixed(0),
+    oneByteMs.toFixed(2),
+    (cpu * 100).toFixed(1),
+  ]);
 }
+const titles = ["driver", "loopback MB/s", "CPU µs per KiB", "one byte, ms", "% of a core at 115,200 baud"];
+console.log(table(titles, rows).join("\n"));
 
-let failed = false;
-for (const [link, connect] of Object.entries(LINKS)) {
-  const result = await measure(link, connect);
-  failed ||= result.wrongWords > 0 || result.receivedBytes !== totalBytes;
-  console.log(JSON.stringify({ link, device: values.device, sentBytes: totalBytes, ...result }));
-}
-process.exitCode = failed ? 1 : 0;
-
-async function measure(link, connect) {
-  const folder = mkdtempSync(join(tmpdir(), "rumpusb-bench-"));
-  const socketPath = join(folder, "line.sock");
-  const command = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
-  const options = ["run", "--json", "--runtime-dir", folder, "--link", `${link}=unix:${socketPath}`, values.device];
-  const host = spawn(process.execPath, [command, ...options], { stdio: ["ignore", "pipe", "inherit"] });
-  const ended = once(host, "exit");
-  try {
-    await ready(host);
-    return await transfer(connect(socketPath));
-  } finally {
-    host.kill("SIGTERM");
-    await ended;
-    rmSync(folder, { recursive: true });
-  }
-}
-
-async function ready(host) {
-  for await (const line of createInterface({ input: host.stdout })) {
-    const event = JSON.parse(line);
-    if (event.event === "error") throw new Error(event.message);
-    if (event.event === "ready") break;
-  }
-  host.stdout.on("data", (chunk) => process.stderr.write(chunk));
-}
-
-async function transfer(tty) {
-  const checker = new Checker();
-
-  let tellEnd;
-  const ended = new Promise((resolve) => {
-    tellEnd = resolve;
-  });
-  const port = await tty.open(
-    { settings: SETTINGS, outputs: { dtr: true, rts: true } },
-    {
-      received(data) {
-        checker.check(data);
-        port.grant(data.length);
-        if (checker.bytes >= totalBytes) tellEnd();
-      },
-      changed() {},
-      closed: tellEnd,
-    },
+/** Opens the line of a model of its own for `measure`; `received.onData` hears what comes. */
+async function withPort(chip, options, measure) {
+  const socketPath = `${tmpdir()}/rumpusb-serial-${process.pid}.sock`;
+  const cli = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
+  const model = spawn(
+    process.execPath,
+    [cli, "vdev", "serial", `chip=${chip}`, ...options, "--listen", `unix:${socketPath}`],
+    { stdio: ["ignore", "pipe", "inherit"] },
   );
-  port.grant(WINDOW_BYTES);
-  const begin = performance.now();
-  for (let at = 0; at < totalBytes; at += CHUNK_BYTES)
-    await port.write(words(at, Math.min(CHUNK_BYTES, totalBytes - at)));
-  await ended;
-  const seconds = (performance.now() - begin) / 1000;
-  await port.close();
-  const megabytesPerSecond = Number((checker.bytes / 1e6 / seconds).toFixed(2));
-  return {
-    receivedBytes: checker.bytes,
-    wrongWords: checker.wrong,
-    ...(checker.first === undefined ? {} : { firstWrong: checker.first }),
-    seconds: Number(seconds.toFixed(1)),
-    megabytesPerSecond,
-  };
+  try {
+    await once(model.stdout, "data");
+    model.stdout.resume();
+    return await onModel(socketPath, measure);
+  } finally {
+    model.kill();
+    await once(model, "exit");
+  }
 }
 
-/** The part of the numbered stream from `at`, a multiple of four. */
-function words(at, length) {
-  const part = new Uint32Array(Math.ceil(length / 4));
-  for (let index = 0; index < part.length; index++) part[index] = at / 4 + index;
-  return new Uint8Array(part.buffer, 0, length);
+async function onModel(socketPath, measure) {
+  const kernel = new RumpKernel(createRumpuser({ write: () => {} }));
+  const entries = DRIVERS.map((entry) => ({ ...entry, specifier: dist(`dev/usb/${entry.specifier}`) }));
+  const drivers = await loadDrivers(kernel, entries);
+  const socket = net.connect(socketPath);
+  socket.pause();
+  await once(socket, "connect");
+  const controller = await createUsbip(streamOfSocket(socket), { name: "usbip0", clock: kernel.clock, busId: "1-1" });
+  await attachUsbBus({ kernel, controller, drivers });
+  const tty = kernel.devices[0].device;
+  const received = { onData: () => {} };
+  const settings = { baud: CONTINUOUS_BAUD, dataBits: 8, parity: "none", stopBits: 1, flowControl: "none" };
+  const port = await tty.open(
+    { settings, outputs: { dtr: true, rts: true } },
+    { received: (data) => received.onData(data.length), changed: () => {}, closed: () => {} },
+  );
+  port.grant(PLENTY);
+  // As low as the chip has it: else a lone byte waits 16 ms in it.
+  if (tty.info.hasLatency) await port.setLatency(1);
+  try {
+    return await measure(port, received);
+  } finally {
+    await port.close();
+    await kernel.shutdown();
+    socket.destroy();
+  }
+}
+
+/** Writes and hears its own bytes for the time of the run. */
+async function throughput(port, received) {
+  let heard = 0;
+  let sent = 0;
+  let wake = () => {};
+  received.onData = (bytes) => {
+    heard += bytes;
+    wake();
+  };
+  const cpu = process.cpuUsage();
+  const startedMs = performance.now();
+  while (performance.now() - startedMs < runMs) {
+    await port.write(CHUNK);
+    sent += CHUNK.length;
+    while (sent - heard > WINDOW_BYTES) await new Promise((resolve) => (wake = resolve));
+  }
+  while (heard < sent) await new Promise((resolve) => (wake = resolve));
+  const seconds = (performance.now() - startedMs) / 1000;
+  const { user, system } = process.cpuUsage(cpu);
+  return { bytesPerSecond: heard / seconds, cpuUsPerKiB: (user + system) / (heard / 1024) };
+}
+
+async function roundTripMs(port, received) {
+  const times = [];
+  for (let n = 0; n < ROUND_TRIPS; n++) {
+    const startedMs = performance.now();
+    const back = new Promise((resolve) => (received.onData = resolve));
+    await port.write(CHUNK.subarray(0, 1));
+    await back;
+    times.push(performance.now() - startedMs);
+  }
+  return median(times);
+}
+
+/** @returns processor seconds of this process in a second of a line that never rests. */
+async function continuousCpu(port, received) {
+  received.onData = () => {};
+  // V8 compiles meanwhile.
+  const warmUntilMs = performance.now() + runMs;
+  while (performance.now() < warmUntilMs) await port.write(CHUNK);
+  const cpu = process.cpuUsage();
+  const startedMs = performance.now();
+  while (performance.now() - startedMs < runMs) await port.write(CHUNK);
+  const elapsedMs = performance.now() - startedMs;
+  const { user, system } = process.cpuUsage(cpu);
+  return (user + system) / 1000 / elapsedMs;
 }
