@@ -1,19 +1,10 @@
 /** One request of a link on a disk. */
 import type { DeviceErrorCode } from "../rump/devsw.js";
-import type { Kind } from "./frames.js";
 import type { DiskQueue } from "./host-disk-queue.js";
-import { HostRequest } from "./host-request.js";
+import { type FrameFields, HostRequest } from "./host-request.js";
 
-/** What a request asks; what is left out is 0 or nothing. */
-export interface RequestFields {
-  readonly kind: Kind;
-  readonly firstBlock?: number;
-  readonly blockCount?: number;
-  readonly flags?: number;
-  /** The caller's memory; referenced until the request settles and possibly sent more than once. */
-  readonly payload?: Uint8Array;
-  /** The payload that a successful reply must have. */
-  readonly replyBytes?: number;
+/** `offset` and `count` are the first block and the number of blocks. */
+export interface RequestFields extends FrameFields {
   /** Asked by the host itself: not sent again to another rump process. */
   readonly isOwn?: boolean;
   /** Of RequestOptions. */
@@ -35,13 +26,10 @@ export class DiskRequest extends HostRequest {
   changesBefore = 0;
   readonly #queue: DiskQueue;
 
-  constructor(
-    { firstBlock = 0, blockCount = 0, isOwn = false, isWanted = always, ...fields }: RequestFields,
-    queue: DiskQueue,
-  ) {
-    super({ ...fields, offset: firstBlock, count: blockCount });
-    this.isOwn = isOwn;
-    this.isWanted = isWanted;
+  constructor(fields: RequestFields, queue: DiskQueue) {
+    super(fields);
+    this.isOwn = fields.isOwn ?? false;
+    this.isWanted = fields.isWanted ?? always;
     this.bytes = this.payload.length + this.replyBytes;
     this.#queue = queue;
   }

@@ -25,7 +25,7 @@ export class HostDisk implements Disk {
     this.#check("read", firstBlock, blockCount);
     const replyBytes = blockCount * this.info.blockBytes;
     const { signal, isWanted } = options;
-    return this.#queue.issue({ kind: KINDS.read, firstBlock, blockCount, replyBytes, isWanted }, signal);
+    return this.#queue.issue({ kind: KINDS.read, offset: firstBlock, count: blockCount, replyBytes, isWanted }, signal);
   }
 
   async write(firstBlock: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {
@@ -35,7 +35,10 @@ export class HostDisk implements Disk {
       throw new DeviceError("EINVAL", `write: ${data.length} bytes are not whole blocks of ${blockBytes}`);
     this.#check("write", firstBlock, blockCount);
     const flags = flagsOf(options);
-    await this.#queue.issue({ kind: KINDS.write, firstBlock, blockCount, flags, payload: data }, options.signal);
+    await this.#queue.issue(
+      { kind: KINDS.write, offset: firstBlock, count: blockCount, flags, payload: data },
+      options.signal,
+    );
   }
 
   recycle(data: Uint8Array): void {
@@ -48,13 +51,13 @@ export class HostDisk implements Disk {
 
   async trim(firstBlock: number, blockCount: number, { signal }: RequestOptions = {}): Promise<void> {
     this.#check("trim", firstBlock, blockCount);
-    await this.#queue.issue({ kind: KINDS.trim, firstBlock, blockCount }, signal);
+    await this.#queue.issue({ kind: KINDS.trim, offset: firstBlock, count: blockCount }, signal);
   }
 
   async writeZeroes(firstBlock: number, blockCount: number, options: WriteOptions = {}): Promise<void> {
     this.#check("writeZeroes", firstBlock, blockCount);
     const flags = flagsOf(options);
-    await this.#queue.issue({ kind: KINDS.writeZeroes, firstBlock, blockCount, flags }, options.signal);
+    await this.#queue.issue({ kind: KINDS.writeZeroes, offset: firstBlock, count: blockCount, flags }, options.signal);
   }
 
   #check(operation: BlockOperation, firstBlock: number, blockCount: number): void {

@@ -62,8 +62,8 @@ async function readEdge(queue: DiskQueue, info: DiskInfo, { firstBlock, blockCou
     const replyBytes = count * blockBytes;
     const part = await queue.issueOwn({
       kind: KINDS.read,
-      firstBlock: firstBlock + done,
-      blockCount: count,
+      offset: firstBlock + done,
+      count,
       replyBytes,
     });
     data.set(part, done * blockBytes);
@@ -87,6 +87,6 @@ async function restore(queue: DiskQueue, journal: WriteJournal): Promise<void> {
 }
 
 async function writeAgain(queue: DiskQueue, { firstBlock, blockCount, data }: JournalEntry): Promise<void> {
-  if (data === undefined) await queue.issueOwn({ kind: KINDS.writeZeroes, firstBlock, blockCount });
-  else await queue.issueOwn({ kind: KINDS.write, firstBlock, blockCount, payload: data });
+  if (data === undefined) await queue.issueOwn({ kind: KINDS.writeZeroes, offset: firstBlock, count: blockCount });
+  else await queue.issueOwn({ kind: KINDS.write, offset: firstBlock, count: blockCount, payload: data });
 }

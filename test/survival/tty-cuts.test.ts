@@ -39,6 +39,7 @@ async function use(machine: TtyMachine, port: TtyPort, collector: Collector, sen
   }
   await port.drain();
   await Promise.all(writes);
+  machine.endStream();
   await port.setBreak(true);
   await delay(machine, 1);
   await port.status();
@@ -89,7 +90,7 @@ async function runOnce(cuts: readonly Cut[]): Promise<Result> {
   }
   const jumps = cuts.length;
   const power = cuts.filter(({ kind }) => kind === "power").length;
-  const written = wrongStream(sent, Buffer.concat(machine.arrived), {
+  const written = wrongStream(sent, machine.stream(), {
     jumps: jumps + power,
     backBytes: 2048,
     aheadBytes: power > 0 ? FIFO_BYTES : 0,

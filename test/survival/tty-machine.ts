@@ -45,6 +45,7 @@ export class TtyMachine {
   #plugs = 1;
   #seenPlug = 1;
   #waiting: (() => void)[] = [];
+  #streamParts: number | undefined;
 
   constructor(seed: number) {
     this.sim = createSimulatedRumpuser({ seed });
@@ -103,6 +104,16 @@ export class TtyMachine {
   sendFromFar(data: Uint8Array): void {
     this.far.transmit.push(data);
     this.far.run();
+  }
+
+  /** What arrives from now on is no data: a break is read as a character. */
+  endStream(): void {
+    this.#streamParts = this.arrived.length;
+  }
+
+  /** What has arrived. */
+  stream(): Buffer {
+    return Buffer.concat(this.arrived.slice(0, this.#streamParts));
   }
 
   end(): void {
