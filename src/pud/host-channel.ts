@@ -316,7 +316,8 @@ export class HostChannel implements ChannelConsumer {
     const isLate = this.#clock.nowMs() - this.#beatDueMs > this.#limits.heartbeatMs / 2;
     this.#silentBeats = this.#heard ? 0 : this.#silentBeats + (isLate ? 0 : 1);
     const silentMs = this.#silentBeats * this.#limits.heartbeatMs;
-    const isPatient = this.#attaching && silentMs < (this.#limits.attachSilenceMs ?? 0);
+    const patiences = [...this.#nodes.values()].map((half) => half.patienceMs);
+    const isPatient = silentMs < Math.max(this.#attaching ? (this.#limits.attachSilenceMs ?? 0) : 0, ...patiences);
     if (this.#silentBeats >= MAX_SILENT_BEATS && !isPatient) {
       const unanswered = this.#inFlight.size;
       this.#channel.fail(

@@ -11,6 +11,7 @@ import { learnEdges, readmit } from "./readmission.js";
 
 export class DiskNode implements NodeHalf {
   readonly device: HostDisk;
+  readonly patienceMs = 0;
   readonly #queue: DiskQueue;
   readonly #memory: MediumMemory | undefined;
 

@@ -49,6 +49,8 @@ export type Readmission = "lost" | { readonly refusal: string };
 export interface NodeHalf {
   /** What links serve. Ends with the node. */
   readonly device: HostDevice;
+  /** A process is not taken for hanging before it was silent so long, where another one in its place would cost something. */
+  readonly patienceMs: number;
   /** A channel serves the node. */
   readonly bound: boolean;
   /** The node is new here: what is asked goes to this channel. */

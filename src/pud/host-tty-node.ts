@@ -21,7 +21,11 @@ const LINE_FRAMES: ReadonlySet<number> = new Set(
   [KINDS.ttyData, KINDS.ttyChanged, KINDS.ttyClosed].map(({ number }) => number),
 );
 
+/** A busy machine must not cost bytes: those that a process holds go with it. */
+const PATIENCE_MS = 1_000;
+
 export class TtyNode implements NodeHalf {
+  readonly patienceMs = PATIENCE_MS;
   /** The same object for as long as the node exists, also across driver processes where the host holds on to it. */
   readonly device: Tty;
   readonly #context: NodeContext;

@@ -380,7 +380,7 @@ describe("at rest", () => {
     tty.arrive("y");
     await until("it", () => collector.bytes === 2);
     rump.rumpEnd.tamper = () => new Uint8Array(0); // it hangs
-    for (let beats = 0; beats < 5; beats++) {
+    for (let beats = 0; beats < 20; beats++) {
       rig.clock.advance(60);
       await turn();
     }
