@@ -114,14 +114,14 @@ export class UasPipes {
   /** Cancels what has no signal of its own; resolves when nothing is in flight, whatever has one included. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    await Promise.all(this.#inFlight.keys());
+    await Promise.allSettled(this.#inFlight.keys()); // whoever waits for one sees its error
     this.#stop = new AbortController();
   }
 
   /** Resolves when nothing is in flight that the signal ends. */
   async ended(signal: AbortSignal): Promise<void> {
     const theirs = Array.from(this.#inFlight).filter(([, own]) => own === signal);
-    await Promise.all(theirs.map(([transfer]) => transfer));
+    await Promise.allSettled(theirs.map(([transfer]) => transfer));
   }
 
   /** @throws TransferError */
@@ -133,9 +133,11 @@ export class UasPipes {
   async #run(steps: readonly PipeStep[], signal: AbortSignal): Promise<readonly StepResult[]> {
     const running = this.#at.runChain(steps, { ...NO_DEADLINE, signal });
     this.#inFlight.set(running, signal);
-    const results = await running;
-    this.#inFlight.delete(running);
-    return results;
+    try {
+      return await running;
+    } finally {
+      this.#inFlight.delete(running);
+    }
   }
 }
 
