@@ -9,11 +9,14 @@ program() { /usr/bin/python3 "$LAB_ROOT/lab/guest/tty.py" "$@"; }
 pty() { uri "$1" "${2:-ttyU0}" | sed 's|^file://||'; }
 hex() { printf '%s' "$1" | od -An -tx1 | tr -d ' \n'; }
 
-# words ID: a word each way, on the run that is named so.
+# words ID: a word each way, on the run that is named so. The program's comes first: what arrives before it opens is thrown away.
 words() {
+  local heard
+  program "$(pty "$1")" open set:57600,8N1 send:"to $1" expect:"from $1" close &
+  heard=$(host heard "$1" $((3 + ${#1})))
+  [ "$heard" = "$(hex "to $1")" ] || fail "the far end of $1 heard $heard"
   host say "$1" "$(hex "from $1")" >/dev/null
-  program "$(pty "$1")" open set:57600,8N1 wait:500 expect:"from $1" send:"to $1" wait:500 close
-  [ "$(host heard "$1" $((3 + ${#1})))" = "$(hex "to $1")" ] || fail "the far end of $1 heard something else"
+  wait "$!"
 }
 
 serial() {
