@@ -224,16 +224,20 @@ export class Machine {
 
   #counted(drive: FlashDrive): DeviceModel {
     const plugged = (): boolean => this.#plugged;
+    const driving = (): Life | undefined => this.#life;
     const count = (): void => this.#count("transfer");
     return {
       speed: drive.speed,
       deviceDescriptor: drive.deviceDescriptor,
       configurationDescriptor: drive.configurationDescriptor,
       submit(urb: Urb): void {
+        const life = driving();
         count();
         // The cut came before the device saw it.
-        if (plugged()) drive.submit(urb);
-        else urb.complete("disconnected");
+        if (!plugged()) urb.complete("disconnected");
+        // The OS has taken back what a dead process would have read.
+        else if (life?.isDead === true && urb.maxBytes > 0) urb.complete("cancelled");
+        else drive.submit(urb);
       },
       unlink: (urb) => drive.unlink(urb),
       reset: () => drive.reset(),

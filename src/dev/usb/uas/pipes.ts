@@ -79,14 +79,12 @@ export class UasPipes {
   async sendForStatus(iu: Uint8Array, streamId: number, signal: AbortSignal = this.#stop.signal): Promise<Uint8Array> {
     const into = new Uint8Array(STATUS_IU_BYTES);
     const { command, status } = this.#at.pipes;
-    const [sent, read] = await this.#run(
-      [
-        { pipe: command, data: iu },
-        { pipe: status, into, streamId, with: { step: 0, minBytes: iu.length } },
-      ],
-      signal,
-    );
+    // Before the command: QEMU's usb-uas can lose a status for which no transfer waits when it is ready.
+    const reading = this.#run([{ pipe: status, into, streamId }], signal);
+    reading.catch(() => {}); // seen below; where the command was not taken, that is the error
+    const [sent] = await this.#run([{ pipe: command, data: iu }], signal);
     requireSent(sent, iu);
+    const [read] = await reading;
     return statusOf(read, into);
   }
 
