@@ -35,6 +35,6 @@ test("the rump process is told the rules of an id alone; those of a module are i
 test.each(["", "1234=uftdi", "1234:5678", "1234:5678=nothing", "12345:5678=uftdi", "1234:5678=uftdi "])(
   "%o is refused",
   (text) => {
-    expect(() => parseDriverId(text)).toThrow(/idVendor:idProduct=driver, one of umass, umodem/);
+    expect(() => parseDriverId(text)).toThrow(/idVendor:idProduct=driver, one of umass, uas, umodem/);
   },
 );
