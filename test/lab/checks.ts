@@ -18,6 +18,7 @@ export const CHECKS = [
   "usbip-client.sh",
   "chains.sh",
   "split.sh",
+  "split-taking.sh",
   "port.sh",
   "tty-links.sh",
 ] as const;
