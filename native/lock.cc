@@ -119,6 +119,15 @@ class Filter {
     rules();
     code_[jump].jf = static_cast<unsigned char>(code_.size() - jump - 1);
   }
+  /** The same where it is one of `count` numbers from `first` on. The accumulator holds something else afterwards. */
+  template <typename Rules>
+  void WhenWithin(unsigned first, unsigned count, Rules rules) {
+    Add(BPF_ALU | BPF_SUB | BPF_K, 0, 0, first);
+    const size_t jump = code_.size();
+    Add(BPF_JMP | BPF_JGE | BPF_K, 0, 0, count);
+    rules();
+    code_[jump].jt = static_cast<unsigned char>(code_.size() - jump - 1);
+  }
   void MaskArgument(unsigned arg, unsigned bits) {
     Load(LowHalf(arg));
     Add(BPF_ALU | BPF_AND | BPF_K, 0, 0, bits);
@@ -150,7 +159,7 @@ void AllowArgument(Filter& filter, unsigned nr, unsigned arg, const Values& valu
   });
 }
 
-Filter BuildFilter(bool strict, unsigned device_fd, unsigned pass_fd) {
+Filter BuildFilter(bool strict, unsigned device_fd, unsigned device_count, unsigned pass_fd) {
   Filter filter;
   filter.Load(offsetof(seccomp_data, arch));
   filter.ReturnUnlessEqual(kArch, kRefusal);
@@ -176,7 +185,7 @@ Filter BuildFilter(bool strict, unsigned device_fd, unsigned pass_fd) {
     filter.ReturnForEach(kAnyRequests, SECCOMP_RET_ALLOW);
     filter.ReturnIfEqual(TCGETS, SECCOMP_RET_ERRNO | ENOTTY);  // isatty(3)
     filter.Load(LowHalf(0));
-    filter.When(device_fd, [&] {
+    filter.WhenWithin(device_fd, device_count, [&] {
       filter.Load(LowHalf(1));
       filter.ReturnForEach(kDeviceRequests, SECCOMP_RET_ALLOW);
       // After a reset libusb takes the kernel's driver off before it claims again. It is told that there is none, and claims.
@@ -190,19 +199,21 @@ Filter BuildFilter(bool strict, unsigned device_fd, unsigned pass_fd) {
 }
 
 /**
- * lock(strict, deviceFd, passFd) → 0 or -errno. `strict`: no executable memory from now on (needs --jitless). `deviceFd`: the one
- * descriptor that takes usbfs requests. `passFd`: the one from which a descriptor may be received. Threads must run already.
+ * lock(strict, deviceFd, deviceCount, passFd) → 0 or -errno. `strict`: no executable memory from now on (needs --jitless). The
+ * `deviceCount` descriptors from `deviceFd` on take usbfs requests, no other does. `passFd`: the one from which a descriptor may
+ * be received. Threads must run already.
  */
 Napi::Value Lock(const Napi::CallbackInfo& info) {
   bool strict = false;
-  int device_fd = -1, pass_fd = -1;
+  int device_fd = -1, device_count = 0, pass_fd = -1;
   if (!ReadBool(info, 0, "strict", &strict) || !ReadInt(info, 1, "deviceFd", &device_fd) ||
-      !ReadInt(info, 2, "passFd", &pass_fd))
+      !ReadInt(info, 2, "deviceCount", &device_count) || !ReadInt(info, 3, "passFd", &pass_fd))
     return {};
   const auto result = [&](int value) { return Napi::Number::New(info.Env(), value); };
   if (kArch == 0) return result(-ENOSYS);
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return result(-errno);
-  Filter filter = BuildFilter(strict, static_cast<unsigned>(device_fd), static_cast<unsigned>(pass_fd));
+  Filter filter = BuildFilter(strict, static_cast<unsigned>(device_fd), static_cast<unsigned>(device_count),
+                              static_cast<unsigned>(pass_fd));
   sock_fprog program = filter.Program();
   const long failed = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
   if (failed > 0) return result(-ESRCH);  // the id of a thread that could not be brought along

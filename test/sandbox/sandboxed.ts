@@ -10,6 +10,8 @@ export interface SweepRequest {
   readonly calls: readonly (readonly number[])[];
   /** The lock that kills, not the one that answers. */
   readonly real: boolean;
+  /** Descriptors that may be devices; left out: one. */
+  readonly deviceCount?: number;
 }
 
 export interface SweepResult {

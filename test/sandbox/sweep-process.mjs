@@ -2,7 +2,7 @@
  * Tries every system call number on one kind of thread, in a process that is locked with the filter of the tests: what the real
  * one kills for is answered with errno 4000, so one process can try them all. Prints the results as one line of JSON.
  *
- * argv: JSON { strict, thread: "main" | "worker" | "pool", calls: [[number, argument…]…], real }. With `real` the lock is the one
+ * argv: JSON { strict, thread: "main" | "worker" | "pool", calls: [[number, argument…]…], real, deviceCount }. With `real` the lock is the one
  * that kills.
  */
 import { once } from "node:events";
@@ -25,13 +25,14 @@ const runOn = {
   },
 };
 if (isMainThread) {
-  const { strict, thread, calls, real } = JSON.parse(process.argv[2]);
+  const { strict, thread, calls, real, deviceCount = 1 } = JSON.parse(process.argv[2]);
   const worker = new Worker(new URL(import.meta.url));
   await once(worker, "message");
-  if (real) await lockProcess({ profile: strict ? "strict" : "standard", deviceFd: DEVICE_FD, passFd: PASS_FD });
+  if (real)
+    await lockProcess({ profile: strict ? "strict" : "standard", deviceFd: DEVICE_FD, deviceCount, passFd: PASS_FD });
   else {
     await prepareToLock();
-    const rc = probe.lock(strict, DEVICE_FD, PASS_FD);
+    const rc = probe.lock(strict, DEVICE_FD, deviceCount, PASS_FD);
     if (rc !== 0) throw new Error(`lock: ${rc}`);
   }
   writeSync(1, '"locked"\n');

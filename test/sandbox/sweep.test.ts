@@ -108,6 +108,30 @@ describe.runIf(process.arch === "x64")("calls whose arguments matter", () => {
     ["ioctl TIOCSTI", [IOCTL, 1, 0x5412, 0], true, true],
   ] as const;
 
+  test.each([1, 2, 8])(
+    "%i devices: usbfs requests reach their numbers, not the one before nor the one behind",
+    async (deviceCount) => {
+      const FIRST = 5;
+      const HIGH_BIT = 2 ** 31;
+      const requests = [0x5514, 0x8008551c];
+      const inside = Array.from({ length: deviceCount }, (_, slot) => FIRST + slot);
+      const outside = [0, FIRST - 1, FIRST + deviceCount, FIRST + 2 * deviceCount, FIRST + HIGH_BIT, 0xffff_ffff];
+      const calls = [...inside, ...outside].flatMap((fd) => requests.map((request) => [IOCTL, fd, request, 0]));
+      const { results } = await sweep({ strict: false, thread: "main", calls, real: false, deviceCount });
+      const killed = calls.map(([, fd], index) => [fd, results?.[index] === WOULD_KILL]);
+      expect(killed).toEqual(calls.map(([, fd = 0]) => [fd, !inside.includes(fd)]));
+    },
+  );
+
+  test("with room for eight: no request that one device is refused, and descriptors come over one socket", async () => {
+    const calls = [5, 6, 12].flatMap((fd) => [
+      [IOCTL, fd, 0x5517, 0],
+      [RECVMSG, fd, 0, 0x40],
+    ]);
+    const { results } = await sweep({ strict: false, thread: "main", calls, real: false, deviceCount: 8 });
+    expect(results).toEqual(calls.map(() => WOULD_KILL));
+  });
+
   test.each([false, true])("strict %s", async (strict) => {
     const { results } = await sweep({ strict, thread: "main", calls: ROWS.map(([, call]) => call), real: false });
     const killed = ROWS.map(([name], index) => [name, results?.[index] === WOULD_KILL]);

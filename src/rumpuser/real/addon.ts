@@ -78,7 +78,7 @@ interface Addon {
   socketpair(bufferBytes: number): [number, number] | number;
   sendFd(socket: number, fd: number): number;
   recvFd(socket: number, placeholder: number): number;
-  lock(strict: boolean, deviceFd: number, passFd: number): number;
+  lock(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): number;
 }
 
 /** The addon is not built for this machine. */
@@ -186,13 +186,14 @@ export function receiveFd(socketFd: number, placeholder: number): number {
 /**
  * Filters the system calls of every thread of this process, for ever (native/lock.cc). A call that is not on the list
  * kills the process.
- * @param strict    No executable memory either; needs --jitless.
- * @param deviceFd  The one descriptor that takes usbfs requests.
- * @param passFd    The one socket from which a descriptor may be received.
+ * @param strict       No executable memory either; needs --jitless.
+ * @param deviceFd     The first of the descriptors that take usbfs requests.
+ * @param deviceCount  How many there are.
+ * @param passFd       The one socket from which a descriptor may be received.
  * @throws SystemCallError  ESRCH: a thread has a filter of its own; ENOSYS: no table for this architecture.
  */
-export function lockSystemCalls(strict: boolean, deviceFd: number, passFd: number): void {
-  const rc = loadAddon().lock(strict, deviceFd, passFd);
+export function lockSystemCalls(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): void {
+  const rc = loadAddon().lock(strict, deviceFd, deviceCount, passFd);
   if (rc < 0) throw new SystemCallError("seccomp", rc);
 }
 
@@ -228,7 +229,7 @@ export interface Probe {
   calls(calls: readonly SystemCall[]): number[];
   callsOnPool(calls: readonly SystemCall[]): Promise<number[]>;
   /** As the addon's; but what would be killed is answered with errno 4000. */
-  lock(strict: boolean, deviceFd: number, passFd: number): number;
+  lock(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): number;
 }
 
 /**

@@ -14,17 +14,19 @@ export type LockProfile = "standard" | "strict";
 
 export interface LockOptions {
   readonly profile: LockProfile;
-  /** The number that the device's descriptor will have. */
+  /** The number that the device's descriptor will have, or the first of several. */
   readonly deviceFd: number;
+  /** Default 1. */
+  readonly deviceCount?: number;
   /** The Unix socket over which it comes. */
   readonly passFd: number;
 }
 
 /** @throws SystemCallError, AddonError; the process is not locked then. */
-export async function lockProcess({ profile, deviceFd, passFd }: LockOptions): Promise<void> {
+export async function lockProcess({ profile, deviceFd, deviceCount = 1, passFd }: LockOptions): Promise<void> {
   loadAddon();
   await prepareToLock();
-  lockSystemCalls(profile === "strict", deviceFd, passFd);
+  lockSystemCalls(profile === "strict", deviceFd, deviceCount, passFd);
 }
 
 /** Everything before the filter. */
