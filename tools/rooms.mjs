@@ -121,11 +121,11 @@ const ROOMS = [
       "dev/usb/drivers.ts",
       "dev/usb/usb-ids.ts",
     ],
-    typesOnly: ["rump-process.ts", "dev/usb/usbdi.ts"],
+    typesOnly: ["rump-process/config.ts", "dev/usb/usbdi.ts"],
     node: true,
   },
   { room: "cli/", may: ["bytes.ts", "host/", "pud/links/", "vdev/", "rump/devsw.ts", "rumpuser/"], node: true },
-  { room: "rump-process.ts", may: ["bytes.ts", "rumpuser/", "rump/", "dev/", "pud/"], node: true },
+  { room: "rump-process", may: ["bytes.ts", "rumpuser/", "rump/", "dev/", "pud/"], node: true },
   { room: "serialport", may: ["host/", "pud/links/", "rump/devsw.ts"], node: true },
   { room: "index.ts", may: [""], node: true },
 ];

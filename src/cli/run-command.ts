@@ -24,6 +24,7 @@ interface RunOptions {
   readonly readOnly?: boolean;
   readonly take?: boolean;
   readonly split?: boolean;
+  readonly group?: boolean;
   /** False with --no-sandbox. */
   readonly sandbox?: boolean;
   readonly strict?: boolean;
@@ -50,6 +51,7 @@ export function runCommand(program: Command, context: CommandContext): void {
     .option("--read-only", "let nothing be written; serial lines are not served then")
     .option("--take", "take devices from their kernel drivers, and give them back at the end")
     .option("--split", "a process for each function of a USB device, each confined to its own interfaces")
+    .option("--group", "several devices in one process: less memory, less isolation")
     .addOption(
       new Option(
         "--driver <file>",
@@ -99,6 +101,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     links: parseLinks(options.link),
     take: options.take === true,
     split: options.split === true,
+    group: options.group === true,
     readOnly: options.readOnly === true,
     mode: options.mode ?? "auto",
     graceMs: (options.grace ?? DEFAULT_GRACE_S) * 1000,

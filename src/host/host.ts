@@ -9,7 +9,7 @@
  * ```
  */
 import createDebug from "debug";
-import { type DriverEntry, DRIVERS } from "../dev/usb/drivers.js";
+import { type DriverEntry, DRIVERS, driverToLoad } from "../dev/usb/drivers.js";
 import { type Link, type LinkLog, type LinkSpec, openLink } from "../pud/links/links.js";
 import { detachKernelDriver, dropPrivileges, keeperPath } from "../rumpuser/real/addon.js";
 import { realClock } from "../rumpuser/real/rumpuser.js";
@@ -20,6 +20,7 @@ import { HostError, messageOf } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import { HotplugWatch } from "./hotplug.js";
 import { driverOptionsOf, type Mode } from "./modes.js";
+import { RumpGroup } from "./rump-group.js";
 import { ensureRuntimeDir } from "./runtime-dir.js";
 import type { Selector, SimSelector, UsbipSelector, UsbSelector } from "./selector.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
@@ -41,6 +42,8 @@ export interface HostOptions {
   readonly take: boolean;
   /** A process for each function of a USB device, in place of one for the device. */
   readonly split?: boolean;
+  /** Several devices in one process, for memory: a driver that goes wrong reaches them all. Not with `split`. */
+  readonly group?: boolean;
   readonly readOnly: boolean;
   /** How long a device that was unplugged is waited for, with its nodes and requests kept; 0 = not at all. Default 5000. */
   readonly graceMs?: number;
@@ -103,6 +106,7 @@ export class RumpHost {
       sandbox,
       graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
       driverOptions: driverOptionsOf(options.mode ?? "auto"),
+      ...(options.group === true ? { group: this.#group() } : {}),
       ...(rumpScript === undefined ? {} : { rumpScript }),
     });
   }
@@ -113,7 +117,7 @@ export class RumpHost {
    * @throws HostError RUNTIME_DIR, LINK, USAGE; nothing is left behind.
    */
   static async open(options: HostOptions): Promise<RumpHost> {
-    if (options.split === true) checkDivisible(options.selectors);
+    if (options.split === true) checkDivisible(options);
     await ensureRuntimeDir(options.runtimeDir, process.getuid?.() ?? 0);
     const links = [...(await openLinks(options)), ...(options.ownLinks ?? [])];
     return new RumpHost(options, options.clock ?? realClock, links, await sharedUnits(options.runtimeDir));
@@ -183,6 +187,17 @@ export class RumpHost {
     );
     for (const link of this.#links) await closeLink(link, this.#emit);
     this.#finished.resolve(undefined);
+  }
+
+  #group(): RumpGroup {
+    const { sandbox, rumpScript } = this.#options;
+    return new RumpGroup({
+      clock: this.#clock,
+      sandbox,
+      drivers: this.#drivers.map(driverToLoad),
+      onLine: createDebug("rumpusb:group"),
+      ...(rumpScript === undefined ? {} : { script: rumpScript }),
+    });
   }
 
   #startSimulators(selectors: readonly SimSelector[]): Promise<Outcome[]>[] {
@@ -261,7 +276,9 @@ export class RumpHost {
 }
 
 /** Only usbfs opens a device more than once. @throws HostError USAGE */
-function checkDivisible(selectors: readonly Selector[]): void {
+function checkDivisible({ selectors, group }: HostOptions): void {
+  if (group === true)
+    throw new HostError("USAGE", "--split: every function alone, --group: devices together; not both");
   const stream = selectors.find(({ kind }) => kind === "sim" || kind === "usbip");
   if (stream !== undefined)
     throw new HostError("USAGE", `--split: ${stream.text} is reached over one connection, which cannot be split`);

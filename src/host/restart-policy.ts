@@ -37,6 +37,11 @@ export class RestartPolicy {
     return this.#heartbeatMs;
   }
 
+  /** Lives in a row, up to the last one, that did nothing. */
+  get failures(): number {
+    return this.#failures;
+  }
+
   ended({ completedRequests, livedMs, wasSilent }: EndedLife): RestartDecision {
     if (completedRequests > 0 || livedMs >= HEALTHY_MS) {
       this.#failures = 0;

@@ -54,7 +54,7 @@ export class RumpLife {
   #hasEnded = false;
   #isOver = false;
 
-  private constructor(process: RumpProcess, clock: Clock) {
+  constructor(process: RumpProcess, clock: Clock) {
     this.#process = process;
     this.#clock = clock;
     const spawnedAtMs = clock.nowMs();
@@ -102,10 +102,16 @@ export class RumpLife {
     this.#process.kill();
   }
 
+  /** It will not be begun, or is not needed any more: ends it, or its part of a process that serves others as well. */
+  discard(): void {
+    this.#process.discard();
+  }
+
   /** Waits for the process, not for long, and ends it. @returns false when it is still there. */
   async end(orderly: boolean): Promise<boolean> {
     const { exited, pud } = this.#process;
-    if (!orderly || (await waitAtMost(this.#clock, EXIT_MS, exited)) === undefined) this.kill();
+    if (!orderly) this.discard();
+    if ((await waitAtMost(this.#clock, EXIT_MS, exited)) === undefined) this.kill();
     const ended = await waitAtMost(this.#clock, EXIT_MS, exited);
     pud.destroy();
     return ended !== undefined;

@@ -1,7 +1,9 @@
 /** One device as it is open now, and the rump processes that are started for it: one serves it, the next one waits. */
 import type { Clock, Timer } from "../rumpuser/rumpuser.js";
+import { type DeviceConfig, RUMP_CONFIG_VERSION } from "../rump-process/config.js";
 import { messageOf } from "./errors.js";
 import type { AllDriverOptions } from "./modes.js";
+import type { RumpGroup } from "./rump-group.js";
 import { RumpLife } from "./rump-life.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
 import type { DeviceSource, OpenedDevice } from "./sources/source.js";
@@ -14,8 +16,18 @@ export interface RumpSupplyContext {
   readonly sandbox: Sandbox;
   /** What the user asks of the drivers. */
   readonly driverOptions?: AllDriverOptions;
+  /** Where devices share processes. */
+  readonly group?: RumpGroup;
   /** Script to run in place of the rump process; for tests. */
   readonly rumpScript?: string;
+}
+
+/** What a process is started for. */
+interface Demand {
+  /** A process that drove the device before was ended in the middle of it. Default true. */
+  readonly interrupted?: boolean;
+  readonly ahead?: boolean;
+  readonly alone?: boolean;
 }
 
 export class RumpSupply {
@@ -25,6 +37,8 @@ export class RumpSupply {
   #opened: OpenedDevice | undefined;
   /** The next one, started before it is needed. */
   #spare: Promise<RumpLife> | undefined;
+  /** The one that was taken last. */
+  #current: RumpLife | undefined;
   /** Starts it. */
   #due: Timer | undefined;
   #isOver = false;
@@ -62,7 +76,8 @@ export class RumpSupply {
 
   /** The first process of the device. @throws HostError */
   async first(): Promise<RumpLife> {
-    return await this.#spawn(false);
+    this.#current = await this.#spawn({ interrupted: false });
+    return this.#current;
   }
 
   /**
@@ -73,20 +88,30 @@ export class RumpSupply {
     this.#due?.cancel();
     this.#due = this.#context.clock.startTimer(SPARE_DELAY_MS, () => {
       if (this.#isOver) return;
-      this.#spare ??= this.#spawn(true, true);
+      this.#spare ??= this.#spawn({ ahead: true });
       this.#spare.catch((error: unknown) => this.#debug(`no spare process: ${messageOf(error)}`)); // taken: thrown there
     });
   }
 
-  /** A process after the first one. @throws HostError; Error when the session has ended. */
-  async takeSpare(): Promise<RumpLife> {
+  /**
+   * A process after the first one.
+   *
+   * @param alone  One that no other device shares.
+   * @throws HostError; Error when the session has ended.
+   */
+  async takeSpare(alone = false): Promise<RumpLife> {
     this.#due?.cancel();
     const spare = this.#spare;
     this.#spare = undefined;
     let life = await spare?.catch(() => undefined);
-    if (life === undefined || life.hasEnded) life = await this.#spawn(true);
+    if (alone && this.#context.group !== undefined) {
+      life?.discard();
+      life = undefined;
+    }
+    if (life === undefined || life.hasEnded) life = await this.#spawn({ alone });
+    this.#current = life;
     if (!this.#isOver) return life;
-    life.kill();
+    life.discard();
     throw new Error(`${this.#source.key}: the session has ended`);
   }
 
@@ -99,26 +124,27 @@ export class RumpSupply {
   /** After `end`: resolves when the spare process was ended. */
   async killSpare(): Promise<void> {
     const spare = await this.#spare?.catch(() => undefined);
-    spare?.kill();
+    spare?.discard();
   }
 
-  async #spawn(interrupted: boolean, ahead = false): Promise<RumpLife> {
-    const { clock, sandbox, driverOptions, rumpScript } = this.#context;
+  async #spawn({ interrupted = true, ahead = false, alone = false }: Demand): Promise<RumpLife> {
+    const { clock, sandbox, driverOptions, rumpScript, group } = this.#context;
     const opened = this.#opened;
     if (opened === undefined || this.#isOver)
       throw new Error("a rump process is started for a device that was not opened");
     const { bus, drivers, interfaces } = opened;
     // Through usbfs a device comes as whoever had it before left it, and nobody knows how that was.
     const mayBeInterrupted = interrupted || bus.kind === "usbfs";
+    const config: DeviceConfig = {
+      bus,
+      drivers,
+      interrupted: mayBeInterrupted,
+      ...(interfaces === undefined ? {} : { interfaces }),
+      ...(driverOptions === undefined ? {} : { driverOptions }),
+    };
+    if (group !== undefined && !alone) return await group.lease(config, ahead, this.#current);
     return await RumpLife.spawn({
-      config: {
-        version: 1,
-        bus,
-        drivers,
-        interrupted: mayBeInterrupted,
-        ...(interfaces === undefined ? {} : { interfaces }),
-        ...(driverOptions === undefined ? {} : { driverOptions }),
-      },
+      config: { version: RUMP_CONFIG_VERSION, ...config },
       sandbox,
       clock,
       onLine: (line) => this.#debug(line),

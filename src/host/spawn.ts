@@ -21,7 +21,7 @@ import { fileURLToPath } from "node:url";
 import { sendFd } from "../rumpuser/real/addon.js";
 import { fdOfSocket, streamOfSocket } from "../rumpuser/real/byte-stream.js";
 import type { ByteStream, Clock } from "../rumpuser/rumpuser.js";
-import type { RumpProcessConfig } from "../rump-process.js";
+import type { RumpProcessConfig, SharedProcessConfig } from "../rump-process/config.js";
 import { HostError, messageOf } from "./errors.js";
 import { LogLines } from "./log-lines.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
@@ -34,9 +34,7 @@ const RUMP_PROCESS = fileURLToPath(new URL("../bundle/rump-process.js", import.m
 /** A process that has ended may have left something in its pipes; whoever inherited them may keep them open. */
 const LAST_WORDS_MS = 200;
 
-export interface RumpSpawn {
-  /** How it locks itself is the sandbox's to say. */
-  readonly config: Omit<RumpProcessConfig, "lock">;
+export interface RumpStart {
   readonly sandbox: Sandbox;
   readonly clock: Clock;
   /** A line that the process printed, made printable. */
@@ -47,11 +45,17 @@ export interface RumpSpawn {
   readonly script?: string;
 }
 
+export interface RumpSpawn extends RumpStart {
+  /** How it locks itself is the sandbox's to say. */
+  readonly config: Omit<RumpProcessConfig, "lock">;
+}
+
 export interface ProcessExit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
 }
 
+/** A process that serves a device, or the part of one that several devices share (spawn-shared.ts). */
 export interface RumpProcess {
   /** The launcher's at first; from `locked` on that of the process itself. */
   readonly pid: number;
@@ -72,22 +76,64 @@ export interface RumpProcess {
   lastWords(): readonly string[];
   /** SIGKILL. Does nothing when it has ended. */
   kill(): void;
+  /** It is not needed any more: `kill`, where no other device is served by it. */
+  discard(): void;
+}
+
+/** A rump process as it is started, with one device or with several. */
+export interface StartedProcess
+  extends Pick<RumpProcess, "pid" | "locked" | "sendDevice" | "exited" | "lastWords" | "kill"> {
+  /** Descriptor 3, and those behind the devices' where several have room. */
+  readonly channels: readonly net.Socket[];
+  /** Nothing is sent any more. */
+  closeWay(): void;
 }
 
 /** @throws HostError INSTALLATION: not built; SANDBOX_UNAVAILABLE; FAILED: the process cannot be started. */
 export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
+  const process = await startProcess(options, options.config);
+  const [channel] = process.channels;
+  if (channel === undefined) throw new Error("spawn made no channel");
+  return {
+    get pid() {
+      return process.pid;
+    },
+    pud: streamOfSocket(channel),
+    locked: process.locked,
+    sendDevice: (device) => {
+      process.sendDevice(device);
+      process.closeWay();
+    },
+    exited: process.exited,
+    lastWords: process.lastWords,
+    kill: process.kill,
+    discard: process.kill,
+  };
+}
+
+/** @throws HostError as `spawnRump`. */
+export async function startProcess(
+  options: RumpStart,
+  config: Omit<RumpProcessConfig, "lock"> | Omit<SharedProcessConfig, "lock">,
+): Promise<StartedProcess> {
   const script = options.script ?? RUMP_PROCESS;
   if (!existsSync(script)) throw new HostError("INSTALLATION", `${script} is missing; run: npm run build`);
   const plan = await options.sandbox.plan();
-  const config = { ...options.config, ...(plan.lock === undefined ? {} : { lock: plan.lock }) };
-  const { file, args } = plan.command(script, [JSON.stringify(config satisfies RumpProcessConfig)], options.ahead);
-  const child = spawn(file, args, { stdio: ["ignore", "pipe", "pipe", "pipe", "pipe"], env: {}, detached: true });
+  const argument = JSON.stringify({ ...config, ...(plan.lock === undefined ? {} : { lock: plan.lock }) });
+  const slots = "slots" in config ? config.slots : undefined;
+  const { file, args } = plan.command(script, [argument], { eager: options.ahead, slots });
+  const child = spawn(file, args, {
+    stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", ...devicesAndChannels(slots ?? 0)],
+    env: {},
+    detached: true,
+  });
   const exit = exitOf(child);
   let pid = await started(child, "the rump process");
   const lines = new LogLines(options.clock, options.onLine);
   const pipesEnded = Promise.all([child.stdout, child.stderr].map(async (pipe) => await readLines(pipe, lines)));
-  const [, , , channel, way] = child.stdio;
-  if (!(channel instanceof net.Socket) || !(way instanceof net.Socket)) throw new Error("spawn made no sockets");
+  const [, , , first, way, ...more] = child.stdio;
+  const channels = [first, ...more].filter((one) => one instanceof net.Socket);
+  if (!(way instanceof net.Socket) || channels.length !== 1 + (slots ?? 0)) throw new Error("spawn made no sockets");
   const verified = (): SandboxReport => {
     pid = innerPid(plan, pid);
     return verifySandbox(plan, pid);
@@ -105,12 +151,10 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
     get pid() {
       return pid;
     },
-    pud: streamOfSocket(channel),
+    channels,
     locked,
-    sendDevice: (device) => {
-      sendFd(fdOfSocket(way), typeof device === "number" ? device : fdOfSocket(device));
-      way.destroy();
-    },
+    sendDevice: (device) => sendFd(fdOfSocket(way), typeof device === "number" ? device : fdOfSocket(device)),
+    closeWay: () => way.destroy(),
     exited: exit.then(async (how) => {
       await waitAtMost(options.clock, LAST_WORDS_MS, pipesEnded);
       return how;
@@ -120,6 +164,11 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
       child.kill("SIGKILL");
     },
   };
+}
+
+/** What follows the first five descriptors: numbers that the launcher keeps free, and a channel for each of them. */
+function devicesAndChannels(slots: number): ("ignore" | "pipe")[] {
+  return [...Array<"ignore">(slots).fill("ignore"), ...Array<"pipe">(slots).fill("pipe")];
 }
 
 /** Resolves when the process asks for its device. @throws HostError RUMP_LOST */

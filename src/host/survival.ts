@@ -15,6 +15,8 @@ import { type Deferred, deferred, waitAtMost } from "./waits.js";
 
 /** Between looks for a device that may have come back. */
 const RETURN_POLL_MS = 250;
+/** Processes that died so often in a row are not shared: the device that is to blame shows, and the others are rid of it. */
+const FAILURES_TOGETHER = 2;
 
 /** Why a session ends: on purpose or because the device went (no error), or by a failure. */
 export interface Ending {
@@ -94,18 +96,18 @@ export class Survival {
     const decision = this.#policy.ended(lost);
     if (decision.kind === "quarantine") return await this.#quarantine(decision.failures, lost);
     await this.#delay(decision.delayMs);
-    return await this.#restart(lost);
+    return await this.#restart(lost, this.#policy.failures >= FAILURES_TOGETHER);
   }
 
-  async #restart(lost: Lost): Promise<Ending | Lost> {
+  async #restart(lost: Lost, alone = false): Promise<Ending | Lost> {
     const { key, emit, clock } = this.#context;
     let life: RumpLife | undefined;
     let deviceKept: boolean;
     try {
-      life = await this.#supply.takeSpare();
+      life = await this.#supply.takeSpare(alone);
       deviceKept = (await this.#supply.opened?.reopen()) ?? false;
     } catch (error) {
-      life?.kill();
+      life?.discard();
       if (!(error instanceof HostError)) throw error;
       if (error.code === "DEVICE_GONE") return await this.#awaitReturn(lost);
       if (error.code !== "FAILED") throw error;

@@ -107,7 +107,7 @@ describe("levels", () => {
     for (const sandbox of [createSandbox({ profile: "standard" }), noSandbox]) {
       const plan = await sandbox.plan();
       expect(plan.command("x.js", ["{}"]).args).not.toContain("--no-lazy");
-      expect(plan.command("x.js", ["{}"], true).args.slice(-3)).toEqual(["--no-lazy", "x.js", "{}"]);
+      expect(plan.command("x.js", ["{}"], { eager: true }).args.slice(-3)).toEqual(["--no-lazy", "x.js", "{}"]);
     }
   });
 

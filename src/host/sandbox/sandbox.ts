@@ -29,6 +29,13 @@ export interface CommandLine {
   readonly args: readonly string[];
 }
 
+export interface CommandOptions {
+  /** It compiles everything as it starts, and less when it is needed. */
+  readonly eager?: boolean | undefined;
+  /** Room for so many devices, whose channels come behind their descriptors (rump-process.ts); left out: for one. */
+  readonly slots?: number | undefined;
+}
+
 export interface SandboxPlan {
   readonly level: SandboxLevel;
   readonly layers: Layers;
@@ -37,8 +44,8 @@ export interface SandboxPlan {
   readonly lock: LockProfile | undefined;
   /** The process that is started stays the parent of the one that counts. */
   readonly viaLauncher: boolean;
-  /** Node's command line for `script`. `eager`: it compiles everything as it starts, and less when it is needed. */
-  command(script: string, args: readonly string[], eager?: boolean): CommandLine;
+  /** Node's command line for `script`. */
+  command(script: string, args: readonly string[], options?: CommandOptions): CommandLine;
 }
 
 export interface Sandbox {
@@ -83,7 +90,7 @@ export const noSandbox: Sandbox = {
     missing: [],
     lock: undefined,
     viaLauncher: false,
-    command: (script, args, eager = false) => ({
+    command: (script, args, { eager = false } = {}) => ({
       file: process.execPath,
       args: [...(eager ? EAGER_FLAGS : []), script, ...args],
     }),
@@ -122,9 +129,17 @@ async function makePlan({ profile, extraPaths = [], without = [] }: SandboxOptio
     missing,
     lock: layers.seccomp ? profile : undefined,
     viaLauncher: true,
-    command: (script, args, eager = false) => ({
+    command: (script, args, { eager = false, slots } = {}) => ({
       file: launcher,
-      args: [...flags(), "--", ...node, ...(eager ? EAGER_FLAGS : []), script, ...args],
+      args: [
+        ...flags(),
+        ...(slots === undefined ? [] : ["--devices", String(slots)]),
+        "--",
+        ...node,
+        ...(eager ? EAGER_FLAGS : []),
+        script,
+        ...args,
+      ],
     }),
   };
 }

@@ -3,12 +3,12 @@
  * changed outside is undone by `release`.
  */
 import type net from "node:net";
-import type { RumpProcessConfig } from "../../rump-process.js";
+import type { DeviceConfig } from "../../rump-process/config.js";
 
 export interface OpenedDevice {
-  readonly bus: RumpProcessConfig["bus"];
+  readonly bus: DeviceConfig["bus"];
   /** Drivers that the rump process may load. */
-  readonly drivers: RumpProcessConfig["drivers"];
+  readonly drivers: DeviceConfig["drivers"];
   /** The interfaces that it may attach; left out: any. */
   readonly interfaces?: readonly number[];
   /** For the next rump process. */

@@ -41,7 +41,7 @@ export class UsbPortError extends Error {
  * @throws UsbPortError  the descriptor is not a USB device's, or the device has gone.
  * @throws AddonError    the addon is not built.
  */
-export function openUsbPort(fd: number): UsbPort {
+export function openUsbPort(fd: number): UsbPort & Pick<NativeUsbPort, "idle"> {
   return new NativeUsbPort(fd);
 }
 
@@ -178,6 +178,11 @@ class NativeUsbPort implements UsbPort {
   onDisconnect(gone: () => void): void {
     this.#goneListener = gone;
     if (this.#gone) setImmediate(gone);
+  }
+
+  /** Resolves when no blocking call uses the descriptor any more: after `close` it may be closed then. */
+  async idle(): Promise<void> {
+    await this.#calls;
   }
 
   close(): void {
