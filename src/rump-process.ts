@@ -16,16 +16,14 @@ import { closeSync, writeSync } from "node:fs";
 import { loadDrivers } from "./dev/usb/attach-bus.js";
 import type { DriverToLoad } from "./dev/usb/drivers.js";
 import type { Driver } from "./dev/usb/usbdi.js";
-import { RumpKernel } from "./rump/kernel.js";
+import type { RumpKernel } from "./rump/kernel.js";
 import { RUMP_CONFIG_VERSION, type RumpProcessConfig, type SharedProcessConfig } from "./rump-process/config.js";
 import { RumpDevice } from "./rump-process/device.js";
 import { serveShared } from "./rump-process/shared.js";
 import { receiveFd } from "./rumpuser/real/addon.js";
 import { streamOfFd } from "./rumpuser/real/byte-stream.js";
 import { lockProcess, type LockProfile } from "./rumpuser/real/lock.js";
-import { createRumpuser } from "./rumpuser/real/rumpuser.js";
 import { keepHeapSmall } from "./rumpuser/real/v8.js";
-import type { LogSink } from "./rumpuser/rumpuser.js";
 
 const PUD_FD = 3;
 const ORDERS_FD = 3;
@@ -52,13 +50,16 @@ async function serveOne(config: RumpProcessConfig): Promise<void> {
 }
 
 async function serveSeveral({ lock, slots, drivers: entries }: SharedProcessConfig): Promise<void> {
-  const stderr: LogSink = { write: ({ source, message }) => process.stderr.write(`${source}: ${message}\n`) };
-  const drivers = await loadAll(new RumpKernel(createRumpuser(stderr)), entries);
+  const devices = Array.from({ length: slots }, () => new RumpDevice());
+  const [first] = devices;
+  if (first === undefined) throw new Error("started without room for a device");
+  const drivers = await loadAll(first.kernel, entries);
   const loaded = new Map(entries.map((entry, index) => [JSON.stringify(entry), drivers[index]]));
   const orders = streamOfFd(ORDERS_FD);
   await askForDevices(lock, slots);
   serveShared({
     orders,
+    devices,
     takeDescriptor: (slot) => takeDescriptor(lock, slot, slots),
     channelFd: (slot) => LOCKED_DEVICE_FD + slots + slot,
     driversOf: ({ device }) =>

@@ -9,10 +9,12 @@ import type { Driver } from "../dev/usb/usbdi.js";
 import { streamOfFd } from "../rumpuser/real/byte-stream.js";
 import type { ByteStream } from "../rumpuser/rumpuser.js";
 import type { DeviceOrder } from "./config.js";
-import { RumpDevice } from "./device.js";
+import type { RumpDevice } from "./device.js";
 
 export interface SharedOptions {
   readonly orders: ByteStream;
+  /** One for each slot, made before the lock: a kernel draws its randomness at its start. */
+  readonly devices: readonly RumpDevice[];
   /** Takes what was sent for the slot. @returns its descriptor, the caller's. */
   readonly takeDescriptor: (slot: number) => number;
   readonly channelFd: (slot: number) => number;
@@ -39,8 +41,9 @@ export function serveShared(options: SharedOptions): void {
 /** @returns the status with which a process of its own would have ended. */
 async function serveOne(order: DeviceOrder, options: SharedOptions): Promise<number> {
   const { slot, device: config } = order;
+  const device = options.devices[slot];
+  if (device === undefined) throw new Error(`a device for slot ${slot}, of ${options.devices.length}`);
   const deviceFd = options.takeDescriptor(slot);
-  const device = new RumpDevice();
   const { channel, closed } = watched(streamOfFd(options.channelFd(slot)));
   const attached = await device.serve({
     config,

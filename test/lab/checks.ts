@@ -19,6 +19,7 @@ export const CHECKS = [
   "chains.sh",
   "split.sh",
   "split-taking.sh",
+  "group.sh",
   "port.sh",
   "tty-links.sh",
 ] as const;
