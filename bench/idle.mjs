@@ -1,7 +1,7 @@
 /**
  * What idle devices cost: memory of each process, and how often its threads woke up.
  *
- *   node bench/idle.mjs [devices] [seconds]      default 4 and 20
+ *   node bench/idle.mjs [devices] [seconds] [option of `rumpusb run`]…     default 4, 20 and none; such as 4 20 --group
  *
  * Simulated sticks, so that no bus takes part. Nothing is asked of them. V8 collects its garbage once more when a process has
  * become idle, so counting begins a while after that.
@@ -25,7 +25,15 @@ const seconds = Number(process.argv[3] ?? 20);
 const runtimeDir = mkdtempSync(join(tmpdir(), "rumpusb-idle-"));
 const host = spawn(
   process.execPath,
-  [COMMAND, "run", "--json", "--runtime-dir", runtimeDir, ...Array.from({ length: devices }, () => "sim:flash-drive")],
+  [
+    COMMAND,
+    "run",
+    "--json",
+    "--runtime-dir",
+    runtimeDir,
+    ...process.argv.slice(4),
+    ...Array.from({ length: devices }, () => "sim:flash-drive"),
+  ],
   { stdio: ["ignore", "pipe", "inherit"] },
 );
 try {

@@ -52,7 +52,7 @@ export class SharedProcess {
     });
     void process.exited.then((exit) => {
       this.#isOver = true;
-      for (const { ended } of this.#slots) ended.resolve(exit);
+      for (const { ended, isOver } of this.#slots) if (!isOver) ended.resolve(exit);
     });
   }
 

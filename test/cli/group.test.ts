@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, type TestContext, vi } from "vitest";
@@ -156,6 +156,34 @@ test("a device that cannot be attached: the others are served, by the process th
   await host.event("ready");
   expect((await read(context, uriOf(host, "sim:flash-drive"))).equals(good.content)).toBe(true);
   expect(all(host, "restart")).toEqual([]);
+  expect(await host.end()).toBe(0);
+});
+
+/** Takes a flash drive with ids of its own, and ends the process as soon as it has attached. */
+const DEADLY = `
+export const deadly = {
+  name: "deadly",
+  match: [{ vendor: 0x1209, product: 0x0bad }],
+  endpoints: {},
+  requests: [],
+  async attach() {
+    setTimeout(() => process.abort(), 100);
+  },
+};`;
+
+test("one device kills its driver whenever it attaches: it is quarantined, its idle neighbour is not", async (context) => {
+  const file = join(folder, "deadly.mjs");
+  chmodSync(folder, 0o755);
+  writeFileSync(file, DEADLY);
+  const good = image("good.img");
+  await using host = start("--driver", file, `sim:flash-drive,image=${good.path}`, "sim:flash-drive,ids=1209:0bad");
+  await host.event("ready");
+  expect(pidsOf(host).size).toBe(1);
+  expect(await host.event("quarantine")).toMatchObject({ device: "sim:flash-drive#2", failures: 5 });
+  expect(all(host, "quarantine")).toHaveLength(1);
+  const restarts = all(host, "restart").filter(({ device }) => device === "sim:flash-drive");
+  expect(restarts.length).toBeLessThanOrEqual(2);
+  expect((await read(context, uriOf(host, "sim:flash-drive"))).equals(good.content)).toBe(true);
   expect(await host.end()).toBe(0);
 });
 
