@@ -138,6 +138,7 @@ export class RumpHost {
     const { selectors, sandbox } = this.#options;
     sandbox.plan().catch(() => {}); // tried while devices are opened; whoever starts a process is told what came of it
     const [sims, usbip, usb] = divide(selectors);
+    this.#oneTime++; // one that ends early is not the last while others are still starting
     const outcomes = (
       await Promise.all([
         ...this.#startSimulators(sims),
@@ -146,6 +147,7 @@ export class RumpHost {
       ])
     ).flat();
     const failures = outcomes.filter((outcome) => outcome !== undefined);
+    this.#oneTimeEnded(failures.at(-1));
     if (selectors.length > 0 && failures.length === outcomes.length) return failures[0];
     if (this.#stopping === undefined) this.#emit({ event: "ready", nodes: [...this.#nodes] });
     return undefined;
@@ -234,11 +236,13 @@ export class RumpHost {
     const launched = this.#supervisor.launch(source);
     void gone?.then((reason) => launched.lost(reason));
     this.#oneTime++;
-    void launched.ended.then((error) => {
-      this.#oneTime--;
-      if (this.#oneTime === 0 && this.#usb === undefined) this.#finished.resolve(error);
-    });
+    void launched.ended.then((error) => this.#oneTimeEnded(error));
     return await launched.attached;
+  }
+
+  #oneTimeEnded(error: Outcome): void {
+    this.#oneTime--;
+    if (this.#oneTime === 0 && this.#usb === undefined) this.#finished.resolve(error);
   }
 
   async #startUsb(selectors: readonly UsbSelector[]): Promise<Outcome[]> {
