@@ -113,6 +113,7 @@ const ROOMS = [
   {
     room: "host/",
     may: [
+      "rump-process/config.ts",
       "bytes.ts",
       "rump/devsw.ts",
       "rumpuser/",
@@ -121,7 +122,7 @@ const ROOMS = [
       "dev/usb/drivers.ts",
       "dev/usb/usb-ids.ts",
     ],
-    typesOnly: ["rump-process/config.ts", "dev/usb/usbdi.ts"],
+    typesOnly: ["dev/usb/usbdi.ts"],
     node: true,
   },
   { room: "cli/", may: ["bytes.ts", "host/", "pud/links/", "vdev/", "rump/devsw.ts", "rumpuser/"], node: true },
