@@ -18,7 +18,7 @@ describe("command line", () => {
     [["--kernel", "hurd", `lab/checks/${CHECKS[0]}`], "--kernel hurd: not one of auto, uml, qemu"],
     [
       ["--with", "floppy", `lab/checks/${CHECKS[0]}`],
-      "--with floppy: not one of usb-storage, usb-bot, usb-serial, usb-braille",
+      "--with floppy: not one of usb-storage, usb-bot, usb-uas, usb-serial, usb-braille",
     ],
     [["--kernel", "uml", "--with", "usb-bot", `lab/checks/${CHECKS[0]}`], "cannot go with --kernel uml"],
     [["--timeout", "0", `lab/checks/${CHECKS[0]}`], "--timeout 0: not 1 to 86400 seconds"],

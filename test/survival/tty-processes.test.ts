@@ -10,6 +10,9 @@ const HOW = {
   outputs: { dtr: true, rts: true },
 } as const;
 const TIMEOUT_MS = 60_000;
+const PIECE_BYTES = 256 * 1024;
+const PIECES = 6;
+const KILL_AFTER_MS = 20;
 
 async function bytesArrive(collector: Collector, bytes: number): Promise<void> {
   await new Promise<void>((resolve) => {
@@ -43,17 +46,21 @@ test("the driver is killed again and again: the program sees pauses, and bytes i
     const settings = { ...HOW.settings, flowControl: "rtsCts" } as const;
     const port = await host.tty().open({ ...HOW, settings }, collector);
     port.grant(1 << 30);
-    const data = randomBytes(1 << 20, 5);
+    const data = randomBytes(PIECE_BYTES * PIECES, 5);
     let kills = 0;
-    const killer = setInterval(() => {
+    const kill = (): void => {
       try {
         process.kill(host.rumpPid(), "SIGKILL");
         kills++;
       } catch {
         // it is dead already, and the next one is on its way
       }
-    }, 700);
-    await port.write(data).finally(() => clearInterval(killer));
+    };
+    // In the middle of each piece, however fast the machine is.
+    for (let at = 0; at < data.length; at += PIECE_BYTES) {
+      const timer = setTimeout(kill, KILL_AFTER_MS);
+      await port.write(data.subarray(at, at + PIECE_BYTES)).finally(() => clearTimeout(timer));
+    }
     await port.drain();
     await quiet(collector);
     expect(kills).toBeGreaterThan(1);
