@@ -1,4 +1,3 @@
-import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -7,7 +6,5 @@ export default defineConfig({
     testTimeout: 20_000,
     hookTimeout: 20_000,
     pool: "forks",
-    // Most of the time is spent waiting for other processes and for the lab's guests: never one file at a time.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
   },
 });
