@@ -6,6 +6,7 @@ import type { DeviceErrorCode, Disk, Tty } from "../rump/devsw.js";
 import type { Clock } from "../rumpuser/rumpuser.js";
 import type { FrameHeader } from "./frames.js";
 import type { HostChannel } from "./host-channel.js";
+import type { HostLine } from "./host-tty-line.js";
 
 /** What a node of a kind that pud carries is to a link. */
 export type HostDevice = Disk | Tty;
@@ -30,6 +31,9 @@ export interface NodeLimits {
   readonly maxLosses: number;
 }
 
+/** The code of serial lines that somebody has open: a host of disks alone does not need it. */
+export type LoadTtyLine = () => Promise<typeof HostLine>;
+
 /** What a half has besides what its device is. */
 export interface NodeContext {
   readonly clock: Clock;
@@ -38,6 +42,7 @@ export interface NodeContext {
   readonly onAnswered: () => void;
   /** Nodes also outlive an unplug; for each acknowledged writes are kept up to so many bytes. */
   readonly replug: { readonly journalBytes: number } | undefined;
+  readonly loadTtyLine: LoadTtyLine;
 }
 
 /**

@@ -88,6 +88,7 @@ export class HostLine implements TtyPort {
 
   constructor(how: TtyOpen, receiver: TtyReceiver, context: LineContext) {
     const { clock, limits, onAnswered } = context;
+    checkEncodable(context.info, how.settings);
     this.#context = context;
     this.#receiver = receiver;
     this.#wanted = how.settings;

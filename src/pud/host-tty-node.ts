@@ -13,9 +13,8 @@ import { LinkError } from "./errors.js";
 import { deviceErrorCodeOf, type FrameHeader, KIND_BY_NUMBER, KINDS } from "./frames.js";
 import type { HostChannel } from "./host-channel.js";
 import type { NodeContext, NodeHalf } from "./host-node.js";
-import { HostLine } from "./host-tty-line.js";
+import type { HostLine } from "./host-tty-line.js";
 import { decodeText } from "./text.js";
-import { checkEncodable } from "./tty-payloads.js";
 
 const LINE_FRAMES: ReadonlySet<number> = new Set(
   [KINDS.ttyData, KINDS.ttyChanged, KINDS.ttyClosed].map(({ number }) => number),
@@ -32,6 +31,8 @@ export class TtyNode implements NodeHalf {
   #served: { readonly channel: HostChannel; readonly nodeNumber: number } | undefined;
   /** Open, being opened, or being closed. */
   #line: HostLine | undefined;
+  /** Somebody opens it, and its code is being loaded. */
+  #isLoading = false;
   #closed: DeviceError | undefined;
   /** The device has gone and may come back. */
   #isAway = false;
@@ -98,11 +99,20 @@ export class TtyNode implements NodeHalf {
 
   async #open(how: TtyOpen, receiver: TtyReceiver, { signal }: RequestOptions = {}): Promise<TtyPort> {
     const { info } = this.device;
-    if (signal?.aborted === true) throw new DeviceError("ECANCELED", "open: given up by the caller");
-    if (this.#closed !== undefined) throw new DeviceError(this.#closed.code, `open: ${this.#closed.message}`);
-    if (this.#line !== undefined) throw new DeviceError("EBUSY", `open: ${info.model} is open already`);
-    checkEncodable(info, how.settings);
-    const line: HostLine = new HostLine(how, receiver, {
+    this.#checkOpen(signal);
+    if (this.#line !== undefined || this.#isLoading)
+      throw new DeviceError("EBUSY", `open: ${info.model} is open already`);
+    this.#isLoading = true;
+    let Line: typeof HostLine;
+    try {
+      Line = await this.#context.loadTtyLine();
+    } catch (error) {
+      throw new DeviceError("EIO", `open: its code cannot be loaded: ${String(error)}`, { cause: error });
+    } finally {
+      this.#isLoading = false;
+    }
+    this.#checkOpen(signal);
+    const line: HostLine = new Line(how, receiver, {
       ...this.#context,
       info,
       onGone: () => {
@@ -113,5 +123,10 @@ export class TtyNode implements NodeHalf {
     const opened = line.opened(signal);
     if (this.#served !== undefined) line.bind(this.#served.channel, this.#served.nodeNumber);
     return await opened;
+  }
+
+  #checkOpen(signal: AbortSignal | undefined): void {
+    if (signal?.aborted === true) throw new DeviceError("ECANCELED", "open: given up by the caller");
+    if (this.#closed !== undefined) throw new DeviceError(this.#closed.code, `open: ${this.#closed.message}`);
   }
 }

@@ -16,7 +16,14 @@ import { LinkError } from "./errors.js";
 import { MAX_NODE_BYTES, MAX_NODE_REQUESTS, MAX_NODES } from "./frames.js";
 import { type ChannelLimits, type ChannelOwner, HostChannel } from "./host-channel.js";
 import { DiskNode } from "./host-disk-node.js";
-import { DEPARTURE_MS, type HostDevice, type NodeContext, type NodeHalf, type NodeLimits } from "./host-node.js";
+import {
+  DEPARTURE_MS,
+  type HostDevice,
+  type NodeContext,
+  type LoadTtyLine,
+  type NodeHalf,
+  type NodeLimits,
+} from "./host-node.js";
 import { TtyNode } from "./host-tty-node.js";
 import type { DeviceAnnouncement, NodeAnnouncement } from "./payloads.js";
 import { identityChange } from "./readmission.js";
@@ -76,6 +83,8 @@ export interface PudHostOptions {
     /** For each node: acknowledged writes that are not flushed are kept up to so many bytes; then a flush is forced. */
     readonly journalBytes: number;
   };
+  /** Left out: loads it with the first line that is opened. On a virtual clock nothing may take real time: have it loaded. */
+  readonly loadTtyLine?: LoadTtyLine;
 }
 
 /** What is known of the device behind a new channel. */
@@ -141,6 +150,7 @@ class Host implements PudHost, ChannelOwner {
   readonly #limits: PudLimits;
   readonly #lossPolicy: "fail" | "hold";
   readonly #replug: PudHostOptions["replug"];
+  readonly #loadTtyLine: LoadTtyLine;
   #entries: Entry[] = [];
   #channel: HostChannel | undefined;
   /** The last driver that was announced on it. */
@@ -152,12 +162,13 @@ class Host implements PudHost, ChannelOwner {
   #shutdown: ((result: ShutdownResult) => void) | undefined;
   #shutdownResult: Promise<ShutdownResult> | undefined;
 
-  constructor({ clock, handlers, limits, lossPolicy, replug }: PudHostOptions) {
+  constructor({ clock, handlers, limits, lossPolicy, replug, loadTtyLine = importTtyLine }: PudHostOptions) {
     const wanted = { ...DEFAULT_LIMITS, ...limits };
     this.#clock = clock;
     this.#handlers = handlers;
     this.#lossPolicy = lossPolicy;
     this.#replug = lossPolicy === "hold" ? replug : undefined;
+    this.#loadTtyLine = loadTtyLine;
     this.#limits = {
       ...wanted,
       maxNodes: Math.min(wanted.maxNodes, MAX_NODES),
@@ -263,6 +274,7 @@ class Host implements PudHost, ChannelOwner {
       limits: this.#limits,
       onAnswered: () => this.#answered++,
       replug: this.#replug,
+      loadTtyLine: this.#loadTtyLine,
     });
     const node: HostNode = { className, unit, device: half.device };
     this.#entries.push({ node, half, identity: this.#identity, isDoubtful: false, departure: undefined });
@@ -359,6 +371,10 @@ class Host implements PudHost, ChannelOwner {
 /** The same device with the same medium, as far as its description tells: read by one decoder, so in one order. */
 function sameInfo(a: HostDevice["info"], b: HostDevice["info"]): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
+}
+
+async function importTtyLine(): ReturnType<LoadTtyLine> {
+  return (await import("./host-tty-line.js")).HostLine;
 }
 
 function createHalf(node: NodeAnnouncement, context: NodeContext): NodeHalf {

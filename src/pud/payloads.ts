@@ -11,7 +11,7 @@ import { decodeDiskInfo, encodeDiskNode } from "./disk-payloads.js";
 import { LinkError } from "./errors.js";
 import { DEVICE_KIND_NUMBERS, MAX_MESSAGE_BYTES, PUD_VERSION } from "./frames.js";
 import { decodeText, encodeText } from "./text.js";
-import { decodeTtyInfo, encodeTtyNode } from "./tty-payloads.js";
+import { decodeTtyInfo, encodeTtyNode } from "./tty-node-payload.js";
 
 const NAME_BYTES = 16;
 const STRING_BYTES = 128;

@@ -9,6 +9,7 @@ import {
   type PudHostOptions,
   type PudLimits,
 } from "../../src/pud/host.js";
+import { HostLine } from "../../src/pud/host-tty-line.js";
 import type { Disk, Tty } from "../../src/rump/devsw.js";
 import type { LinkError } from "../../src/pud/errors.js";
 import { createPudServer, type PudServer } from "../../src/pud/server.js";
@@ -87,6 +88,7 @@ export function hostRig(
   lossPolicy: "fail" | "hold",
   limits: Partial<PudLimits> = {},
   replug?: PudHostOptions["replug"],
+  loadTtyLine: PudHostOptions["loadTtyLine"] = async () => HostLine,
 ): HostRig {
   const clock = new ManualClock();
   const rig: Omit<HostRig, "host"> = {
@@ -116,6 +118,7 @@ export function hostRig(
     lossPolicy,
     limits,
     ...(replug === undefined ? {} : { replug }),
+    loadTtyLine,
     handlers: {
       onDevice: (device) => rig.devices.push(device),
       onNode: (node) => {

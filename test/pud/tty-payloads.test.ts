@@ -26,11 +26,11 @@ import {
   encodeTtyOpen,
   ttyFailureRecord,
   ttyLatencyRecord,
-  ttyNodeRecord,
   ttyOutputsRecord,
   ttySettingsRecord,
   ttyStatusRecord,
 } from "../../src/pud/tty-payloads.js";
+import { ttyNodeRecord } from "../../src/pud/tty-node-payload.js";
 import {
   DATA_BITS,
   DeviceError,

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { concat } from "../../src/bytes.js";
 import { FLAG_STATUS, KINDS, STATUS_NUMBERS } from "../../src/pud/frames.js";
+import { HostLine } from "../../src/pud/host-tty-line.js";
 import { encodeDevice, encodeNode } from "../../src/pud/payloads.js";
 import { encodeSettings, encodeStatus, encodeTtyFailure } from "../../src/pud/tty-payloads.js";
 import { DeviceError, type LineSettings, type TtyPort, type TtyStatus, WriteError } from "../../src/rump/devsw.js";
@@ -78,6 +79,71 @@ async function kill({ rig, rump }: Pick<Opened, "rig" | "rump">): Promise<void> 
   rump.rumpEnd.destroy();
   await until("the loss", () => rig.lost.length === lost);
 }
+
+describe("while the code of lines is being loaded", () => {
+  /** A rig whose loading ends when it is told to; `loads` counts how often it was asked for. */
+  function slowRig(): { rig: HostRig; finish: () => void; fail: (error: Error) => void; loads: () => number } {
+    let count = 0;
+    let finish = (): void => {};
+    let fail = (_error: Error): void => {};
+    const rig = hostRig("hold", { heartbeatMs: 0 }, undefined, () => {
+      count++;
+      return new Promise((resolve, reject) => {
+        finish = () => resolve(HostLine);
+        fail = reject;
+      });
+    });
+    return { rig, finish: () => finish(), fail: (error) => fail(error), loads: () => count };
+  }
+
+  test("a node is there, and nothing is loaded for it until it is opened", async () => {
+    const { rig, loads, finish } = slowRig();
+    await serve(rig, new MemoryTty());
+    expect(loads()).toBe(0);
+    const opening = rig.tty().open(HOW, new Collector());
+    finish();
+    expect((await opening).settings).toMatchObject({ baud: 115_200 });
+    expect(loads()).toBe(1);
+  });
+
+  test("a second opener is told that it is open", async () => {
+    const { rig, finish } = slowRig();
+    await serve(rig, new MemoryTty());
+    const opening = rig.tty().open(HOW, new Collector());
+    await expect(rig.tty().open(HOW, new Collector())).rejects.toMatchObject({ code: "EBUSY" });
+    finish();
+    await opening;
+  });
+
+  test("an opener that gives up, and one whose device goes, are told so and nothing is opened", async () => {
+    const { rig, finish } = slowRig();
+    const tty = new MemoryTty();
+    const { unpublish } = await serve(rig, tty);
+    const line = rig.tty();
+    const giveUp = new AbortController();
+    const first = line.open(HOW, new Collector(), { signal: giveUp.signal });
+    giveUp.abort();
+    finish();
+    await expect(first).rejects.toMatchObject({ code: "ECANCELED" });
+    const second = line.open(HOW, new Collector());
+    unpublish("unplugged");
+    await until("the node has gone", () => rig.gone.length === 1);
+    finish();
+    await expect(second).rejects.toMatchObject({ code: "ENODEV" });
+    expect(tty.port).toBeUndefined();
+  });
+
+  test("code that cannot be loaded fails this opening, and the next one tries again", async () => {
+    const { rig, finish, fail } = slowRig();
+    await serve(rig, new MemoryTty());
+    const first = rig.tty().open(HOW, new Collector());
+    fail(new Error("EMFILE"));
+    await expect(first).rejects.toMatchObject({ code: "EIO", message: expect.stringContaining("EMFILE") as string });
+    const second = rig.tty().open(HOW, new Collector());
+    finish();
+    await second;
+  });
+});
 
 describe("a line in use", () => {
   test("is opened, written to, read from and closed", async () => {

@@ -6,6 +6,7 @@ import { uftdi } from "../../src/dev/usb/ucom/uftdi.js";
 import { RestartPolicy } from "../../src/host/restart-policy.js";
 import type { LinkError } from "../../src/pud/errors.js";
 import { createPudHost, type PudHost } from "../../src/pud/host.js";
+import { HostLine } from "../../src/pud/host-tty-line.js";
 import type { Tty } from "../../src/rump/devsw.js";
 import { createMemoryStreamPair } from "../../src/rumpuser/memory-stream.js";
 import { createSimulatedRumpuser, type SimulatedRumpuser } from "../../src/rumpuser/simulated.js";
@@ -64,6 +65,7 @@ export class TtyMachine {
       clock,
       lossPolicy: "hold",
       replug: { journalBytes: 0 },
+      loadTtyLine: async () => HostLine,
       limits: { heartbeatMs: 60, maxLosses: 1000 },
       handlers: {
         onDevice: () => {},
