@@ -98,7 +98,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
   const drivers = await Promise.all(driverPaths.map(async (path) => await readDriverFile(path, sandbox)));
   const host = await RumpHost.open({
     selectors: devices.map(parseSelector),
-    links: parseLinks(options.link),
+    links: options.link.length === 0 ? undefined : await parseLinks(options.link),
     take: options.take === true,
     split: options.split === true,
     group: options.group === true,
@@ -142,9 +142,11 @@ export function runtimeDirOfUser(): string {
 }
 
 /** @throws HostError USAGE */
-function parseLinks(texts: readonly string[]): LinkSpec[] {
+async function parseLinks(texts: readonly string[]): Promise<LinkSpec[]> {
   try {
-    return (texts.length === 0 ? defaultLinks() : texts).map(parseLink);
+    const specs: LinkSpec[] = [];
+    for (const text of texts) specs.push(await parseLink(text)); // the first that is wrong is told
+    return specs;
   } catch (error) {
     throw new HostError("USAGE", messageOf(error), { cause: error });
   }

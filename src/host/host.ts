@@ -10,7 +10,7 @@
  */
 import createDebug from "debug";
 import { type DriverEntry, DRIVERS, driverToLoad } from "../dev/usb/drivers.js";
-import { type Link, type LinkLog, type LinkSpec, openLink } from "../pud/links/links.js";
+import { type Link, type LinkLog, type LinkSpec, openDefaultLinks, openLink } from "../pud/links/links.js";
 import { detachKernelDriver, dropPrivileges, keeperPath } from "../rumpuser/real/addon.js";
 import { realClock } from "../rumpuser/real/rumpuser.js";
 import { listenUevents } from "../rumpuser/real/uevents.js";
@@ -35,7 +35,8 @@ import { deferred } from "./waits.js";
 export interface HostOptions {
   /** None: every USB device that a driver matches, now and as plugged in. */
   readonly selectors: readonly Selector[];
-  readonly links: readonly LinkSpec[];
+  /** Opened at once; undefined: one for each kind of device, opened when there is one. */
+  readonly links: readonly LinkSpec[] | undefined;
   /** Links of the caller's own, for what it wants to serve itself. */
   readonly ownLinks?: readonly Link[];
   /** Take devices from their kernel drivers, and give them back at the end. */
@@ -290,10 +291,12 @@ function checkDivisible({ selectors, group }: HostOptions): void {
 
 async function openLinks({ links, runtimeDir, emit }: HostOptions): Promise<Link[]> {
   const log: LinkLog = { write: ({ level, source, message }) => tellLog(emit, level, source, message) };
+  const context = { runtimeDir, log };
+  if (links === undefined) return openDefaultLinks(context);
   const opened: Link[] = [];
   for (const spec of links) {
     try {
-      opened.push(await openLink(spec, { runtimeDir, log }));
+      opened.push(await openLink(spec, context));
     } catch (error) {
       for (const link of opened) await closeLink(link, emit);
       throw new HostError("LINK", `link ${spec.kind}: ${messageOf(error)}`, { cause: error });

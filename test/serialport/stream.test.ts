@@ -22,7 +22,7 @@ function inProcess(tty: MemoryTty): Promise<Rig> {
 
 async function overSocket(tty: MemoryTty): Promise<Rig> {
   const folder = await temporaryFolder();
-  const link = await openLink(parseLink("rfc2217"), { runtimeDir: folder.path, log: new RecordingLog() });
+  const link = await openLink(await parseLink("rfc2217"), { runtimeDir: folder.path, log: new RecordingLog() });
   await link.serve("ttyU0", tty);
   return {
     tty,

@@ -13,11 +13,6 @@ export const MAX_SOCKET_PATH_BYTES = 107;
 
 const PRIVATE_FILE = 0o600;
 
-/** What an address may be, for messages and help: `NAME=unix:/PATH`, `NAME=tcp:PORT` … */
-export function addressForms(name: string): string {
-  return ["unix:/PATH", "tcp:PORT", "127.0.0.1:PORT", "[::1]:PORT"].map((form) => `${name}=${form}`).join(", ");
-}
-
 /**
  * Reads and checks `unix:/PATH`, `tcp:PORT`, `HOST:PORT` or `[HOST]:PORT`.
  * @param refused  Makes the error of a text that is none of these.

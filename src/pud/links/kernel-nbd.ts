@@ -44,7 +44,7 @@ const STATE_POLL_MS = 50;
 const MAX_SAID = 300;
 
 /** `/dev/nbd7` → `nbd7`; undefined for anything else. */
-export function kernelNbdName(device: string): string | undefined {
+function kernelNbdName(device: string): string | undefined {
   return /^\/dev\/(nbd\d{1,3})$/.exec(device)?.[1];
 }
 

@@ -2,17 +2,19 @@
  * The kinds of links: how a device node becomes something that other programs can open.
  *
  * A link kind serves some kinds of devices and knows how to read its place from `KIND[=WHERE]`. A new kind is one more
- * row of the table. What reads the command line is loaded always; what serves a serial line when there is one to serve.
+ * row of the table. The code of a kind is loaded when it is asked for, or, where nobody asked for any link, when there is a
+ * device to serve.
  */
 import type { DeviceKind } from "../../rump/devsw.js";
 import { LinkSetupError } from "./errors.js";
-import { NBD_FORMS, openNbdLink, parseNbdWhere } from "./nbd-link.js";
+import { LINK_FORMS } from "./forms.js";
+import { LinkByNeed } from "./link-by-need.js";
+import type { Link, LinkContext, LinkKind } from "./link.js";
 import type { NbdWhere } from "./nbd-link.js";
-import { openPtyLink, parsePtyWhere, PTY_FORMS, type PtyWhere } from "./pty-link.js";
-import { openTtyCuseLink, parseTtyCuseWhere, TTY_CUSE_FORMS, type TtyCuseWhere } from "./tty-cuse-link.js";
-import type { Link, LinkContext } from "./link.js";
-import { openRawLink, parseRawWhere, RAW_FORMS, type RawWhere } from "./raw-link.js";
-import { openRfc2217Link, parseRfc2217Where, RFC2217_FORMS, type Rfc2217Where } from "./rfc2217-link.js";
+import type { PtyWhere } from "./pty-link.js";
+import type { RawWhere } from "./raw-link.js";
+import type { Rfc2217Where } from "./rfc2217-link.js";
+import type { TtyCuseWhere } from "./tty-cuse-link.js";
 
 export { LinkSetupError } from "./errors.js";
 export type { Link, LinkContext, LinkLog, LinkedNode } from "./link.js";
@@ -32,29 +34,30 @@ export type LinkSpec<Name extends LinkKindName = LinkKindName> = {
   [N in Name]: { readonly kind: N; readonly where: Wheres[N] };
 }[Name];
 
-interface LinkKind<Where> {
+interface KindOfLink<Where> {
   readonly serves: readonly DeviceKind[];
-  /** For messages and help. */
-  readonly forms: string;
-  /** @throws LinkSetupError LINK_USAGE */
-  parseWhere(text: string | undefined): Where;
-  open(where: Where, context: LinkContext): Promise<Link>;
+  load(): Promise<LinkKind<Where>>;
 }
 
-const LINK_KINDS: { readonly [Name in LinkKindName]: LinkKind<Wheres[Name]> } = {
-  nbd: { serves: ["disk"], forms: NBD_FORMS, parseWhere: parseNbdWhere, open: openNbdLink },
-  pty: { serves: ["tty"], forms: PTY_FORMS, parseWhere: parsePtyWhere, open: openPtyLink },
-  rfc2217: { serves: ["tty"], forms: RFC2217_FORMS, parseWhere: parseRfc2217Where, open: openRfc2217Link },
-  raw: { serves: ["tty"], forms: RAW_FORMS, parseWhere: parseRawWhere, open: openRawLink },
-  "tty-cuse": { serves: ["tty"], forms: TTY_CUSE_FORMS, parseWhere: parseTtyCuseWhere, open: openTtyCuseLink },
+const LINK_KINDS: { readonly [Name in LinkKindName]: KindOfLink<Wheres[Name]> } = {
+  nbd: { serves: ["disk"], load: async () => (await import("./nbd-link.js")).nbdLink },
+  pty: { serves: ["tty"], load: async () => (await import("./pty-link.js")).ptyLink },
+  rfc2217: { serves: ["tty"], load: async () => (await import("./rfc2217-link.js")).rfc2217Link },
+  raw: { serves: ["tty"], load: async () => (await import("./raw-link.js")).rawLink },
+  "tty-cuse": { serves: ["tty"], load: async () => (await import("./tty-cuse-link.js")).ttyCuseLink },
 };
 
-/** What is opened when nobody asks for a link: a kind for each kind of device that has one. */
+/** What there is when nobody asks for a link: a kind for each kind of device that has one. */
 const DEFAULT_LINKS: Partial<Record<DeviceKind, LinkKindName>> = { disk: "nbd", tty: "pty" };
 
 /** The words of `--link` that stand for no `--link` at all. */
-export function defaultLinks(): string[] {
+export function defaultLinks(): LinkKindName[] {
   return [...new Set(Object.values(DEFAULT_LINKS))];
+}
+
+/** The links of no `--link` at all: each is opened for the first device that it serves. */
+export function openDefaultLinks(context: LinkContext): Link[] {
+  return defaultLinks().map((kind) => new LinkByNeed(kind, async () => openLink(await parseLink(kind), context)));
 }
 
 /** Those of the links that serve this kind of device. A link that is in no table here says so itself. */
@@ -69,7 +72,7 @@ export function linkWordsFor(kind: DeviceKind): string[] {
 
 /** What each kind accepts, for help texts. */
 export function linkForms(): string[] {
-  return Object.values(LINK_KINDS).map((kind) => kind.forms);
+  return Object.values(LINK_FORMS);
 }
 
 /** Which devices a kind of link can serve. */
@@ -81,24 +84,24 @@ export function linkServes(kind: LinkKindName): readonly DeviceKind[] {
  * Reads `KIND[=WHERE]`.
  * @throws LinkSetupError LINK_USAGE, naming what is allowed.
  */
-export function parseLink(text: string): LinkSpec {
+export async function parseLink(text: string): Promise<LinkSpec> {
   const equals = text.indexOf("=");
   const kind = equals === -1 ? text : text.slice(0, equals);
   const where = equals === -1 ? undefined : text.slice(equals + 1);
   if (!isLinkKind(kind))
     throw new LinkSetupError("LINK_USAGE", `link "${text}": no kind "${kind}"; allowed are ${linkForms().join("; ")}`);
   if (where === "")
-    throw new LinkSetupError("LINK_USAGE", `link "${text}": nothing after "="; allowed are ${LINK_KINDS[kind].forms}`);
-  return readLink(kind, where);
+    throw new LinkSetupError("LINK_USAGE", `link "${text}": nothing after "="; allowed are ${LINK_FORMS[kind]}`);
+  return await readLink(kind, where);
 }
 
-function readLink<Name extends LinkKindName>(kind: Name, where: string | undefined): LinkSpec<Name> {
-  return { kind, where: LINK_KINDS[kind].parseWhere(where) };
+async function readLink<Name extends LinkKindName>(kind: Name, where: string | undefined): Promise<LinkSpec<Name>> {
+  return { kind, where: (await LINK_KINDS[kind].load()).parseWhere(where) };
 }
 
 /** @throws LinkSetupError */
-export function openLink<Name extends LinkKindName>(spec: LinkSpec<Name>, context: LinkContext): Promise<Link> {
-  return LINK_KINDS[spec.kind].open(spec.where, context);
+export async function openLink<Name extends LinkKindName>(spec: LinkSpec<Name>, context: LinkContext): Promise<Link> {
+  return await (await LINK_KINDS[spec.kind].load()).open(spec.where, context);
 }
 
 function isLinkKind(text: string): text is LinkKindName {

@@ -1,13 +1,11 @@
-/** The link kind `nbd`: disks as NBD exports, or as /dev/nbdN of this kernel. */
+/** The link kind `nbd`: disks as NBD exports, or as /dev/nbdN of this kernel (kernel-nbd-link.ts). */
 import { join } from "node:path";
 import type { Device, Disk } from "../../rump/devsw.js";
-import { addressForms, parseAddress } from "./address.js";
-import type { ListenAddress } from "./address.js";
+import { type ListenAddress, parseAddress } from "./address.js";
 import { LinkSetupError } from "./errors.js";
-import { attachKernelNbd, kernelNbdName } from "./kernel-nbd.js";
-import type { Link, LinkContext, LinkedNode } from "./link.js";
-import { listenNbd } from "./nbd/server.js";
-import type { NbdServer } from "./nbd/server.js";
+import { LINK_FORMS } from "./forms.js";
+import type { Link, LinkContext, LinkedNode, LinkKind } from "./link.js";
+import { listenNbd, type NbdServer } from "./nbd/server.js";
 
 /** Where the disks go: a socket for each node, one server for all, or one device of the kernel. */
 export type NbdWhere =
@@ -15,35 +13,37 @@ export type NbdWhere =
   | { readonly form: "server"; readonly address: ListenAddress }
   | { readonly form: "kernel"; readonly device: string };
 
-export const NBD_FORMS = `nbd, ${addressForms("nbd")}, nbd=/dev/nbdN`;
+/** The name of a device in the kernel's driver: `nbd0`. */
+const KERNEL_DEVICE = /^\/dev\/nbd\d{1,3}$/;
 
-/** @throws LinkSetupError LINK_USAGE */
-export function parseNbdWhere(text: string | undefined): NbdWhere {
+export const nbdLink: LinkKind<NbdWhere> = { parseWhere: parseNbdWhere, open: openNbdLink };
+
+function parseNbdWhere(text: string | undefined): NbdWhere {
   if (text === undefined) return { form: "socketPerNode" };
   if (text.startsWith("/dev/")) {
-    if (kernelNbdName(text) === undefined) throw usage(text, "a kernel device is /dev/nbd0, /dev/nbd1 …");
+    if (!KERNEL_DEVICE.test(text)) throw usage(text, "a kernel device is /dev/nbd0, /dev/nbd1 …");
     return { form: "kernel", device: text };
   }
   return { form: "server", address: parseAddress(text, (why) => usage(text, why)) };
 }
 
 function usage(text: string, why: string): LinkSetupError {
-  return new LinkSetupError("LINK_USAGE", `link nbd=${text}: ${why}; allowed are ${NBD_FORMS}`);
+  return new LinkSetupError("LINK_USAGE", `link nbd=${text}: ${why}; allowed are ${LINK_FORMS.nbd}`);
 }
 
-/** @throws LinkSetupError */
-export async function openNbdLink(where: NbdWhere, context: LinkContext): Promise<Link> {
+async function openNbdLink(where: NbdWhere, context: LinkContext): Promise<Link> {
   switch (where.form) {
     case "socketPerNode":
       return new SocketPerNode(context);
     case "server":
       return new OneServer(await listenNbd({ address: where.address, log: context.log }));
     case "kernel":
-      return new KernelDevice(where.device, context);
+      return new (await import("./kernel-nbd-link.js")).KernelDevice(where.device, context);
   }
 }
 
-function diskOf(device: Device, nodeName: string): Disk {
+/** @throws LinkSetupError LINK_USAGE: it is no disk. */
+export function diskOf(device: Device, nodeName: string): Disk {
   if (device.kind === "disk") return device;
   throw new LinkSetupError("LINK_USAGE", `${nodeName} is a ${device.kind}; link nbd serves disks`);
 }
@@ -53,7 +53,7 @@ function addDisk(server: NbdServer, nodeName: string, disk: Disk, blockSizeKnown
 }
 
 /** A server of its own for one node, at a path that follows from its name. */
-async function serveAlone(
+export async function serveAlone(
   nodeName: string,
   disk: Disk,
   { runtimeDir, log }: LinkContext,
@@ -109,59 +109,5 @@ class OneServer implements Link {
 
   close(): Promise<void> {
     return this.#server.close();
-  }
-}
-
-class KernelDevice implements Link {
-  readonly kind = "nbd";
-  readonly #device: string;
-  readonly #context: LinkContext;
-  #served: { readonly nodeName: string; readonly end: (reason: string) => Promise<void> } | undefined;
-
-  constructor(device: string, context: LinkContext) {
-    this.#device = device;
-    this.#context = context;
-  }
-
-  async serve(nodeName: string, device: Device): Promise<LinkedNode> {
-    const disk = diskOf(device, nodeName);
-    if (this.#served !== undefined)
-      throw new LinkSetupError(
-        "LINK_IN_USE",
-        `${this.#device} is ${this.#served.nodeName} already; ${nodeName} needs another`,
-      );
-    // nbd-client is told the block size on its command line and does not ask the server.
-    const { server, socketPath } = await serveAlone(nodeName, disk, this.#context, true);
-    try {
-      const attached = await attachKernelNbd({
-        device: this.#device,
-        socketPath,
-        exportName: nodeName,
-        blockBytes: disk.info.blockBytes,
-      });
-      const served = {
-        nodeName,
-        end: async (reason: string): Promise<void> => {
-          if (this.#served !== served) return;
-          this.#served = undefined;
-          // The kernel first: it says goodbye on the socket. If it will not, its requests end with the export.
-          try {
-            await attached.detach();
-          } finally {
-            await server.removeExport(nodeName, reason);
-            await server.close();
-          }
-        },
-      };
-      this.#served = served;
-      return { uri: server.uri(nodeName), path: this.#device, remove: served.end };
-    } catch (error) {
-      await server.close();
-      throw error;
-    }
-  }
-
-  async close(): Promise<void> {
-    await this.#served?.end("the link is closed");
   }
 }

@@ -3,8 +3,10 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { DataBits, Device, LineSettings, Parity } from "../../rump/devsw.js";
 import { LinkSetupError, messageOf } from "./errors.js";
-import type { Link, LinkContext, LinkedNode } from "./link.js";
-import type { PtyLine, PtyLineOptions } from "./pty/line.js";
+import { LINK_FORMS } from "./forms.js";
+import type { Link, LinkContext, LinkedNode, LinkKind } from "./link.js";
+import { PtyLine, type PtyLineOptions } from "./pty/line.js";
+import { TerminalName } from "./pty/terminal-name.js";
 
 export interface PtyWhere {
   /** Absolute: a directory that is there, for any number of nodes, or the name of one. undefined: the runtime directory. */
@@ -13,20 +15,22 @@ export interface PtyWhere {
   readonly framing: Pick<LineSettings, "dataBits" | "parity">;
 }
 
-export const PTY_FORMS = "pty, pty=/PATH, pty=7E, pty=/PATH,7E";
-
 const FRAMING = /^([5-8])([NOEMS])$/;
 const PARITY_LETTERS: Readonly<Record<string, Parity>> = { N: "none", O: "odd", E: "even", M: "mark", S: "space" };
 const PLAIN: PtyWhere["framing"] = { dataBits: 8, parity: "none" };
 
-/** @throws LinkSetupError LINK_USAGE */
-export function parsePtyWhere(text: string | undefined): PtyWhere {
+export const ptyLink: LinkKind<PtyWhere> = {
+  parseWhere: parsePtyWhere,
+  open: (where, context) => Promise.resolve(new PtyLink(where, context)),
+};
+
+function parsePtyWhere(text: string | undefined): PtyWhere {
   if (text === undefined) return { path: undefined, framing: PLAIN };
   const comma = text.lastIndexOf(",");
   const last = parseFraming(text.slice(comma + 1));
   const path = last === undefined ? text : comma === -1 ? undefined : text.slice(0, comma);
   if (path !== undefined && !path.startsWith("/"))
-    throw new LinkSetupError("LINK_USAGE", `link pty=${text}: the path is absolute; allowed are ${PTY_FORMS}`);
+    throw new LinkSetupError("LINK_USAGE", `link pty=${text}: the path is absolute; allowed are ${LINK_FORMS.pty}`);
   return { path, framing: last ?? PLAIN };
 }
 
@@ -34,10 +38,6 @@ function parseFraming(text: string): PtyWhere["framing"] | undefined {
   const [, bits, letter] = FRAMING.exec(text.toUpperCase()) ?? [];
   const parity = letter === undefined ? undefined : PARITY_LETTERS[letter];
   return parity === undefined ? undefined : { dataBits: Number(bits) as DataBits, parity };
-}
-
-export function openPtyLink(where: PtyWhere, context: LinkContext): Promise<Link> {
-  return Promise.resolve(new PtyLink(where, context));
 }
 
 class PtyLink implements Link {
@@ -54,12 +54,10 @@ class PtyLink implements Link {
   async serve(nodeName: string, device: Device): Promise<LinkedNode> {
     if (device.kind !== "tty")
       throw new LinkSetupError("LINK_USAGE", `${nodeName} is a ${device.kind}; link pty serves ttys`);
-    const modules = await Promise.all([import("./pty/line.js"), import("./pty/terminal-name.js")]);
-    const [{ PtyLine: Line }, { TerminalName }] = modules;
     const path = this.#pathOf(nodeName);
     if (this.#lines.has(path))
       throw new LinkSetupError("LINK_IN_USE", `${path} is another node already; ${nodeName} needs another`);
-    const line = openLine(Line, {
+    const line = openLine({
       nodeName,
       tty: device,
       name: new TerminalName(path),
@@ -91,9 +89,9 @@ class PtyLink implements Link {
 }
 
 /** @throws LinkSetupError */
-function openLine(Line: typeof PtyLine, options: PtyLineOptions): PtyLine {
+function openLine(options: PtyLineOptions): PtyLine {
   try {
-    return new Line(options);
+    return new PtyLine(options);
   } catch (error) {
     if (error instanceof LinkSetupError) throw error;
     throw new LinkSetupError("LINK_FAILED", `no pseudo terminal for ${options.nodeName}: ${messageOf(error)}`, {

@@ -1,8 +1,9 @@
 /** The link kind `raw`: serial lines as bytes on a socket, with settings that the command line fixes. */
 import { DATA_BITS, FLOW_CONTROLS, type LineSettings, PARITIES, STOP_BITS } from "../../rump/devsw.js";
-import { addressForms, type ListenAddress, parseAddress } from "./address.js";
+import { type ListenAddress, parseAddress } from "./address.js";
 import { LinkSetupError } from "./errors.js";
-import type { Link, LinkContext } from "./link.js";
+import { LINK_FORMS } from "./forms.js";
+import type { Link, LinkContext, LinkKind } from "./link.js";
 import type { StartProtocol } from "./serial/connection.js";
 import { DEFAULT_SETTINGS, openTtyLink } from "./serial/tty-link.js";
 
@@ -12,7 +13,7 @@ export interface RawWhere {
   readonly settings: LineSettings;
 }
 
-export const RAW_FORMS = `raw, ${addressForms("raw")}, each with ,baud=N ,data=8 ,parity=none ,stop=1 ,flow=none`;
+export const rawLink: LinkKind<RawWhere> = { parseWhere: parseRawWhere, open: openRawLink };
 
 /** What a word of the settings may be: rates are whatever the device can make. */
 const SETTINGS: Readonly<
@@ -28,10 +29,10 @@ const SETTINGS: Readonly<
  * Reads `[ADDRESS][,NAME=VALUE…]`.
  * @throws LinkSetupError LINK_USAGE
  */
-export function parseRawWhere(text: string | undefined): RawWhere {
+function parseRawWhere(text: string | undefined): RawWhere {
   const words = text === undefined ? [] : text.split(",");
   const refused = (why: string): LinkSetupError =>
-    new LinkSetupError("LINK_USAGE", `link raw=${text}: ${why}; allowed are ${RAW_FORMS}`);
+    new LinkSetupError("LINK_USAGE", `link raw=${text}: ${why}; allowed are ${LINK_FORMS.raw}`);
   const firstSetting = words.findIndex((word) => /^[a-z]+=/.test(word));
   const place = firstSetting === -1 ? words : words.slice(0, firstSetting);
   const settings = words.slice(place.length).reduce((all, word) => ({ ...all, ...readSetting(word, refused) }), {
@@ -56,8 +57,7 @@ function readSetting(word: string, refused: (why: string) => LinkSetupError): Pa
   return { [setting.key]: found };
 }
 
-/** @throws LinkSetupError */
-export function openRawLink({ address, settings }: RawWhere, context: LinkContext): Promise<Link> {
+function openRawLink({ address, settings }: RawWhere, context: LinkContext): Promise<Link> {
   const uri = { tcp: (place: string) => `tcp://${place}`, unix: (path: string) => `unix://${path}` };
   return openTtyLink({ kind: "raw", settings, exact: true, uri, startProtocol: () => speakRaw }, address, context);
 }

@@ -1,28 +1,29 @@
 /** The link kind `tty-cuse`: serial lines as character devices of the host, with modem lines, breaks and every setting. */
 import type { Device } from "../../rump/devsw.js";
 import { LinkSetupError } from "./errors.js";
-import type { Link, LinkContext, LinkedNode } from "./link.js";
+import { CuseChannel } from "./cuse/channel.js";
+import { TtyDevice } from "./cuse/tty-device.js";
+import { LINK_FORMS } from "./forms.js";
+import type { Link, LinkContext, LinkedNode, LinkKind } from "./link.js";
 
 /** The name in /dev of one node; undefined: each has its own. */
 export type TtyCuseWhere = string | undefined;
 
-export const TTY_CUSE_FORMS = "tty-cuse, tty-cuse=NAME";
-
 /** A tty of its own kind: what a name can hide must not be possible. */
 const NAME = /^tty[A-Za-z][A-Za-z0-9_-]{0,27}$/;
 
-/** @throws LinkSetupError LINK_USAGE */
-export function parseTtyCuseWhere(text: string | undefined): TtyCuseWhere {
+export const ttyCuseLink: LinkKind<TtyCuseWhere> = {
+  parseWhere: parseTtyCuseWhere,
+  open: (where, context) => Promise.resolve(new TtyCuseLink(where, context)),
+};
+
+function parseTtyCuseWhere(text: string | undefined): TtyCuseWhere {
   if (text !== undefined && !NAME.test(text))
     throw new LinkSetupError(
       "LINK_USAGE",
-      `link tty-cuse=${text}: a name in /dev like ttyU0 or ttyGPS; allowed are ${TTY_CUSE_FORMS}`,
+      `link tty-cuse=${text}: a name in /dev like ttyU0 or ttyGPS; allowed are ${LINK_FORMS["tty-cuse"]}`,
     );
   return text;
-}
-
-export function openTtyCuseLink(where: TtyCuseWhere, context: LinkContext): Promise<Link> {
-  return Promise.resolve(new TtyCuseLink(where, context));
 }
 
 class TtyCuseLink implements Link {
@@ -39,8 +40,6 @@ class TtyCuseLink implements Link {
   async serve(nodeName: string, device: Device): Promise<LinkedNode> {
     if (device.kind !== "tty")
       throw new LinkSetupError("LINK_USAGE", `${nodeName} is a ${device.kind}; link tty-cuse serves ttys`);
-    const { CuseChannel } = await import("./cuse/channel.js");
-    const { TtyDevice } = await import("./cuse/tty-device.js");
     const name = this.#name ?? nodeName;
     if (this.#served.has(name))
       throw new LinkSetupError("LINK_IN_USE", `/dev/${name} is another node already; ${nodeName} needs another`);

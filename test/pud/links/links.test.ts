@@ -1,7 +1,8 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { linkForms, linkServes, openLink, parseLink } from "../../../src/pud/links/links.js";
+import { LinkByNeed } from "../../../src/pud/links/link-by-need.js";
+import { linkForms, linkServes, openDefaultLinks, openLink, parseLink } from "../../../src/pud/links/links.js";
 import type { LinkSpec } from "../../../src/pud/links/links.js";
 import type { Tty } from "../../../src/rump/devsw.js";
 import { MemoryDisk } from "../../fakes/memory-disk.js";
@@ -17,8 +18,8 @@ describe("KIND[=WHERE]", () => {
     ["nbd=localhost:0", { form: "server", address: { host: "localhost", port: 0 } }],
     ["nbd=[::1]:10809", { form: "server", address: { host: "::1", port: 10809 } }],
     ["nbd=tcp:10810", { form: "server", address: { host: "127.0.0.1", port: 10810 } }],
-  ])("%s", (text, where) => {
-    expect(parseLink(text)).toEqual({ kind: "nbd", where });
+  ])("%s", async (text, where) => {
+    expect(await parseLink(text)).toEqual({ kind: "nbd", where });
   });
 
   test.each<[string, RegExp]>([
@@ -40,8 +41,8 @@ describe("KIND[=WHERE]", () => {
     ["nbd=10.0.0.1:10809", /only loopback/],
     ["nbd=[::2]:10809", /only loopback/],
     ["nbd=example.org:10809", /only loopback/],
-  ])("%s is refused", (text, message) => {
-    expect(() => parseLink(text)).toThrow(
+  ])("%s is refused", async (text, message) => {
+    await expect(parseLink(text)).rejects.toThrow(
       expect.objectContaining({ code: "LINK_USAGE", message: expect.stringMatching(message) }),
     );
   });
@@ -53,10 +54,36 @@ describe("KIND[=WHERE]", () => {
   });
 });
 
+describe("without --link", () => {
+  test("each kind of device has a link, which is opened with the first node", async () => {
+    await using folder = await temporaryFolder();
+    const links = openDefaultLinks({ runtimeDir: folder.path, log: new RecordingLog() });
+    expect(links.map(({ kind }) => kind)).toEqual(["nbd", "pty"]);
+    const node = await links[0]?.serve("sd0", new MemoryDisk());
+    expect(node?.uri).toBe(`nbd+unix:///sd0?socket=${folder.path}/sd0.nbd.sock`);
+    for (const link of links) await link.close();
+    await expect(access(join(folder.path, "sd0.nbd.sock"))).rejects.toThrow(/ENOENT/);
+  });
+
+  test("one that cannot be opened says so to every node, and closes all the same", async () => {
+    let opens = 0;
+    const link = new LinkByNeed("nbd", async () => {
+      opens++;
+      throw new Error("no code");
+    });
+    await link.close();
+    expect(opens).toBe(0);
+    await expect(link.serve("sd0", new MemoryDisk())).rejects.toThrow("no code");
+    await expect(link.serve("sd1", new MemoryDisk())).rejects.toThrow("no code");
+    await link.close();
+    expect(opens).toBe(1);
+  });
+});
+
 describe("nodes", () => {
   test("by default each has a socket of its own in the runtime folder", async () => {
     await using folder = await temporaryFolder();
-    const link = await openLink(parseLink("nbd"), { runtimeDir: folder.path, log: new RecordingLog() });
+    const link = await openLink(await parseLink("nbd"), { runtimeDir: folder.path, log: new RecordingLog() });
     const first = await link.serve("sd0", new MemoryDisk());
     const second = await link.serve("sd1", new MemoryDisk({ blockCount: 1 }));
     const path = join(folder.path, "sd1.nbd.sock");
@@ -74,7 +101,10 @@ describe("nodes", () => {
   test("share a server that has a place of its own", async () => {
     await using folder = await temporaryFolder();
     const path = join(folder.path, "all.sock");
-    const link = await openLink(parseLink(`nbd=unix:${path}`), { runtimeDir: "/nowhere", log: new RecordingLog() });
+    const link = await openLink(await parseLink(`nbd=unix:${path}`), {
+      runtimeDir: "/nowhere",
+      log: new RecordingLog(),
+    });
     const nodes = [await link.serve("sd0", new MemoryDisk()), await link.serve("sd1", new MemoryDisk())];
     expect(nodes.map(({ uri }) => uri)).toEqual(["sd0", "sd1"].map((name) => `nbd+unix:///${name}?socket=${path}`));
     await nodes[0]?.remove("unplugged");
@@ -86,7 +116,7 @@ describe("nodes", () => {
 
   test("that are no disks are not for nbd", async () => {
     await using folder = await temporaryFolder();
-    const link = await openLink(parseLink("nbd"), { runtimeDir: folder.path, log: new RecordingLog() });
+    const link = await openLink(await parseLink("nbd"), { runtimeDir: folder.path, log: new RecordingLog() });
     const tty = { kind: "tty" } as Tty;
     await expect(link.serve("ttyU0", tty)).rejects.toThrow(
       expect.objectContaining({ code: "LINK_USAGE", message: "ttyU0 is a tty; link nbd serves disks" }),
@@ -96,7 +126,10 @@ describe("nodes", () => {
 
   test("a kernel device that is not there is an error, and leaves no socket", async () => {
     await using folder = await temporaryFolder();
-    const link = await openLink(parseLink("nbd=/dev/nbd999"), { runtimeDir: folder.path, log: new RecordingLog() });
+    const link = await openLink(await parseLink("nbd=/dev/nbd999"), {
+      runtimeDir: folder.path,
+      log: new RecordingLog(),
+    });
     await expect(link.serve("sd0", new MemoryDisk())).rejects.toThrow(
       expect.objectContaining({ code: "LINK_UNAVAILABLE" }),
     );

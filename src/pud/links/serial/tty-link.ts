@@ -5,7 +5,7 @@ import type { ListenAddress } from "../address.js";
 import { LinkSetupError } from "../errors.js";
 import type { Link, LinkContext, LinkedNode } from "../link.js";
 import type { StartProtocol } from "./connection.js";
-import type { LineServer, LineServerOptions } from "./server.js";
+import { LineServer } from "./server.js";
 
 /** What such a link speaks, and how its lines are opened. */
 export interface TtyLinkKind {
@@ -34,11 +34,7 @@ export async function openTtyLink(
   context: LinkContext,
 ): Promise<Link> {
   if (address === undefined) return new SocketPerNode(kind, context);
-  return new OneSocket(kind, await listen({ kind: kind.kind, address, log: context.log }), address);
-}
-
-async function listen(options: LineServerOptions): Promise<LineServer> {
-  return await (await import("./server.js")).LineServer.listen(options);
+  return new OneSocket(kind, await LineServer.listen({ kind: kind.kind, address, log: context.log }), address);
 }
 
 function ttyOf({ kind }: TtyLinkKind, device: Device, nodeName: string): Tty {
@@ -67,7 +63,7 @@ class SocketPerNode implements Link {
     const tty = ttyOf(this.#kind, device, nodeName);
     const { runtimeDir, log } = this.#context;
     const address = { unix: join(runtimeDir, `${nodeName}.${this.kind}.sock`) };
-    const server = await listen({ kind: this.kind, address, log });
+    const server = await LineServer.listen({ kind: this.kind, address, log });
     putBehind(server, this.#kind, nodeName, tty);
     this.#servers.add(server);
     return {

@@ -26,7 +26,7 @@ export class PtyRig {
   static async start(tty = new MemoryTty(), where?: string): Promise<PtyRig> {
     const folder = await mkdtemp(join(tmpdir(), "rumpusb-pty-"));
     const log: string[] = [];
-    const spec = parseLink(where === undefined ? "pty" : `pty=${where.replace("FOLDER", folder)}`);
+    const spec = await parseLink(where === undefined ? "pty" : `pty=${where.replace("FOLDER", folder)}`);
     const link = await openLink(spec, { runtimeDir: folder, log: { write: ({ message }) => log.push(message) } });
     return new PtyRig({ folder, tty, link, node: await link.serve("ttyU0", tty), log });
   }

@@ -75,7 +75,7 @@ describe("a line over RFC 2217", () => {
     await using folder = await temporaryFolder();
     const tty = new MemoryTty();
     tty.loopback = true;
-    const link = await openLink(parseLink("rfc2217"), { runtimeDir: folder.path, log: new RecordingLog() });
+    const link = await openLink(await parseLink("rfc2217"), { runtimeDir: folder.path, log: new RecordingLog() });
     await link.serve("ttyU0", tty);
     const receiver = new Receiver();
     const port = await rfc2217Tty({ unix: join(folder.path, "ttyU0.rfc2217.sock") }, "far line").open(HOW, receiver);

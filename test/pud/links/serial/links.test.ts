@@ -28,8 +28,8 @@ describe("KIND[=WHERE]", () => {
         },
       },
     ],
-  ])("%s", (text, spec) => {
-    expect(parseLink(text)).toEqual(spec);
+  ])("%s", async (text, spec) => {
+    expect(await parseLink(text)).toEqual(spec);
   });
 
   test.each<[string, RegExp]>([
@@ -43,8 +43,8 @@ describe("KIND[=WHERE]", () => {
     ["raw=tcp:4000,toString=1", /ends with a port/],
     ["raw=tcp:4000,colour=red", /no setting "colour=red"/],
     ["raw=baud=9600,tcp:4000", /no setting "tcp:4000"/],
-  ])("%s is refused", (text, message) => {
-    expect(() => parseLink(text)).toThrow(
+  ])("%s is refused", async (text, message) => {
+    await expect(parseLink(text)).rejects.toThrow(
       expect.objectContaining({ code: "LINK_USAGE", message: expect.stringMatching(message) }),
     );
   });
@@ -53,7 +53,7 @@ describe("KIND[=WHERE]", () => {
 describe.each(["rfc2217", "raw"])("nodes of %s", (kind) => {
   test("have sockets of their own in the runtime folder, for their owner alone", async () => {
     await using folder = await temporaryFolder();
-    const link = await openLink(parseLink(kind), { runtimeDir: folder.path, log: new RecordingLog() });
+    const link = await openLink(await parseLink(kind), { runtimeDir: folder.path, log: new RecordingLog() });
     const first = await link.serve("ttyU0", new MemoryTty());
     const tty = new MemoryTty();
     const second = await link.serve("ttyU1", tty);

@@ -19,7 +19,7 @@ export interface LinkRig extends AsyncDisposable {
 /** Serves `ttyU0` on a port of this machine that the system chooses. */
 export async function serveOnTcp(kind: string, tty = new MemoryTty()): Promise<LinkRig> {
   const log = new RecordingLog();
-  const link = await openLink(parseLink(kind), { runtimeDir: "/nowhere", log });
+  const link = await openLink(await parseLink(kind), { runtimeDir: "/nowhere", log });
   const node = await link.serve("ttyU0", tty);
   const port = Number(/:(\d+)$/.exec(node.uri)?.[1]);
   return { tty, log, link, node, port, [Symbol.asyncDispose]: () => link.close() };
