@@ -2,6 +2,7 @@
 import type { LinkError } from "../pud/errors.js";
 import type { PudHost } from "../pud/host.js";
 import { HostError, messageOf } from "./errors.js";
+import { ProcessorWait, readThreadTimes } from "./processor-wait.js";
 import type { SandboxReport } from "./sandbox/verify.js";
 import type { OpenedDevice } from "./sources/source.js";
 import { describeExit, type ProcessExit, type RumpProcess, type RumpSpawn, spawnRump } from "./spawn.js";
@@ -124,8 +125,13 @@ export class RumpLife {
         throw new HostError("RUMP_LOST", `process ${this.pid} is not locked after ${LOCK_MS / 1000} s`);
       onSandbox(locked.value);
       if (this.#isOver || opened === undefined) return;
+      const wait = new ProcessorWait(
+        () => readThreadTimes(this.pid),
+        () => this.#clock.nowMs(),
+      );
       pud.connect(this.#process.pud, {
         deviceKept,
+        processorWaitMs: () => wait.sinceLastMs(),
         heartbeatMs: Math.max(heartbeatMs, Math.min(MAX_SLOW_BEAT_MS, this.#startMs / BEATS_PER_START)),
         ...(attachSilenceMs === undefined ? {} : { attachSilenceMs }),
       });

@@ -160,10 +160,23 @@ export async function startProcess(
       return how;
     }),
     lastWords: () => lines.lastWords,
-    kill: () => {
-      child.kill("SIGKILL");
-    },
+    kill: () => endProcess(child, pid),
   };
+}
+
+/**
+ * SIGKILL for the process itself, where its launcher waits for it: the launcher then ends after it, so whoever sees that knows
+ * that the device was let go. A launcher that is killed first ends at once, and a process without a processor later.
+ *
+ * @param pid  The process's own, once it is known; its launcher's before.
+ */
+function endProcess(child: ChildProcess, pid: number): void {
+  if (child.exitCode !== null || child.signalCode !== null) return; // the number may be another process's by now
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    child.kill("SIGKILL"); // it has gone, or may not be signalled: then it dies with its launcher
+  }
 }
 
 /** What follows the first five descriptors: numbers that the launcher keeps free, and a channel for each of them. */

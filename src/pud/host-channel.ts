@@ -44,6 +44,11 @@ export interface ChannelLimits {
    * nothing runs: an idle one costs no wake-ups, and if it hangs, that is found at the next request.
    */
   readonly heartbeatMs: number;
+  /**
+   * How long the process has waited for a processor since the last call: on a busy machine that is no hang. Asked only
+   * while it is silent, and not counted beyond ten seconds of one silence. Left out: not known.
+   */
+  readonly processorWaitMs?: () => number;
   /** How long a process that attaches may be silent, where that is more than three beats: code runs for the first time. */
   readonly attachSilenceMs?: number;
 }
@@ -62,6 +67,8 @@ export interface ChannelOwner {
 }
 
 const MAX_SILENT_BEATS = 3;
+/** A process that got no processor for so long is of no use to anybody, whatever the reason. */
+const MAX_WAIT_MS = 10_000;
 
 /** A kind of frame: is it an announcement, which is counted, and what is done with it. */
 interface Rule {
@@ -88,6 +95,9 @@ export class HostChannel implements ChannelConsumer {
   /** A frame has come since the last beat; and how many beats in a row had none. */
   #heard = false;
   #silentBeats = 0;
+  /** Of that silence: while both processes could run, and while the other one waited for a processor. */
+  #silentMs = 0;
+  #waitedMs = 0;
   #beatDueMs = 0;
   /** Something came unasked: a process that ends in the middle of that is noticed too. */
   #isFlowing = false;
@@ -308,31 +318,40 @@ export class HostChannel implements ChannelConsumer {
   #beat(): void {
     this.#heartbeat = undefined;
     const isAsked = this.#inFlight.size > 0 || this.#attaching;
-    if (!isAsked && !this.#isFlowing) {
+    if (this.#heard || (!isAsked && !this.#isFlowing)) {
       this.#silentBeats = 0;
-      return;
-    }
-    // A beat that comes late says that this process did not run either, so it has not heard what there was to hear.
-    const isLate = this.#clock.nowMs() - this.#beatDueMs > this.#limits.heartbeatMs / 2;
-    this.#silentBeats = this.#heard ? 0 : this.#silentBeats + (isLate ? 0 : 1);
-    const silentMs = this.#silentBeats * this.#limits.heartbeatMs;
+      this.#silentMs = 0;
+      this.#waitedMs = 0;
+    } else this.#countSilence();
+    if (!isAsked && !this.#isFlowing) return;
     const patiences = [...this.#nodes.values()].map((half) => half.patienceMs);
-    const isPatient = silentMs < Math.max(this.#attaching ? (this.#limits.attachSilenceMs ?? 0) : 0, ...patiences);
-    if (this.#silentBeats >= MAX_SILENT_BEATS && !isPatient) {
-      const unanswered = this.#inFlight.size;
-      this.#channel.fail(
-        new LinkError(
-          "PUD_SILENT",
-          `no frame in ${silentMs} ms, not even PONG, ${this.#attaching ? "while it attached" : `with ${unanswered} requests unanswered`}`,
-        ),
-      );
-      return;
-    }
+    const attachMs = this.#attaching ? (this.#limits.attachSilenceMs ?? 0) : 0;
+    if (this.#silentMs >= Math.max(MAX_SILENT_BEATS * this.#limits.heartbeatMs, attachMs, ...patiences))
+      return this.#channel.fail(this.#silence());
     if (this.#pingId === undefined && (isAsked || !this.#heard)) {
       this.#pingId = this.#freeId();
       this.#channel.send({ kind: KINDS.ping, requestId: this.#pingId });
     }
     this.#watch();
+  }
+
+  /** One more beat in which nothing came. */
+  #countSilence(): void {
+    const { heartbeatMs, processorWaitMs } = this.#limits;
+    const sinceLastMs = processorWaitMs?.() ?? 0;
+    this.#silentBeats++;
+    // A beat that comes late says that this process did not run either, so it has not heard what there was to hear.
+    if (this.#clock.nowMs() - this.#beatDueMs > heartbeatMs / 2) return;
+    // The first call of a silence tells of the time before it.
+    const waitedMs = this.#silentBeats === 1 ? 0 : Math.min(sinceLastMs, heartbeatMs, MAX_WAIT_MS - this.#waitedMs);
+    this.#waitedMs += waitedMs;
+    this.#silentMs += heartbeatMs - waitedMs;
+  }
+
+  #silence(): LinkError {
+    const waited = this.#waitedMs > 0 ? ` (${Math.round(this.#waitedMs)} ms without a processor left out)` : "";
+    const when = this.#attaching ? "while it attached" : `with ${this.#inFlight.size} requests unanswered`;
+    return new LinkError("PUD_SILENT", `no frame in ${Math.round(this.#silentMs)} ms${waited}, not even PONG, ${when}`);
   }
 
   /** 1 to 2^32 - 1, then round again; an id that is in flight is not given twice. */

@@ -94,6 +94,7 @@ export interface ConnectOptions {
   /** In place of the limits of these names, for this channel. */
   readonly heartbeatMs?: number;
   readonly attachSilenceMs?: number;
+  readonly processorWaitMs?: () => number;
 }
 
 /** How an orderly end went. */

@@ -367,6 +367,67 @@ describe("heartbeat", () => {
     expect(rig.clock.pending).toBe(0);
   });
 
+  /** Attached, with one read that is not answered. */
+  async function silentRig(waitedMs: () => number): Promise<HostRig> {
+    const { rig, rump, disk } = await rawRig({ heartbeatMs: 60, processorWaitMs: waitedMs });
+    rump.send(frame(KINDS.ready));
+    await until("READY", () => rig.readyCount === 1);
+    void outcome(disk.read(0, 1));
+    rig.clock.advance(60); // READY came in this one
+    return rig;
+  }
+
+  /** @returns clock time from the last frame to the loss. */
+  function silenceUntilLost(rig: HostRig): number {
+    const fromMs = rig.clock.nowMs();
+    while (rig.lost.length === 0 && rig.clock.nowMs() - fromMs < 60_000) rig.clock.advance(60);
+    return rig.clock.nowMs() - fromMs;
+  }
+
+  test("one that waits for a processor is not lost for that", async () => {
+    let waitedMs = 60;
+    const rig = await silentRig(() => waitedMs);
+    rig.clock.advance(3000);
+    expect(rig.lost).toEqual([]);
+    waitedMs = 0; // now it could run
+    expect(silenceUntilLost(rig)).toBe(120);
+    expect(rig.lost.map((error) => error.message)).toEqual([
+      "no frame in 180 ms (2940 ms without a processor left out), not even PONG, with 1 requests unanswered",
+    ]);
+  });
+
+  test("one that loops on a busy machine is lost when it has had its time", async () => {
+    const rig = await silentRig(() => 40);
+    expect(silenceUntilLost(rig)).toBe(60 + 120 * 3);
+  });
+
+  test("what it waited before the silence is not counted", async () => {
+    let calls = 0;
+    const rig = await silentRig(() => (calls++ === 0 ? 1_000_000 : 0));
+    expect(silenceUntilLost(rig)).toBe(180);
+  });
+
+  test("no processor for ten seconds is a hang all the same", async () => {
+    const rig = await silentRig(() => 60);
+    expect(silenceUntilLost(rig)).toBe(60 + 10_000 + 20 + 120);
+  });
+
+  test("a silence that is over is forgotten", async () => {
+    const rig = hostRig("hold", { heartbeatMs: 60, processorWaitMs: () => 60 });
+    const rump = new RawRump(rig);
+    rump.send(hello(), nodeFrame(1, 0), frame(KINDS.ready));
+    await until("READY", () => rig.readyCount === 1);
+    void outcome(rig.node().device.read(0, 1));
+    for (let silence = 1; silence <= 3; silence++) {
+      rig.clock.advance(60); // something came in this one
+      await until("a PING", () => rump.requests(KINDS.ping).length === silence);
+      for (let beats = 0; beats < 150; beats++) rig.clock.advance(60);
+      expect(rig.lost).toEqual([]);
+      rump.send(frame(KINDS.pong, { requestId: rump.requests(KINDS.ping).at(-1)?.requestId ?? 0 }));
+      for (let turns = 0; turns < 4; turns++) await turn();
+    }
+  });
+
   test("one that loops is lost", async () => {
     const { rig, disk } = await rawRig({ heartbeatMs: 1000 });
     const read = outcome(disk.read(0, 1));
