@@ -27,6 +27,8 @@ function describe(event: HostEvent): readonly string[] {
       return sandboxLines(event);
     case "device":
       return [describeDevice(event)];
+    case "demotion":
+      return [`${event.device}: mode ${event.mode} from now on (${event.reason})`];
     case "node":
       return [`${event.node}: ${describeNode(event)} on ${event.device}`];
     case "node-gone":

@@ -22,6 +22,8 @@ export interface DeviceNodesContext {
 interface AttachedDriver {
   readonly unit: HeldUnit;
   readonly ids: string;
+  readonly pid: number;
+  readonly mode: string | undefined;
 }
 
 export class DeviceNodes {
@@ -42,16 +44,16 @@ export class DeviceNodes {
     return this.#drivers.size > 0;
   }
 
-  /** A driver has attached. Told once, also when later processes say it again of the same device. */
+  /** A driver has attached. Told once, also when later processes say it again of the same device driven in the same way. */
   attached(device: DeviceAnnouncement, pid: number): void {
     const { driverUnits, emit } = this.#context;
     const vendor = hex16(device.vendor);
     const product = hex16(device.product);
     const ids = `${vendor}:${product}:${device.serial}`;
     const known = this.#drivers.get(device.driver);
-    if (known?.ids === ids) return;
+    if (known?.ids === ids && (known.pid === pid || known.mode === device.mode)) return;
     const unit = known?.unit ?? driverUnits.take(device.driver.replace(/[0-9]+$/, ""));
-    this.#drivers.set(device.driver, { unit, ids });
+    this.#drivers.set(device.driver, { unit, ids, pid, mode: device.mode });
     const mode = device.mode === undefined ? {} : { mode: device.mode };
     emit({ event: "device", device: this.#key, vendor, product, driver: unit.name, pid, ...mode });
   }

@@ -19,7 +19,10 @@ export interface SandboxEvent {
   readonly missing: readonly MissingLayer[];
 }
 
-/** A driver has attached to a device. Composite devices have one per driver. */
+/**
+ * A driver has attached to a device. Composite devices have one per driver. Told again when a later process drives it in another
+ * mode.
+ */
 export interface DeviceEvent {
   readonly event: "device";
   readonly device: string;
@@ -32,6 +35,19 @@ export interface DeviceEvent {
   readonly pid: number;
   /** How the driver drives it and why, where it has a choice: `overlap (default)`. */
   readonly mode?: string;
+}
+
+/**
+ * The device went wrong as it was driven. From now on it is driven in a calmer mode, also by every process that comes after
+ * this one for as long as it is ours.
+ */
+export interface DemotionEvent {
+  readonly event: "demotion";
+  readonly device: string;
+  /** As `--mode` has it: "bot", "overlap" or "sequence". */
+  readonly mode: string;
+  /** In the words of the rump process. */
+  readonly reason: string;
 }
 
 /** A device node has appeared. `size`, `blockBytes` and `readOnly` are those of a disk, `model` is that of a tty. */
@@ -143,6 +159,7 @@ export interface LogEvent {
 export type HostEvent =
   | SandboxEvent
   | DeviceEvent
+  | DemotionEvent
   | NodeEvent
   | NodeGoneEvent
   | LinkEvent

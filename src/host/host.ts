@@ -19,7 +19,7 @@ import { type DiscoveryRoots, SYSTEM_ROOTS } from "./discovery.js";
 import { HostError, messageOf } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import { HotplugWatch } from "./hotplug.js";
-import { driverOptionsOf, type Mode } from "./modes.js";
+import type { Mode } from "./modes.js";
 import { RumpGroup } from "./rump-group.js";
 import { ensureRuntimeDir } from "./runtime-dir.js";
 import type { Selector, SimSelector, UsbipSelector, UsbSelector } from "./selector.js";
@@ -106,7 +106,7 @@ export class RumpHost {
       emit: this.#emit,
       sandbox,
       graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
-      driverOptions: driverOptionsOf(options.mode ?? "auto"),
+      mode: options.mode ?? "auto",
       ...(options.group === true ? { group: this.#group() } : {}),
       ...(rumpScript === undefined ? {} : { rumpScript }),
     });

@@ -2,7 +2,7 @@
 import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { type DeviceConfig, RUMP_CONFIG_VERSION } from "../rump-process/config.js";
 import { messageOf } from "./errors.js";
-import type { AllDriverOptions } from "./modes.js";
+import { type AllDriverOptions, demotedMode, demotedOptionsOf, driverOptionsOf, type Mode } from "./modes.js";
 import type { RumpGroup } from "./rump-group.js";
 import { RumpLife } from "./rump-life.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
@@ -14,8 +14,8 @@ const SPARE_DELAY_MS = 50;
 export interface RumpSupplyContext {
   readonly clock: Clock;
   readonly sandbox: Sandbox;
-  /** What the user asks of the drivers. */
-  readonly driverOptions?: AllDriverOptions;
+  /** How mass storage is driven. Default auto. */
+  readonly mode?: Mode;
   /** Where devices share processes. */
   readonly group?: RumpGroup;
   /** Script to run in place of the rump process; for tests. */
@@ -41,12 +41,19 @@ export class RumpSupply {
   #current: RumpLife | undefined;
   /** Starts it. */
   #due: Timer | undefined;
+  /** Resolves when those that were one, and are of no use any more, have been ended. */
+  #discarded: Promise<unknown> = Promise.resolve();
+  #mode: Mode;
+  /** For the next process. */
+  #driverOptions: AllDriverOptions;
   #isOver = false;
 
   constructor(source: DeviceSource, context: RumpSupplyContext, debug: (message: string) => void) {
     this.#source = source;
     this.#context = context;
     this.#debug = debug;
+    this.#mode = context.mode ?? "auto";
+    this.#driverOptions = driverOptionsOf(this.#mode);
   }
 
   get source(): DeviceSource {
@@ -115,6 +122,24 @@ export class RumpSupply {
     throw new Error(`${this.#source.key}: the session has ended`);
   }
 
+  /**
+   * The device went wrong as it was driven: every process from the next one on begins in a calmer mode.
+   *
+   * @param word    What the process that drives it says, which may lie: it can choose among the calmer modes.
+   * @returns the mode; undefined when the word does not stand for one.
+   */
+  demote(word: string, reason: string): Mode | undefined {
+    const mode = demotedMode(this.#mode, word);
+    if (mode === undefined) return undefined;
+    this.#mode = mode;
+    this.#driverOptions = demotedOptionsOf(mode, reason);
+    if (this.#spare === undefined) return mode;
+    // It was started for the mode before.
+    this.#discardSpare();
+    this.prepareSpare();
+    return mode;
+  }
+
   /** Nothing is started any more. */
   end(): void {
     this.#isOver = true;
@@ -123,12 +148,21 @@ export class RumpSupply {
 
   /** After `end`: resolves when the spare process was ended. */
   async killSpare(): Promise<void> {
-    const spare = await this.#spare?.catch(() => undefined);
-    spare?.discard();
+    this.#discardSpare();
+    await this.#discarded;
+  }
+
+  #discardSpare(): void {
+    const spare = this.#spare?.then(
+      (life) => life.discard(),
+      () => {}, // it did not start
+    );
+    this.#spare = undefined;
+    this.#discarded = Promise.all([this.#discarded, spare]);
   }
 
   async #spawn({ interrupted = true, ahead = false, alone = false }: Demand): Promise<RumpLife> {
-    const { clock, sandbox, driverOptions, rumpScript, group } = this.#context;
+    const { clock, sandbox, rumpScript, group } = this.#context;
     const opened = this.#opened;
     if (opened === undefined || this.#isOver)
       throw new Error("a rump process is started for a device that was not opened");
@@ -140,7 +174,7 @@ export class RumpSupply {
       drivers,
       interrupted: mayBeInterrupted,
       ...(interfaces === undefined ? {} : { interfaces }),
-      ...(driverOptions === undefined ? {} : { driverOptions }),
+      driverOptions: this.#driverOptions,
     };
     if (group !== undefined && !alone) return await group.lease(config, ahead, this.#current);
     return await RumpLife.spawn({

@@ -203,6 +203,7 @@ export class DeviceSession {
       ...(graceMs > 0 ? { replug: { journalBytes: JOURNAL_BYTES } } : {}),
       handlers: {
         onDevice: (device) => this.#nodes.attached(device, this.#life?.pid ?? 0),
+        onDemotion: ({ mode, reason }) => this.#onDemotion(mode, reason),
         onNode: (node) => this.#nodes.add(node),
         onNodeGone: (node, reason) => {
           this.#nodes.remove(node, reason);
@@ -221,6 +222,11 @@ export class DeviceSession {
         },
       },
     });
+  }
+
+  #onDemotion(word: string, reason: string): void {
+    const mode = this.#supply.demote(word, reason);
+    if (mode !== undefined) this.#context.emit({ event: "demotion", device: this.key, mode, reason });
   }
 
   #checkReady(): void {

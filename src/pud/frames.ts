@@ -30,6 +30,8 @@ export const PUD_VERSION = 1;
 export const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024;
 /** Text that explains a failed request. */
 export const MAX_REASON_BYTES = 512;
+/** Text that explains a DEMOTION: with what is said around it, it fits into the mode of a DEVICE. */
+export const MAX_DEMOTION_REASON_BYTES = 80;
 /** Text of a log line or an error. */
 export const MAX_MESSAGE_BYTES = 1024;
 
@@ -98,6 +100,7 @@ export const DEVICE_BYTES = 560;
 export const NODE_BYTES = 104;
 export const LOG_BYTES = 40;
 export const ERROR_BYTES = 32;
+export const DEMOTION_BYTES = 16;
 export const TTY_SETTINGS_BYTES = 8;
 export const TTY_OPEN_BYTES = 12;
 export const TTY_OUTPUTS_BYTES = 4;
@@ -107,7 +110,8 @@ export const TTY_LATENCY_BYTES = 4;
 /**
  * Every kind of frame.
  *
- * HELLO comes first. DEVICE: a driver has attached. NODE and NODE_GONE: a device node comes and goes; when NODE_GONE is
+ * HELLO comes first. DEVICE: a driver has attached. DEMOTION: the device went wrong, and in which mode it shall be driven by
+ * the processes after this one. NODE and NODE_GONE: a device node comes and goes; when NODE_GONE is
  * sent every request of that node has been answered, and those that cross it on the wire are answered ENODEV. READY:
  * exploring is done and nothing more will attach for now. CANCEL is not answered itself: the request it names is.
  * SHUTDOWN: answer what is in progress, flush, detach, say SHUTDOWN_DONE and end the stream. PING is answered with PONG.
@@ -132,6 +136,7 @@ export const KINDS = {
   ttyData: kind("TTY_DATA", 0x0b, "rump", 1, TTY_STATUS_BYTES + MAX_TTY_BYTES),
   ttyChanged: kind("TTY_CHANGED", 0x0c, "rump", TTY_STATUS_BYTES, TTY_STATUS_BYTES),
   ttyClosed: kind("TTY_CLOSED", 0x0d, "rump", 0, MAX_REASON_BYTES),
+  demotion: kind("DEMOTION", 0x0e, "rump", DEMOTION_BYTES, DEMOTION_BYTES + MAX_DEMOTION_REASON_BYTES),
   read: kind("READ", 0x41, "host", 0, 0),
   write: kind("WRITE", 0x42, "host", 1, MAX_PAYLOAD_BYTES),
   flush: kind("FLUSH", 0x43, "host", 0, 0),

@@ -21,7 +21,9 @@ import {
 import type { NodeHalf } from "./host-node.js";
 import type { HostRequest } from "./host-request.js";
 import {
+  type Demotion,
   type DeviceAnnouncement,
+  decodeDemotion,
   decodeDevice,
   decodeError,
   decodeHello,
@@ -56,6 +58,7 @@ export interface ChannelLimits {
 /** What the channel tells its owner. The owner may throw a LinkError from `node`: the announcement cannot be right. */
 export interface ChannelOwner {
   device(device: DeviceAnnouncement): void;
+  demotion(demotion: Demotion): void;
   /** @returns the half that serves the node from now on, bound to this channel and number. */
   node(node: NodeAnnouncement, channel: HostChannel, number: number): NodeHalf;
   nodeGone(half: NodeHalf, reason: string): void;
@@ -117,6 +120,7 @@ export class HostChannel implements ChannelConsumer {
       [KINDS.ttyClosed.number, this.#nodeRule(false)],
       [KINDS.hello.number, { announcement: true, take: (_, p) => decodeHello(p) }],
       [KINDS.device.number, { announcement: true, take: (_, p) => this.#owner.device(decodeDevice(p)) }],
+      [KINDS.demotion.number, { announcement: true, take: (_, p) => this.#owner.demotion(decodeDemotion(p)) }],
       [KINDS.node.number, { announcement: true, take: (h, p) => this.#node(h, p) }],
       [KINDS.nodeGone.number, { announcement: true, take: (h, p) => this.#nodeGone(h, p) }],
       [KINDS.log.number, { announcement: true, take: (_, p) => this.#owner.log(decodeLog(p)) }],

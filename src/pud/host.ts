@@ -25,7 +25,7 @@ import {
   type NodeLimits,
 } from "./host-node.js";
 import { TtyNode } from "./host-tty-node.js";
-import type { DeviceAnnouncement, NodeAnnouncement } from "./payloads.js";
+import type { Demotion, DeviceAnnouncement, NodeAnnouncement } from "./payloads.js";
 import { identityChange } from "./readmission.js";
 
 export interface PudLimits extends NodeLimits, ChannelLimits {
@@ -59,6 +59,8 @@ export interface HostNode {
 export interface PudHostHandlers {
   /** A driver has attached. */
   onDevice(device: DeviceAnnouncement): void;
+  /** The device went wrong. The word is the process's own. */
+  onDemotion?(demotion: Demotion): void;
   onNode(node: HostNode): void;
   /** The node's requests are answered already. */
   onNodeGone(node: HostNode, reason: string): void;
@@ -216,6 +218,10 @@ class Host implements PudHost, ChannelOwner {
   device(device: DeviceAnnouncement): void {
     this.#identity = device;
     this.#handlers.onDevice(device);
+  }
+
+  demotion(demotion: Demotion): void {
+    this.#handlers.onDemotion?.(demotion);
   }
 
   node(announcement: NodeAnnouncement, channel: HostChannel, number: number): NodeHalf {

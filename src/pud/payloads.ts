@@ -9,7 +9,7 @@ import type { Disk, DiskInfo, Tty, TtyInfo } from "../rump/devsw.js";
 import type { LogEntry, LogLevel } from "../rumpuser/rumpuser.js";
 import { decodeDiskInfo, encodeDiskNode } from "./disk-payloads.js";
 import { LinkError } from "./errors.js";
-import { DEVICE_KIND_NUMBERS, MAX_MESSAGE_BYTES, PUD_VERSION } from "./frames.js";
+import { DEVICE_KIND_NUMBERS, MAX_DEMOTION_REASON_BYTES, MAX_MESSAGE_BYTES, PUD_VERSION } from "./frames.js";
 import { decodeText, encodeText } from "./text.js";
 import { decodeTtyInfo, encodeTtyNode } from "./tty-node-payload.js";
 
@@ -19,6 +19,7 @@ const STRING_BYTES = 128;
 /** Becomes part of node names, and so of file names: nothing but letters and digits. */
 const CLASS_NAME = /^[a-z][A-Za-z]{0,14}$/;
 const DRIVER_NAME = /^[a-z][A-Za-z0-9]{0,14}$/;
+const MODE_NAME = /^[a-z]{1,15}$/;
 
 export const helloRecord = record("HELLO", "pud frames", { version: u32le, reserved: u32le });
 
@@ -91,6 +92,33 @@ export function decodeDevice(payload: Uint8Array): DeviceAnnouncement {
     productName: decodeText(texts.productName),
     serial: decodeText(texts.serial),
     ...(mode === "" ? {} : { mode }),
+  };
+}
+
+/** The device went wrong as it was driven. */
+export interface Demotion {
+  /** In which mode it shall be driven by later processes. Which words mean something is the reader's to say. */
+  readonly mode: string;
+  /** Cut to MAX_DEMOTION_REASON_BYTES of UTF-8. */
+  readonly reason: string;
+}
+
+export const demotionRecord = record("DEMOTION", "pud frames", { mode: raw(NAME_BYTES) });
+
+/** @throws LinkError PUD_NAME: the host would refuse it. */
+export function encodeDemotion({ mode, reason }: Demotion): Uint8Array {
+  checkName("mode", mode, MODE_NAME);
+  return concat([
+    demotionRecord.encode({ mode: encodeText(mode, NAME_BYTES) }),
+    encodeText(reason, MAX_DEMOTION_REASON_BYTES),
+  ]);
+}
+
+/** @throws LinkError PUD_NAME */
+export function decodeDemotion(payload: Uint8Array): Demotion {
+  return {
+    mode: checkedName("mode", demotionRecord.decode(payload).mode, MODE_NAME),
+    reason: decodeText(payload.subarray(demotionRecord.size)),
   };
 }
 

@@ -28,7 +28,16 @@ import {
   statusOf,
   TTY_REQUESTS,
 } from "./frames.js";
-import { type DeviceAnnouncement, encodeDevice, encodeError, encodeHello, encodeLog, encodeNode } from "./payloads.js";
+import {
+  type Demotion,
+  type DeviceAnnouncement,
+  encodeDemotion,
+  encodeDevice,
+  encodeError,
+  encodeHello,
+  encodeLog,
+  encodeNode,
+} from "./payloads.js";
 import { RateBound } from "./rate-bound.js";
 import { ServedDisk } from "./served-disk.js";
 import { type ServedDevice, ServedRequest } from "./served-request.js";
@@ -79,6 +88,8 @@ export interface PudServer {
   publish(className: string, device: Device): ServedNode;
   /** Tells that a driver has attached. @throws DeviceError EINVAL: not a driver's name. */
   announceDevice(device: DeviceAnnouncement): void;
+  /** Tells in which mode the device shall be driven by later processes. @throws DeviceError EINVAL: not a word. */
+  announceDemotion(demotion: Demotion): void;
   /** Exploring is done: nothing more will attach for now. */
   ready(): void;
   /** Sends a line to the host's log. Beyond 100 a second lines are dropped and counted. */
@@ -166,6 +177,10 @@ class Server implements PudServer, ChannelConsumer {
 
   announceDevice(device: DeviceAnnouncement): void {
     this.#channel.send({ kind: KINDS.device, payload: described(() => encodeDevice(device)) });
+  }
+
+  announceDemotion(demotion: Demotion): void {
+    this.#channel.send({ kind: KINDS.demotion, payload: described(() => encodeDemotion(demotion)) });
   }
 
   ready(): void {

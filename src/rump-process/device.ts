@@ -68,6 +68,7 @@ export class RumpDevice {
         ...(config.driverOptions === undefined ? {} : { driverOptions: config.driverOptions }),
         onAttach: ({ identity, driver, interfaceNumber, mode }) =>
           server.announceDevice({ ...identity, driver, interfaceNumber, mode }),
+        onDemotion: (mode, reason) => server.announceDemotion({ mode, reason }),
         // The descriptor of a device that has gone never brings another one.
         onUnplug: () => void kernel.shutdown().then(() => server.close()),
       });

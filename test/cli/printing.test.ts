@@ -19,6 +19,7 @@ const EVENTS: readonly HostEvent[] = [
   { event: "node", node: "sd0", kind: "disk", device: "1-1", size: 16 << 20, blockBytes: 512, readOnly: true },
   { event: "link", node: "sd0", link: "nbd", uri: URI },
   { event: "ready", nodes: ["sd0"] },
+  { event: "demotion", device: "1-1", mode: "sequence", reason: "CSW: tag 9, sent 8" },
   { event: "log", level: "warn", source: "1-1 umass0", message: "slow" },
   { event: "error", code: "DRIVER", message: "1-1: bad", device: "1-1" },
   { event: "node-gone", node: "sd0", device: "1-1", reason: "unplugged" },
@@ -34,6 +35,7 @@ describe("events", () => {
       '{"event":"node","node":"sd0","kind":"disk","device":"1-1","size":16777216,"blockBytes":512,"readOnly":true}',
       `{"event":"link","node":"sd0","link":"nbd","uri":"${URI}"}`,
       '{"event":"ready","nodes":["sd0"]}',
+      '{"event":"demotion","device":"1-1","mode":"sequence","reason":"CSW: tag 9, sent 8"}',
       '{"event":"error","code":"DRIVER","message":"1-1: bad","device":"1-1"}',
       '{"event":"node-gone","node":"sd0","device":"1-1","reason":"unplugged"}',
       '{"event":"detach","device":"1-1"}',
@@ -52,6 +54,7 @@ describe("events", () => {
       `  copy it     nbdcopy '${URI}' sd0.img`,
       "  kernel      sudo nbd-client -unix /run/user/7/rumpusb/sd0.nbd.sock /dev/nbd0 -name sd0 && sudo mount /dev/nbd0 /mnt",
       "Ready. Ctrl-C ends it.",
+      "1-1: mode sequence from now on (CSW: tag 9, sent 8)",
       "sd0: gone (unplugged)",
       "1-1: detached",
     ]);

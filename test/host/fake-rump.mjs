@@ -8,7 +8,7 @@ import { streamOfFd } from "../../dist/rumpuser/real/byte-stream.js";
 import { realClock } from "../../dist/rumpuser/real/rumpuser.js";
 
 writeSync(4, new Uint8Array(1));
-const { drivers, interrupted = false } = JSON.parse(process.argv[2]);
+const { drivers, interrupted = false, driverOptions = {} } = JSON.parse(process.argv[2]);
 const behaviour = drivers[0].name;
 const log = { write: ({ message }) => process.stderr.write(`${message}\n`) };
 const server = createPudServer(streamOfFd(3), { clock: realClock, log, onLost: () => process.exit(0) });
@@ -44,6 +44,26 @@ const BEHAVIOURS = {
     server.announceDevice({ ...identity, driver: "umass0", interfaceNumber: 0 });
     server.publish("sd", disk);
     server.ready();
+  },
+  /** Each read brings it one step down; one of block 63 ends it. */
+  demote: () => {
+    const { phases = "together", because = "default" } = driverOptions.umass ?? {};
+    server.announceDevice({ ...identity, driver: "umass0", interfaceNumber: 0, mode: `${phases} (${because})` });
+    server.publish("sd", disk);
+    server.ready();
+    const steps = ["overlap", "sequence"];
+    const { read } = disk;
+    disk.read = async (first, count) => {
+      if (first === 63 && !interrupted) process.kill(process.pid, "SIGSEGV");
+      const mode = steps.shift();
+      if (mode !== undefined) server.announceDemotion({ mode, reason: `block ${first}` });
+      return read(first, count);
+    };
+  },
+  lie: () => {
+    BEHAVIOURS.attach();
+    for (const mode of ["auto", "uas", "fast", "together", "constructor", "sequence", "overlap", "bot", "sequence"])
+      server.announceDemotion({ mode, reason: "a lie" });
   },
   crash: () => {
     BEHAVIOURS.attach();

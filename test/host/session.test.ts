@@ -43,6 +43,8 @@ interface Rig {
   /** Resolves when it has attached or ended. */
   readonly settled: Promise<void>;
   readonly released: () => number;
+  /** Processes. */
+  readonly started: () => number;
 }
 
 let folder = "";
@@ -70,6 +72,7 @@ async function start(
   const link = new NotedLink();
   let releases = 0;
   let failuresLeft = reopenFailures;
+  let plans = 0;
   const source: DeviceSource = {
     key: "1-1",
     mayReturn,
@@ -108,7 +111,13 @@ async function start(
     emit: (event) => {
       if (event.event !== "sandbox") events.push(event);
     },
-    sandbox: noSandbox,
+    sandbox: {
+      ...noSandbox,
+      plan: async () => {
+        plans++;
+        return await noSandbox.plan();
+      },
+    },
     rumpScript: FAKE_RUMP,
   });
   let attached = (): void => {};
@@ -120,7 +129,7 @@ async function start(
     (error: HostError) => error,
   );
   const settled = Promise.race([whenAttached, ended.then(() => undefined)]);
-  return { session, events, link, ended, settled, released: () => releases };
+  return { session, events, link, ended, settled, released: () => releases, started: () => plans };
 }
 
 const names = (events: readonly HostEvent[]): string[] => events.map((event) => event.event);
@@ -233,6 +242,38 @@ describe("survival", () => {
         downMs: expect.any(Number),
         count: 1,
       },
+    ]);
+    session.stop("enough");
+    expect(await ended).toBeUndefined();
+  });
+
+  test("a device that went wrong: told once a step, and the next process begins where the one before has come to", async () => {
+    const { session, events, ended, link, settled, started } = await start("demote");
+    await settled;
+    const told = (): HostEvent[] => events.filter(({ event }) => event === "device" || event === "demotion");
+    await vi.waitFor(() => expect(started()).toBe(2)); // the one in reserve
+    const disk = link.served.get("sd0");
+    await disk?.read(1, 1);
+    await vi.waitFor(() => expect(started()).toBe(3)); // another one, which knows
+    await disk?.read(2, 1);
+    await disk?.read(3, 1);
+    await disk?.read(63, 1);
+    expect(told()).toEqual([
+      expect.objectContaining({ event: "device", mode: "together (default)" }),
+      { event: "demotion", device: "1-1", mode: "overlap", reason: "block 1" },
+      { event: "demotion", device: "1-1", mode: "sequence", reason: "block 2" },
+      expect.objectContaining({ event: "device", mode: "sequence (demoted before the restart: block 2)" }),
+    ]);
+    session.stop("enough");
+    expect(await ended).toBeUndefined();
+  });
+
+  test("a process that lies can choose among the calmer modes, and only downwards", async () => {
+    const { session, events, ended, link, settled } = await start("lie");
+    await settled;
+    await link.served.get("sd0")?.read(0, 1);
+    expect(events.filter(({ event }) => event === "demotion")).toEqual([
+      { event: "demotion", device: "1-1", mode: "sequence", reason: "a lie" },
     ]);
     session.stop("enough");
     expect(await ended).toBeUndefined();

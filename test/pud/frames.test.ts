@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DeviceError, type DeviceErrorCode } from "../../src/rump/devsw.js";
 import {
+  DEMOTION_BYTES,
   DEVICE_BYTES,
   deviceErrorCodeOf,
   ERROR_BYTES,
@@ -16,12 +17,15 @@ import {
   statusOf,
 } from "../../src/pud/frames.js";
 import {
+  decodeDemotion,
   decodeDevice,
   decodeError,
   decodeHello,
   decodeLog,
   decodeNode,
+  demotionRecord,
   deviceRecord,
+  encodeDemotion,
   encodeDevice,
   encodeError,
   encodeHello,
@@ -77,6 +81,7 @@ describe("kinds and statuses", () => {
     expect(KIND_BY_NUMBER.size).toBe(Object.keys(KINDS).length);
     expect(helloRecord.size).toBe(HELLO_BYTES);
     expect(deviceRecord.size).toBe(DEVICE_BYTES);
+    expect(demotionRecord.size).toBe(DEMOTION_BYTES);
     expect(diskNodeRecord.size).toBe(NODE_BYTES);
     expect(logRecord.size).toBe(LOG_BYTES);
     expect(errorRecord.size).toBe(ERROR_BYTES);
@@ -210,6 +215,19 @@ describe("payloads", () => {
     expect(encodeLog({ ...entry, message: "x".repeat(5000) }).length).toBe(KINDS.log.maxPayloadBytes);
     expect(decodeError(encodeError("USB_PROTOCOL", "it lied"))).toEqual({ code: "USB_PROTOCOL", message: "it lied" });
     expect(encodeError("E", "é".repeat(5000)).length).toBeLessThanOrEqual(KINDS.error.maxPayloadBytes);
+  });
+
+  test("DEMOTION: one word, and a reason that is cut; another word is refused on either side", () => {
+    const demotion = { mode: "sequence", reason: "CSW: tag 9, sent 8" };
+    expect(decodeDemotion(encodeDemotion(demotion))).toEqual(demotion);
+    expect(encodeDemotion({ ...demotion, reason: "é".repeat(500) }).length).toBeLessThanOrEqual(
+      KINDS.demotion.maxPayloadBytes,
+    );
+    const refused = expect.objectContaining({ code: "PUD_NAME" }) as Error;
+    for (const mode of ["", "Sequence", "two words", "../overlap", "x".repeat(16)]) {
+      expect(() => encodeDemotion({ ...demotion, mode })).toThrow(refused);
+      expect(() => decodeDemotion(demotionRecord.encode({ mode: encodeText(mode, 16) }))).toThrow(refused);
+    }
   });
 
   test("LOG with a level that does not exist is the loudest", () => {

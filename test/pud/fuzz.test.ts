@@ -9,7 +9,7 @@ import type { LinkError } from "../../src/pud/errors.js";
 import { FLAG_STATUS, KINDS, MAX_PAYLOAD_BYTES, STATUS_NUMBERS } from "../../src/pud/frames.js";
 import { createPudHost } from "../../src/pud/host.js";
 import { HostLine } from "../../src/pud/host-tty-line.js";
-import { encodeDevice, encodeError, encodeLog, encodeNode } from "../../src/pud/payloads.js";
+import { encodeDemotion, encodeDevice, encodeError, encodeLog, encodeNode } from "../../src/pud/payloads.js";
 import { createPudServer } from "../../src/pud/server.js";
 import {
   encodeOutputs,
@@ -113,6 +113,7 @@ test("10^5 mutated streams into the host half", { timeout: 60_000 }, async () =>
     nodeFrame(2, 1, { blockBytes: 4096, blockCount: 256 }),
     frame(KINDS.log, {}, encodeLog({ level: "info", source: "umass0", message: "hello" })),
     frame(KINDS.error, {}, encodeError("EIO", "attach")),
+    frame(KINDS.demotion, {}, encodeDemotion({ mode: "overlap", reason: "it lied" })),
     frame(KINDS.ready),
     frame(KINDS.reply, { node: 1, requestId: 1 }, new Uint8Array(512)),
     frame(KINDS.reply, { node: 1, requestId: 2, status: STATUS_NUMBERS.EIO }, new Uint8Array(20)),

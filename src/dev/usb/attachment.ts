@@ -142,6 +142,7 @@ function attachmentOf(
     onDetach: (undo) => void node.onDetach(undo),
     log: (level, message) => kernel.log(level, node.name, message),
     tellMode: (mode) => kernel.log("info", node.name, `mode: ${mode}`),
+    tellDemotion: (mode, reason) => device.bus.announceDemotion(mode, reason),
     random32: () => kernel.random32(),
     resetDevice: () => device.reset(),
   };

@@ -35,6 +35,8 @@ export interface UsbBusOptions {
   /** What the user asks of a driver, by its name: `{ umass: { phases: "together" } }`. */
   readonly driverOptions?: Readonly<Record<string, DriverOptions>>;
   readonly onAttach?: (notice: AttachNotice) => void;
+  /** A device went wrong: in which mode it shall be driven later, and why. */
+  readonly onDemotion?: (mode: string, reason: string) => void;
   /** What was plugged into a port of the controller has gone and is detached. */
   readonly onUnplug?: (rootPort: number) => void;
 }
@@ -49,6 +51,7 @@ export class UsbBus implements TransferTarget {
   readonly #interfaces: ReadonlySet<number> | undefined;
   readonly #driverOptions: ReadonlyMap<string, DriverOptions>;
   readonly #onAttach: (notice: AttachNotice) => void;
+  readonly #onDemotion: (mode: string, reason: string) => void;
   readonly #onUnplug: (rootPort: number) => void;
   readonly #rootHub: RootHub;
   readonly #addresses = new Set<number>([0, ROOT_HUB_ADDRESS]);
@@ -64,6 +67,7 @@ export class UsbBus implements TransferTarget {
     this.#interfaces = options.interfaces === undefined ? undefined : new Set(options.interfaces);
     this.#driverOptions = new Map(Object.entries(options.driverOptions ?? {}));
     this.#onAttach = options.onAttach ?? (() => {});
+    this.#onDemotion = options.onDemotion ?? (() => {});
     this.#onUnplug = options.onUnplug ?? (() => {});
     this.#rootHub = new RootHub(options.controller.ports, options.kernel.clock);
   }
@@ -108,6 +112,10 @@ export class UsbBus implements TransferTarget {
 
   announce(notice: AttachNotice): void {
     this.#onAttach(notice);
+  }
+
+  announceDemotion(mode: string, reason: string): void {
+    this.#onDemotion(mode, reason);
   }
 
   announceUnplug(rootPort: number): void {

@@ -201,6 +201,11 @@ export interface Attachment<P> {
    * first node is published.
    */
   tellMode(mode: string): void;
+  /**
+   * Says that the device went wrong as it was driven, and in which mode it shall be driven by the processes that come after this
+   * one: a word of the host's (`--mode`), which it passes to their drivers as options, with the reason as the option `because`.
+   */
+  tellDemotion(mode: string, reason: string): void;
   /** 32 random bits. */
   random32(): number;
   /** A port reset of the whole device; the last step of recovery. Rejects when the device does not come back. */

@@ -12,6 +12,8 @@ export interface StackRig {
   readonly kernel: RumpKernel;
   readonly vhc: VirtualHostController;
   readonly notices: AttachNotice[];
+  /** `bot: reason`. */
+  readonly demotions: string[];
   /** What came into the switch and left it, `+sd0`, `-sd0 detached`. */
   readonly switched: string[];
   /** Root ports whose device has gone, with what was left of the tree then. */
@@ -38,6 +40,7 @@ export function makeRig(
   const kernel = new RumpKernel(sim);
   const vhc = createVhc({ name: "vhc0", clock: sim.clock, ports: options.ports ?? 1 });
   const notices: AttachNotice[] = [];
+  const demotions: string[] = [];
   const switched: string[] = [];
   kernel.listen({
     added: (entry) => switched.push(`+${entry.name}`),
@@ -50,6 +53,7 @@ export function makeRig(
     kernel,
     vhc,
     notices,
+    demotions,
     switched,
     log: () => sim.entries.map((entry) => `${entry.level} ${entry.source}: ${entry.message}`),
     boot: () =>
@@ -61,6 +65,7 @@ export function makeRig(
           driverOptions: options.driverOptions ?? {},
           ...(options.interfaces === undefined ? {} : { interfaces: options.interfaces }),
           onAttach: (notice) => notices.push(notice),
+          onDemotion: (mode, reason) => demotions.push(`${mode}: ${reason}`),
           onUnplug: (rootPort) => unplugged.push({ rootPort, left: namesBelow(kernel) }),
         }),
       ),

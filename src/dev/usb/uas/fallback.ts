@@ -11,13 +11,13 @@ export class FallbackTransport implements ScsiTransport {
   readonly maxTransferBytes: number;
   readonly lunsByReport = true;
   readonly #uas: UasTransport;
-  readonly #openBulkOnly: () => Promise<ScsiTransport>;
+  readonly #openBulkOnly: (reason: string) => Promise<ScsiTransport>;
   #current: ScsiTransport;
   #switching: Promise<void> | undefined;
   #isArmed = false;
 
-  /** `openBulkOnly` selects the other setting, and brings the device to where it takes a command. */
-  constructor(uas: UasTransport, openBulkOnly: () => Promise<ScsiTransport>) {
+  /** `openBulkOnly` selects the other setting, and brings the device to where it takes a command; it is told why. */
+  constructor(uas: UasTransport, openBulkOnly: (reason: string) => Promise<ScsiTransport>) {
     this.#uas = uas;
     this.#current = uas;
     this.#openBulkOnly = openBulkOnly;
@@ -46,7 +46,7 @@ export class FallbackTransport implements ScsiTransport {
       return await transport.execute(command);
     } catch (error) {
       if (transport !== this.#uas || !this.#uas.hasGivenUp || !this.#isArmed) throw error;
-      await this.#change();
+      await this.#change(asError(error).message);
       throw new ScsiTransportError("SCSI_TRANSPORT", asError(error).message, { cause: error });
     }
   }
@@ -56,15 +56,15 @@ export class FallbackTransport implements ScsiTransport {
   }
 
   /** Once, for whoever comes first. @throws ScsiTransportError SCSI_GONE */
-  #change(): Promise<void> {
-    this.#switching ??= this.#open();
+  #change(reason: string): Promise<void> {
+    this.#switching ??= this.#open(reason);
     return this.#switching;
   }
 
-  async #open(): Promise<void> {
+  async #open(reason: string): Promise<void> {
     await this.#uas.close();
     try {
-      this.#current = await this.#openBulkOnly();
+      this.#current = await this.#openBulkOnly(reason);
     } catch (cause) {
       throw new ScsiTransportError("SCSI_GONE", `no bulk-only transport either: ${asError(cause).message}`, { cause });
     }

@@ -76,6 +76,11 @@ export class Recovery {
     return this.#isRunning;
   }
 
+  /** There was something to recover from, lately. */
+  get isTroubled(): boolean {
+    return this.#recentTroubles > 0;
+  }
+
   /** Resets of units and of the port that the target has been through. */
   get resetCount(): number {
     return this.#resetCount;

@@ -98,6 +98,11 @@ export class UasTransport implements ScsiTransport {
     return this.#depth;
   }
 
+  /** The device has gone wrong lately. */
+  get isTroubled(): boolean {
+    return this.#recovery.isTroubled;
+  }
+
   /** It has given up a device that is still there. */
   get hasGivenUp(): boolean {
     return this.#dead !== undefined && isOfTheDevice(this.#dead) && !isGone(this.#dead);

@@ -56,16 +56,19 @@ async function attach(at: Attachment<UasPipeSet>): Promise<void> {
   const streams = pipes.streams === 0 ? "no" : pipes.streams;
   at.tellMode(`uas with ${streams} streams, ${transport.queueDepth} commands at a time (${reason})`);
   const { attached, refused } = await bringUp(at, transport, quirks, hasBulkOnly);
-  if (attached === 0) throw new UnsupportedError(`no logical unit can be used: ${refused.join("; ")}`);
+  if (attached > 0) return;
+  const failures = refused.join("; ");
+  if (hasBulkOnly && transport.isTroubled) at.tellDemotion("bot", failures);
+  throw new UnsupportedError(`no logical unit can be used: ${failures}`);
 }
 
 /** @throws UnsupportedError: umass comes next. */
 function refuseWhenUnwanted(at: Attachment<UasPipeSet>, quirks: UasQuirks, hasBulkOnly: boolean): void {
-  const { mode } = at.options;
+  const { mode, because = "bulk-only transport was asked for" } = at.options;
   if (mode !== undefined && mode !== "bot" && mode !== "uas")
     at.log("warn", `mode=${mode}: not one of uas, bot; the driver decides`);
   if (!hasBulkOnly || mode === "uas") return;
-  if (mode === "bot") throw new UnsupportedError("bulk-only transport was asked for");
+  if (mode === "bot") throw new UnsupportedError(because);
   if (quirks.noUas === true) throw new UnsupportedError("known not to work with this device");
 }
 
@@ -85,7 +88,7 @@ async function bringUp(
   quirks: UasQuirks,
   hasBulkOnly: boolean,
 ): ReturnType<typeof attachScsibus> {
-  const transport = new FallbackTransport(uasTransport, () => fallBack(at));
+  const transport = new FallbackTransport(uasTransport, (reason) => fallBack(at, reason));
   try {
     if (at.interrupted) await uasTransport.takeOver();
     const result = await attachScsibus(transport, at, quirks);
@@ -93,13 +96,15 @@ async function bringUp(
     return result;
   } catch (error) {
     if (!(error instanceof ScsiTransportError) || !uasTransport.hasGivenUp) throw error;
+    if (hasBulkOnly) at.tellDemotion("bot", error.message);
     throw new UnsupportedError(`it does not work with this device: ${error.message}`);
   }
 }
 
 /** The alternate setting for bulk-only transport, taken over as from a process that was ended in the middle. */
-async function fallBack(at: Attachment<UasPipeSet>): Promise<ScsiTransport> {
+async function fallBack(at: Attachment<UasPipeSet>, reason: string): Promise<ScsiTransport> {
   at.log("warn", "bulk-only transport from now on");
+  at.tellDemotion("bot", reason);
   const pipes = await at.useAlternate(BOT_PROTOCOL, BOT_ENDPOINTS);
   return (await openBulkOnly({ ...at, pipes, interrupted: true })).bot;
 }

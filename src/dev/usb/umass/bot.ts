@@ -266,7 +266,7 @@ export class BulkOnly implements ScsiTransport {
     }
     const cancelledByCaller = error.code === "USB_CANCELLED" && signal?.aborted === true;
     if (isGone(error) && !cancelledByCaller) return this.#giveUp(error);
-    if (!cancelledByCaller) this.#calmDown();
+    if (!cancelledByCaller) this.#calmDown(error.message);
     try {
       await this.#recovery.recover(error.message);
     } catch (failure) {
@@ -276,12 +276,13 @@ export class BulkOnly implements ScsiTransport {
     return new ScsiTransportError(failureCode(error, cancelledByCaller), error.message, { cause: error });
   }
 
-  /** The device went wrong in this mode: not once more. For as long as it is attached. */
-  #calmDown(): void {
+  /** The device went wrong in this mode: not once more, nor in a later process. */
+  #calmDown(reason: string): void {
     const calmer = CALMER[this.#phases];
     if (calmer === undefined) return;
     this.#at.log("warn", `phases: ${calmer} from now on: the device went wrong in mode "${this.#phases}"`);
     this.#phases = calmer;
+    this.#at.tellDemotion(calmer, reason);
   }
 
   #giveUp(cause: Error): ScsiTransportError {

@@ -45,11 +45,17 @@ export interface PhaseChoice {
  * Whether a device takes its status transfer early cannot be tried out: one that does not may be wrecked for good. A command without
  * data is no trial: there nothing but the command is in front of the status, and what goes wrong is a status transfer behind data.
  * One with data is the very thing that wrecks. So it is asked for by the user, or known from a table row; otherwise it is not done.
+ *
+ * @param because  Why it is asked for, or why there was something to choose, where that is not the user's wish.
  */
-export function choosePhases(asked: PhaseModeName | undefined, known: PhaseModeName | undefined): PhaseChoice {
-  if (asked !== undefined) return { name: asked, reason: "asked for" };
-  if (known !== undefined) return { name: known, reason: "known of this device" };
-  return { name: DEFAULT_MODE, reason: "default" };
+export function choosePhases(
+  asked: PhaseModeName | undefined,
+  known: PhaseModeName | undefined,
+  because?: string,
+): PhaseChoice {
+  if (asked !== undefined) return { name: asked, reason: because ?? "asked for" };
+  if (known !== undefined) return { name: known, reason: because ?? "known of this device" };
+  return { name: DEFAULT_MODE, reason: because ?? "default" };
 }
 
 /** The text is the name of a mode. */

@@ -55,7 +55,7 @@ export async function openBulkOnly(
   const { vendor, product } = at.identity;
   for (const { reason } of rows) at.log("info", `quirk of ${hex16(vendor)}:${hex16(product)}: ${reason}`);
   const lunCount = quirks.noGetMaxLun === true ? 1 : await readLunCount(at);
-  const phases = choosePhases(readPhasesOption(at), quirks.phases);
+  const phases = choosePhases(readPhasesOption(at), quirks.phases, at.options["because"]);
   at.tellMode(`${phases.name} (${phases.reason})`);
   const bot = new BulkOnly(at, { lunCount, quirks, phases: phases.name });
   // It might take our first CBW for the rest of a write.

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { uas } from "../../../../src/dev/usb/uas/uas.js";
 import { findUasQuirks, UAS_QUIRKS } from "../../../../src/dev/usb/uas/quirks.js";
 import { umass } from "../../../../src/dev/usb/umass/umass.js";
+import { demotedOptionsOf } from "../../../../src/host/modes.js";
 import type { Fault, FaultAction } from "../../../../src/vdev/faults.js";
 import { FlashDrive } from "../../../../src/vdev/flash-drive.js";
 import { makeRig, plugIn, treeNames } from "../rig.js";
@@ -310,6 +311,7 @@ describe.each(["high", "super"] as const)("%s speed: recovery, step by step", (s
     rig.drive.faults.add({ phase: "csw", nth: "every", operationCode: READ_10, action: { kind: "tag", offset: 9 } });
     for (let round = 0; round < 3; round++) await rig.run(() => disk.read(0, 8).catch(() => undefined));
     expect(rig.log()).toContain("warn uas0: bulk-only transport from now on");
+    expect(rig.demotions[0]).toMatch(/^bot: .*tag/);
     rig.drive.faults.clear();
     expect(same(await rig.run(() => disk.read(0, 8)), pattern(4096, 7))).toBe(true);
     expect(rig.switched).toEqual(["+sd0"]);
@@ -333,6 +335,7 @@ describe.each(["high", "super"] as const)("%s speed: recovery, step by step", (s
     await plugIn(rig, 1, drive);
     expect(treeNames(rig), rig.log().join("\n")).toContain("umass0");
     expect(rig.device("sd0")).toBeDefined();
+    expect(rig.demotions[0]).toMatch(/^bot: /);
   });
 
   test("without another setting it goes on with UAS as long as resets help", async () => {
@@ -343,6 +346,15 @@ describe.each(["high", "super"] as const)("%s speed: recovery, step by step", (s
     for (let round = 0; round < 10; round++) await rig.run(() => disk.read(0, 8).catch(() => undefined));
     rig.drive.faults.clear();
     expect(same(await rig.run(() => disk.read(0, 8)), pattern(4096, 7))).toBe(true);
+    expect(rig.demotions).toEqual([]);
+  });
+
+  test("what went wrong in a process before is not tried again: bulk-only transport, and it says why", async () => {
+    const rig = await attachUas({ speed }, { ...demotedOptionsOf("bot", "no answer") });
+    expect(rig.notices.map(({ driver, mode }) => [driver, mode])).toEqual([
+      ["umass0", "overlap (demoted before the restart: no answer)"],
+    ]);
+    expect(rig.demotions).toEqual([]);
   });
 });
 

@@ -205,6 +205,7 @@ function fakeAttachment(fill: (data: Uint8Array) => Uint8Array): { at: Attachmen
     onDetach: () => undefined,
     log: () => undefined,
     tellMode: () => undefined,
+    tellDemotion: () => undefined,
     random32: () => 0,
     resetDevice: () => Promise.resolve(),
   };

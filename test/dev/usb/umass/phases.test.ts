@@ -106,6 +106,11 @@ describe("phases", () => {
       'phases: overlap from now on: the device went wrong in mode "together"',
       'phases: sequence from now on: the device went wrong in mode "overlap"',
     ]);
+    const reason = expect.stringContaining("phase error") as string;
+    expect(device.demotions).toEqual([
+      { mode: "overlap", reason },
+      { mode: "sequence", reason },
+    ]);
   });
 
   test("who aborts a command says nothing about the device", async () => {
@@ -116,6 +121,7 @@ describe("phases", () => {
     const command = bot.execute({ ...READ, signal: controller.signal });
     await expect(device.clock.runUntil(command)).rejects.toMatchObject({ code: "SCSI_CANCELLED" });
     expect(bot.phases).toBe("together");
+    expect(device.demotions).toEqual([]);
   });
 
   test.each([
@@ -124,5 +130,6 @@ describe("phases", () => {
     ["sequence", "together", "sequence", "asked for"],
   ] as const)("asked for %s, known %s: %s", (asked, known, name, reason) => {
     expect(choosePhases(asked, known)).toEqual({ name, reason });
+    expect(choosePhases(asked, known, "demoted")).toEqual({ name, reason: "demoted" });
   });
 });

@@ -88,6 +88,8 @@ export interface ScriptedDevice {
   /** Replies that nothing has asked for yet. */
   readonly left: Reply[];
   readonly undos: (() => void | Promise<void>)[];
+  /** What the driver says later processes shall do. */
+  readonly demotions: { readonly mode: string; readonly reason: string }[];
 }
 
 export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentity = IDENTITY): ScriptedDevice {
@@ -97,6 +99,7 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
   const sent: Uint8Array[] = [];
   const steps: Step[] = [];
   const undos: (() => void | Promise<void>)[] = [];
+  const demotions: ScriptedDevice["demotions"] = [];
   let tag = 0;
 
   const take = (step: Step): Reply => {
@@ -207,6 +210,7 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
       log.push({ level, source: "umass0", message });
     },
     tellMode: () => undefined,
+    tellDemotion: (mode, reason) => demotions.push({ mode, reason }),
     random32: () => 0,
     resetDevice: async () => {
       await control("port reset");
@@ -214,7 +218,7 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
   };
   const transfer = (step: PipeStep, options: TransferOptions): Promise<StepResult> =>
     "into" in step ? into(step.into, options) : out(step.data, options);
-  return { at, clock, log, sent, steps, left, undos };
+  return { at, clock, log, sent, steps, left, undos, demotions };
 }
 
 /**
