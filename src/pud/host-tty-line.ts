@@ -83,6 +83,8 @@ export class HostLine implements TtyPort {
   #refusal: DeviceError | undefined;
   /** A process may have died with the line open: its lines are still driven. */
   #isLeftOpen = false;
+  /** A process has opened it in the device, which has not lost power since. */
+  #isOpenInDevice = false;
   #isGone = false;
   #gone: (() => void)[] = [];
 
@@ -205,8 +207,9 @@ export class HostLine implements TtyPort {
   // -------------------------------------------------------------------------------------------------------------------
   // For the node
 
-  /** A process serves the node from now on. */
-  bind(channel: HostChannel, nodeNumber: number): void {
+  /** A process serves the node from now on. `isDoubtful`: the device may have lost power. */
+  bind(channel: HostChannel, nodeNumber: number, isDoubtful: boolean): void {
+    if (isDoubtful) this.#isOpenInDevice = false;
     this.#remote = { channel, nodeNumber, isOpen: false };
     void this.#open(this.#remote);
   }
@@ -262,6 +265,7 @@ export class HostLine implements TtyPort {
   /** The driver has closed the line. */
   closedByDriver(error: DeviceError): void {
     if (this.#remote !== undefined) this.#remote.isOpen = false;
+    this.#isOpenInDevice = false;
     if (this.#over !== undefined) return this.#goAway();
     if (error.code !== "ENODEV" || !this.#depart(error)) this.fail(error);
   }
@@ -310,6 +314,7 @@ export class HostLine implements TtyPort {
     const fields = {
       kind: KINDS.ttyOpen,
       payload: encodeTtyOpen(how),
+      count: this.#isOpenInDevice ? 1 : 0,
       replyBytes: TTY_SETTINGS_BYTES,
       mayCancel: true,
     };
@@ -317,6 +322,7 @@ export class HostLine implements TtyPort {
       const made = await this.#requests.askOwn(remote, fields, (payload) => {
         const settings = decodeSettings(payload);
         remote.isOpen = true;
+        this.#isOpenInDevice = true;
         return settings;
       });
       if (this.#over === undefined && this.#remote === remote) {

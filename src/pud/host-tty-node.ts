@@ -47,13 +47,13 @@ export class TtyNode implements NodeHalf {
   }
 
   begin(channel: HostChannel, nodeNumber: number): void {
-    this.#served = { channel, nodeNumber };
-    this.#isAway = false;
-    this.#line?.bind(channel, nodeNumber);
+    this.resume(channel, nodeNumber, false);
   }
 
-  resume(channel: HostChannel, nodeNumber: number): undefined {
-    this.begin(channel, nodeNumber);
+  resume(channel: HostChannel, nodeNumber: number, isDoubtful: boolean): undefined {
+    this.#served = { channel, nodeNumber };
+    this.#isAway = false;
+    this.#line?.bind(channel, nodeNumber, isDoubtful);
   }
 
   unbind(isLoss: boolean): void {
@@ -121,7 +121,7 @@ export class TtyNode implements NodeHalf {
     });
     this.#line = line;
     const opened = line.opened(signal);
-    if (this.#served !== undefined) line.bind(this.#served.channel, this.#served.nodeNumber);
+    if (this.#served !== undefined) line.bind(this.#served.channel, this.#served.nodeNumber, false);
     return await opened;
   }
 

@@ -119,8 +119,8 @@ export class ServedTty implements ServedDevice {
     await this.#closing;
   }
 
-  async #open({ payload, options }: ServedRequest): Promise<Uint8Array> {
-    const how = asked(decodeTtyOpen, payload);
+  async #open({ payload, count, options }: ServedRequest): Promise<Uint8Array> {
+    const how = { ...asked(decodeTtyOpen, payload), isResumed: count !== 0 };
     if (this.#outbox !== undefined) throw new DeviceError("EBUSY", "open: the line is open already");
     const outbox = new TtyOutbox({
       ...this.#context,

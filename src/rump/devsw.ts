@@ -153,6 +153,11 @@ export interface TtyInfo {
 export interface TtyOpen {
   readonly settings: LineSettings;
   readonly outputs: OutputLines;
+  /**
+   * The device has it open in about this state, since a driver that has ended: its buffers are left as they are, and neither
+   * flow control nor the lines change on the way.
+   */
+  readonly isResumed?: boolean;
 }
 
 /** Whoever has the line open. The calls come one at a time, in the order in which things happened on the wire. */

@@ -218,8 +218,13 @@ export class FtdiModel extends SerialModel {
     return reference / (integer + eighths / 8);
   }
 
+  /** 0 is more than both purges: flow control ends and the lines fall (Linux ftdi_sio.h). */
   #resetPort(port: SerialPort, what: number): void {
     const { uart } = port;
+    if (what === 0) {
+      uart.configure({ flow: "none" });
+      uart.setOutputs({ dtr: false, rts: false });
+    }
     if (what !== 2) uart.receive.clear();
     if (what !== 1) uart.transmit.clear();
     port.errors = [];

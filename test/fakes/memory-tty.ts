@@ -44,7 +44,7 @@ interface HeldWrite {
 export class MemoryTty implements Tty {
   readonly kind = "tty";
   readonly info: TtyInfo;
-  /** Every call on open ports, in order: "open 9600", "outputs dtr=true rts=true", "break on", "flush in" … */
+  /** Every call on open ports, in order: "open 9600", "resume 9600", "outputs dtr=true rts=true", "break on", "flush in" … */
   readonly calls: string[] = [];
   /** What was written and taken. */
   readonly sent: Uint8Array[] = [];
@@ -82,7 +82,7 @@ export class MemoryTty implements Tty {
     if (this.#left !== undefined) throw this.#left;
     if (this.#port !== undefined) throw new DeviceError("EBUSY", "open: memory line is open already");
     this.checkSettings(how.settings);
-    this.calls.push(`open ${how.settings.baud}`);
+    this.calls.push(`${how.isResumed === true ? "resume" : "open"} ${how.settings.baud}`);
     this.#port = new MemoryPort(this, how, receiver);
     this.#granted = 0;
     return this.#port;

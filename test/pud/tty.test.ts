@@ -231,7 +231,7 @@ describe("a driver process that dies", () => {
     tty.arrive("0123456789more");
     await serve(rig, tty);
     await status;
-    expect(tty.calls).toEqual(["open 9600", "latency 7", "break on"]);
+    expect(tty.calls).toEqual(["resume 9600", "latency 7", "break on"]);
     expect(tty.port?.settings).toMatchObject({ baud: 9600, parity: "even" });
     expect(tty.port?.outputs).toEqual({ dtr: true, rts: false });
     await until("what was granted before", () => collector.bytes === 10);
@@ -317,7 +317,7 @@ describe("a driver process that dies", () => {
       return chunk;
     };
     await closed;
-    expect(tty.calls).toEqual(["open 115200", "close"]);
+    expect(tty.calls).toEqual(["resume 115200", "close"]);
     expect(outputs).toEqual({ dtr: false, rts: false });
     await rig.tty().open(HOW, new Collector());
   });
@@ -336,6 +336,7 @@ describe("a driver process that dies", () => {
 describe("a device that goes", () => {
   test("comes back in time: the line goes on", async () => {
     const { rig, rump, tty, port, collector } = await open();
+    tty.calls.length = 0;
     tty.fail();
     rump.unpublish("unplugged");
     const write = port.write(Buffer.from("patient"));
@@ -344,6 +345,7 @@ describe("a device that goes", () => {
     await serve(rig, tty, {}, false);
     await write;
     expect(tty.sentBytes.toString()).toBe("patient");
+    expect(tty.calls[0]).toBe("open 115200"); // it had no power: nothing of its state is left
     expect(collector.closedWith).toBeUndefined();
     expect(rig.gone).toEqual([]);
   });

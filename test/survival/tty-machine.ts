@@ -3,6 +3,7 @@
  * another. Cuts are made at the n-th transfer that reaches the device or at the n-th frame, as machine.ts does for a disk.
  */
 import { uftdi } from "../../src/dev/usb/ucom/uftdi.js";
+import type { Driver } from "../../src/dev/usb/usbdi.js";
 import { RestartPolicy } from "../../src/host/restart-policy.js";
 import type { LinkError } from "../../src/pud/errors.js";
 import { createPudHost, type PudHost } from "../../src/pud/host.js";
@@ -12,6 +13,7 @@ import { createMemoryStreamPair } from "../../src/rumpuser/memory-stream.js";
 import { createSimulatedRumpuser, type SimulatedRumpuser } from "../../src/rumpuser/simulated.js";
 import type { DeviceModel, Urb } from "../../src/vdev/model.js";
 import { FtdiModel } from "../../src/vdev/serial-ftdi.js";
+import type { SerialModel, SerialOptions } from "../../src/vdev/serial-model.js";
 import { Uart } from "../../src/vdev/serial-uart.js";
 import { setupPacket } from "../../src/dev/usb/usb.js";
 import { Life } from "./life.js";
@@ -20,6 +22,14 @@ import type { Cut } from "./machine.js";
 /** From the end of one process to the start of the next. */
 const SPAWN_MS = 20;
 const FAR_BYTES = 64 * 1024;
+
+/** An adapter, and the driver that it needs. */
+export interface TtyChip {
+  readonly driver: Driver;
+  readonly make: (options: SerialOptions) => SerialModel;
+}
+
+const FT232R: TtyChip = { driver: uftdi, make: (options) => new FtdiModel("ft232r", options) };
 
 export class TtyMachine {
   readonly sim: SimulatedRumpuser;
@@ -30,10 +40,11 @@ export class TtyMachine {
   readonly far: Uart;
   /** What has arrived there. */
   readonly arrived: Uint8Array[] = [];
-  readonly adapter: FtdiModel;
+  readonly adapter: SerialModel;
   /** Cuts that were made. */
   made = 0;
   isOver = false;
+  readonly #driver: Driver;
   readonly #model: DeviceModel;
   readonly #pud: PudHost;
   readonly #policy = new RestartPolicy();
@@ -48,10 +59,11 @@ export class TtyMachine {
   #waiting: (() => void)[] = [];
   #streamParts: number | undefined;
 
-  constructor(seed: number) {
+  constructor(seed: number, { driver, make }: TtyChip = FT232R) {
+    this.#driver = driver;
     this.sim = createSimulatedRumpuser({ seed });
     const { clock } = this.sim;
-    this.adapter = new FtdiModel("ft232r", { clock, wiring: "open" });
+    this.adapter = make({ clock, wiring: "open" });
     this.far = new Uart({ clock, paced: false, transmitBytes: FAR_BYTES, receiveBytes: FAR_BYTES });
     Uart.connect(this.adapter.port(0).uart, this.far);
     this.far.configure({ flow: "rtsCts", baud: 115_200 });
@@ -102,6 +114,11 @@ export class TtyMachine {
     return this.#plugged;
   }
 
+  /** The process dies now. */
+  kill(): void {
+    this.#life?.die();
+  }
+
   /** Sends this from the far end, as the adapter takes it. */
   sendFromFar(data: Uint8Array): void {
     this.far.transmit.push(data);
@@ -138,7 +155,7 @@ export class TtyMachine {
       model: this.#model,
       stream: rumpEnd,
       interrupted: this.#lives++ > 0,
-      drivers: [uftdi],
+      drivers: [this.#driver],
       onFrame: () => this.#count("frame"),
       onLog: ({ level, source, message }) => this.logs.push(`${level} ${source}: ${message}`),
     });

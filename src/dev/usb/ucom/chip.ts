@@ -6,6 +6,14 @@
 import type { FlushQueue, LineError, LineSettings, ModemLines, OutputLines, TtyInfo } from "../../../rump/devsw.js";
 import type { InPipe, OutPipe } from "../usbdi.js";
 
+/** How a UART is switched on. */
+export interface ChipOpen {
+  /** As they are driven from then on; `setOutputs` follows. */
+  readonly outputs: OutputLines;
+  /** As TtyOpen.isResumed: nothing is reset or thrown away. */
+  readonly isResumed: boolean;
+}
+
 /** Where a chip puts what a packet says, in the order of the wire. */
 export interface ChipSink {
   /** Received bytes, a view of the packet. */
@@ -38,7 +46,7 @@ export interface SerialChip {
   /** The nearest rate that the chip makes to one within its limits. */
   nearestBaud(baud: number): number;
   /** Switches the UART on. Settings and lines are set next, before anything is read. */
-  open(): Promise<void>;
+  open(how: ChipOpen): Promise<void>;
   /** Settings that fit the limits, `baud` as it was asked for. */
   setLine(settings: LineSettings): Promise<void>;
   setOutputs(outputs: OutputLines): Promise<void>;

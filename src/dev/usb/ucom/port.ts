@@ -84,7 +84,7 @@ export class UcomPort implements TtyPort {
     try {
       const settings = fitSettings(chip, how.settings);
       const port = new UcomPort(options, { ...how, settings }, receiver, closed);
-      await port.#start(how.settings);
+      await port.#start(how);
       return port;
     } catch (error) {
       closed();
@@ -182,10 +182,10 @@ export class UcomPort implements TtyPort {
     return this.#end;
   }
 
-  async #start(settings: LineSettings): Promise<void> {
+  async #start({ settings, outputs, isResumed = false }: TtyOpen): Promise<void> {
     const { chip } = this.#options;
     try {
-      await chip.open();
+      await chip.open({ outputs, isResumed });
       await this.#setLine(settings);
       await chip.setOutputs(this.#outputs);
       if (chip.readLines !== undefined) this.#status.setLines(await chip.readLines());

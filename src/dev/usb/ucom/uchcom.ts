@@ -6,7 +6,14 @@
  */
 import type { LineSettings, ModemLine, ModemLines, OutputLines } from "../../../rump/devsw.js";
 import { type Attachment, type ControlRequest, defineDriver, type InPipe, type OutPipe } from "../usbdi.js";
-import { type ChipLimits, type ChipSink, COMMON_LIMITS, type SerialChip, type SerialPipes } from "./chip.js";
+import {
+  type ChipLimits,
+  type ChipOpen,
+  type ChipSink,
+  COMMON_LIMITS,
+  type SerialChip,
+  type SerialPipes,
+} from "./chip.js";
 import { ChipRequests } from "./control.js";
 import { attachUcom } from "./ucom.js";
 import { CH_MAX_BAUD, CH_MIN_BAUD, type ChPrescalers, chRate } from "./uchcom-baud.js";
@@ -164,8 +171,8 @@ class ChPort implements SerialChip {
     return Math.round(chRate(this.#type.prescalers, baud).baud);
   }
 
-  async open(): Promise<void> {
-    if (this.#type.kind === "ch341") await this.#out(REQUEST.SERIAL_INIT, 0, 0);
+  async open({ isResumed }: ChipOpen): Promise<void> {
+    if (!isResumed && this.#type.kind === "ch341") await this.#out(REQUEST.SERIAL_INIT, 0, 0);
   }
 
   async close(): Promise<void> {

@@ -9,7 +9,7 @@ import { hex16 } from "../../../bytes.js";
 import type { FlushQueue, LineError, LineSettings, ModemLine, ModemLines, OutputLines } from "../../../rump/devsw.js";
 import { UnsupportedError } from "../errors.js";
 import { type Attachment, type ControlRequest, defineDriver, type InPipe, type OutPipe } from "../usbdi.js";
-import { type ChipLimits, type ChipSink, COMMON_LIMITS, type SerialChip } from "./chip.js";
+import { type ChipLimits, type ChipOpen, type ChipSink, COMMON_LIMITS, type SerialChip } from "./chip.js";
 import { ChipRequests } from "./control.js";
 import { attachUcom } from "./ucom.js";
 import { FTDI_FALLBACK, type FtdiChip, ftdiChipOf, ftdiDivisor, ftdiMaxBaud, ftdiMinBaud } from "./uftdi-chips.js";
@@ -119,7 +119,9 @@ class FtdiPort implements SerialChip {
     return Math.round(ftdiDivisor(this.#chip, baud).baud);
   }
 
-  async open(): Promise<void> {
+  /** RESET_SIO ends flow control too, lets the lines fall and empties the buffers (Linux ftdi_sio.h). */
+  async open({ isResumed }: ChipOpen): Promise<void> {
+    if (isResumed) return;
     await this.#out(REQUEST.RESET, RESET.SIO);
     await this.flush("both");
     if (this.#chip.hasLatency) await this.setLatency(DEFAULT_LATENCY_MS);

@@ -10,7 +10,14 @@ import type { LineSettings, OutputLines } from "../../../rump/devsw.js";
 import { UnsupportedError } from "../errors.js";
 import { type Attachment, type ControlRequest, defineDriver, type InPipe, type OutPipe } from "../usbdi.js";
 import { type AcmFunction, acmFunctionOf, NotificationReader } from "./cdc.js";
-import { type ChipLimits, type ChipSink, COMMON_LIMITS, type SerialChip, type SerialPipes } from "./chip.js";
+import {
+  type ChipLimits,
+  type ChipOpen,
+  type ChipSink,
+  COMMON_LIMITS,
+  type SerialChip,
+  type SerialPipes,
+} from "./chip.js";
 import { ChipRequests } from "./control.js";
 import { attachUcom } from "./ucom.js";
 import { type ModemQuirks, modemQuirksOf, UMODEM_MATCH } from "./umodem-match.js";
@@ -117,8 +124,8 @@ class AcmPort implements SerialChip {
     return baud;
   }
 
-  async open(): Promise<void> {
-    if (!this.#quirks.beginsHalted) return;
+  async open({ isResumed }: ChipOpen): Promise<void> {
+    if (isResumed || !this.#quirks.beginsHalted) return;
     await this.#pipes.bulkIn.clearHalt();
     await this.#pipes.bulkOut.clearHalt();
   }

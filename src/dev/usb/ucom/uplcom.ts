@@ -9,7 +9,14 @@ import { deviceDescriptor } from "../descriptors.js";
 import { getDescriptor } from "../requests.js";
 import { DESCRIPTOR } from "../usb.js";
 import { type Attachment, type ControlRequest, defineDriver, type InPipe, type OutPipe } from "../usbdi.js";
-import { type ChipLimits, type ChipSink, COMMON_LIMITS, type SerialChip, type SerialPipes } from "./chip.js";
+import {
+  type ChipLimits,
+  type ChipOpen,
+  type ChipSink,
+  COMMON_LIMITS,
+  type SerialChip,
+  type SerialPipes,
+} from "./chip.js";
 import { ChipRequests } from "./control.js";
 import { attachUcom } from "./ucom.js";
 import { STATUS_FIRST, UPLCOM_MATCH } from "./uplcom-match.js";
@@ -126,9 +133,7 @@ async function attach(at: Attachment<Pipes>): Promise<void> {
   const pipes = await choosePipes(at);
   const { identity } = at;
   const statusFirst = STATUS_FIRST.some((one) => one[0] === identity.vendor && one[1] === identity.product);
-  const port = new PlPort(requests, type, pipes, statusFirst ? 0 : STATUS_OFFSET);
-  await port.startUp();
-  attachUcom(at, port, pipes);
+  attachUcom(at, new PlPort(requests, type, pipes, statusFirst ? 0 : STATUS_OFFSET), pipes);
 }
 
 /** The first chips have their bulk endpoints on a second interface. @throws UnsupportedError: there are none. */
@@ -144,6 +149,7 @@ class PlPort implements SerialChip {
   readonly #type: PlType;
   readonly #pipes: SerialPipes;
   readonly #statusOffset: number;
+  #isStarted = false;
 
   constructor(requests: ChipRequests, type: PlType, pipes: SerialPipes, statusOffset: number) {
     this.#requests = requests;
@@ -166,19 +172,13 @@ class PlPort implements SerialChip {
     return Math.round(plRate(this.#type, baud).baud);
   }
 
-  /** Once for each attach. */
-  async startUp(): Promise<void> {
-    const { registers } = this.#type;
-    if (registers === "hxn") return;
-    for (const [kind, register, value] of START_UP) {
-      if (kind === "read") await this.#requests.in(vendor(VENDOR.OLD.read, register, 0), 1);
-      else await this.#write(register, value);
+  /** The start-up ends flow control. It is done once, and not where a driver before has done it. */
+  async open({ isResumed }: ChipOpen): Promise<void> {
+    if (!isResumed) {
+      if (!this.#isStarted) await this.#startUp();
+      await this.flush("both");
     }
-    await this.#write(START_UP_LAST.register, START_UP_LAST[registers]);
-  }
-
-  async open(): Promise<void> {
-    await this.flush("both");
+    this.#isStarted = true;
   }
 
   async close(): Promise<void> {
@@ -229,6 +229,16 @@ class PlPort implements SerialChip {
     for (const [line, bit] of MODEM_BITS) lines[line] = (status & bit) !== 0;
     sink.lines(lines);
     for (const [error, bit] of ERROR_BITS) if ((status & bit) !== 0) sink.error(error);
+  }
+
+  async #startUp(): Promise<void> {
+    const { registers } = this.#type;
+    if (registers === "hxn") return;
+    for (const [kind, register, value] of START_UP) {
+      if (kind === "read") await this.#requests.in(vendor(VENDOR.OLD.read, register, 0), 1);
+      else await this.#write(register, value);
+    }
+    await this.#write(START_UP_LAST.register, START_UP_LAST[registers]);
   }
 
   async #update(register: number, mask: number, value: number): Promise<void> {

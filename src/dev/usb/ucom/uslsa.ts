@@ -7,7 +7,7 @@
 import { record, u32le, u8, viewOf } from "../../../bytes.js";
 import type { FlushQueue, LineSettings, ModemLines, OutputLines } from "../../../rump/devsw.js";
 import { type Attachment, type ControlRequest, defineDriver, type InPipe, type OutPipe } from "../usbdi.js";
-import { type ChipLimits, type ChipSink, COMMON_LIMITS, type SerialChip } from "./chip.js";
+import { type ChipLimits, type ChipOpen, type ChipSink, COMMON_LIMITS, type SerialChip } from "./chip.js";
 import { ChipRequests } from "./control.js";
 import { XOFF, XON } from "./soft-flow.js";
 import { attachUcom } from "./ucom.js";
@@ -151,15 +151,21 @@ class CpPort implements SerialChip {
     return Math.round(cpRate(this.#part, baud));
   }
 
-  async open(): Promise<void> {
-    await this.#out(REQUEST.IFC_ENABLE, 1);
-    await this.flush("both");
+  async open({ outputs, isResumed }: ChipOpen): Promise<void> {
+    this.#outputs = outputs;
+    if (!isResumed) {
+      await this.#out(REQUEST.IFC_ENABLE, 1);
+      await this.flush("both");
+    }
     this.#events.reset();
     this.#embedded =
       this.#hasEvents && (await this.#requests.tryOut(this.#request(REQUEST.EMBED_EVENTS, EVENT_ESCAPE)));
   }
 
+  /** RTS that the receive queue drives falls when that ends. */
   async close(): Promise<void> {
+    this.#flowControl = "none";
+    await this.#setFlow();
     await this.flush("both");
     await this.#out(REQUEST.IFC_ENABLE, 0);
   }

@@ -27,6 +27,21 @@ function record(rig: SerialRig): { take: () => string[] } {
 /** What is asked before a break, where the chip can be asked: GET_MODEM_STATUS, GET_COMM_STATUS. */
 const ASKS_QUEUE = /^c0 05|^c1 10/;
 
+/** Linux pl2303, pl2303_startup. */
+const PL2303_START_UP = [
+  "c0 01 8484 0000",
+  "40 01 0404 0000",
+  "c0 01 8484 0000",
+  "c0 01 8383 0000",
+  "c0 01 8484 0000",
+  "40 01 0404 0001",
+  "c0 01 8484 0000",
+  "c0 01 8383 0000",
+  "40 01 0000 0001",
+  "40 01 0001 0000",
+  "40 01 0002 0044",
+];
+
 interface Row {
   readonly chip: string;
   readonly node?: string;
@@ -82,7 +97,7 @@ const ROWS: readonly Row[] = [
       "41 15 00ec 0000", // EMBED_EVENTS
       "41 1e 0000 0000 00c20100", // 115,200
       "41 03 0800 0000", // 8N1
-      "41 13 0000 0000 00000000000000008000000080000000",
+      "41 13 0000 0000 01000000400000008000000080000000", // DTR and RTS up
       "41 07 0303 0000",
       "c1 08 0000 0000",
     ],
@@ -119,6 +134,7 @@ const ROWS: readonly Row[] = [
   {
     chip: "pl2303-hx",
     open: [
+      ...PL2303_START_UP,
       "40 01 0008 0000",
       "40 01 0009 0000",
       "21 20 0000 0000 00c20100000008",
@@ -171,23 +187,15 @@ describe.each(ROWS)("$chip", ({ chip, node, open, configure, settings, dropDtr, 
   });
 });
 
-test("PL2303: what is sent once, at the start", async () => {
+test("PL2303: the start-up is sent once", async () => {
   const make = CHIPS.find(({ name }) => name === "pl2303-hx")?.make;
   if (make === undefined) throw new Error("no chip");
-  const { makeRig, plugIn } = await import("../rig.js");
-  const { DRIVERS } = await import("./rig.js");
-  const rig = makeRig(DRIVERS);
-  const writes: string[] = [];
-  rig.vhc.trace(({ transfer: { setup } }) => {
-    if (setup?.[0] === 0x40) writes.push(hexOf(setup));
-  });
-  await rig.boot();
-  await plugIn(rig, 1, make({ clock: rig.sim.clock }));
-  expect(writes).toEqual([
-    "4001040400000000",
-    "4001040401000000",
-    "4001000001000000",
-    "4001010000000000",
-    "4001020044000000",
-  ]);
+  const rig = await attachSerial(make);
+  const requests = record(rig);
+  const first = await rig.openPort();
+  expect(requests.take().slice(0, PL2303_START_UP.length)).toEqual(PL2303_START_UP);
+  await rig.sim.run(() => first.port.close());
+  requests.take();
+  await rig.openPort();
+  expect(requests.take()[0]).toBe("40 01 0008 0000");
 });
