@@ -216,7 +216,7 @@ export class UcomPort implements TtyPort {
   async #finish(error: DeviceError | undefined): Promise<void> {
     this.#ended.abort(error ?? new DeviceError("ENODEV", "the port was closed"));
     this.#receive.stop();
-    this.#writer.cancel();
+    this.#writer.end(error ?? new DeviceError("ECANCELED", "write: the port was closed"));
     await Promise.all([this.#writer.settled(), this.#running, this.#requests]);
     await this.#switchOff();
     this.#closed();

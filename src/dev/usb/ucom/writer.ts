@@ -30,6 +30,8 @@ export class Writer {
   #pending = 0;
   /** Goes out before the next chunk. */
   #urgent: number | undefined;
+  /** Why nothing is sent any more. */
+  #ended: DeviceError | undefined;
 
   constructor(options: WriterOptions) {
     this.#options = options;
@@ -76,6 +78,12 @@ export class Writer {
     this.#abort = new AbortController();
   }
 
+  /** As `cancel`, and for this reason. */
+  end(reason: DeviceError): void {
+    this.#ended = reason;
+    this.#abort.abort();
+  }
+
   #enqueue(work: () => Promise<void>): Promise<void> {
     const turn = this.#last.then(work);
     this.#last = turn.catch(() => undefined);
@@ -86,7 +94,8 @@ export class Writer {
     const link = new LinkedSignal(signals);
     let sent = 0;
     let stalls = 0;
-    const fail = (error: DeviceError): never => {
+    const fail = (met: DeviceError): never => {
+      const error = this.#ended ?? met;
       throw new WriteError(error.code, `${error.message}; ${sent} of ${data.length} bytes sent`, sent, {
         cause: error,
       });

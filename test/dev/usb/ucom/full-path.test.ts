@@ -91,6 +91,29 @@ describe.each(CHIPS)("$name", ({ name, driver, make }) => {
     expect(rig.sim.clock.pendingTimers).toBe(0);
   });
 
+  test.each(["unplugged", "its driver detached"] as const)(
+    "what waits when the device goes ends as ENODEV, and at once: %s",
+    async (how) => {
+      const rig = await attachSerial((options) => make({ ...options, wiring: "open" }));
+      const { port, collector } = await rig.openPort();
+      const ends = [port.write(pattern(100_000, 1)), port.write(pattern(1, 1)), port.drain()];
+      const outcomes = Promise.all(ends.map((end) => end.catch((error: unknown) => error)));
+      await rig.sim.clock.advance(100);
+      const { uart } = rig.model.port(0);
+      const takenBytes = uart.transmit.length;
+      expect(takenBytes).toBeGreaterThan(0);
+      if (how === "unplugged") rig.model.unplug();
+      else void rig.kernel.shutdown();
+      await until(rig, () => collector.closedWith !== undefined, 10);
+      expect(collector.closedWith?.code).toBe("ENODEV");
+      expect(await outcomes).toEqual([
+        expect.objectContaining({ code: "ENODEV", bytesTaken: takenBytes }),
+        expect.objectContaining({ code: "ENODEV", bytesTaken: 0 }),
+        expect.objectContaining({ code: "ENODEV" }),
+      ]);
+    },
+  );
+
   test("an open port that hears nothing makes no wake-ups of ours", async () => {
     const rig = await attachSerial((options) => make({ ...options, wiring: "open" }));
     await rig.openPort();
