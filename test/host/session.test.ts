@@ -224,7 +224,10 @@ describe("survival", () => {
 
   test.each([
     ["crashOnce", /^signal SIGSEGV$/],
-    ["hangOnce", /^no frame in \d+ ms( \(\d+ ms without a processor left out\))?, not even PONG, with 1 requests unanswered$/],
+    [
+      "hangOnce",
+      /^no frame in \d+ ms( \(\d+ ms without a processor left out\))?, not even PONG, with 1 requests unanswered$/,
+    ],
   ])("%s: another process answers what was asked; nodes and links are the same", async (behaviour, reason) => {
     const { session, events, ended, link, settled } = await start(behaviour);
     await settled;
