@@ -51,7 +51,7 @@ killed() {
 }
 check "the rump process killed in the middle, the copy goes on" killed
 
-ended() {
+at_the_end() {
   stop main
 }
-check "ended, nothing left" ended
+check "ended, nothing left" at_the_end
