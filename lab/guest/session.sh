@@ -26,6 +26,9 @@ mkdir -p "$LAB_TMP"
 install -d -o "$LAB_UID" -g "$LAB_UID" -m 0700 /run/home "/run/user/$LAB_UID"
 
 . "$LAB_ROOT/lab/guest/lib.sh"
+LIBRARY=$(compgen -A function)
+# shadowed SCRIPT: functions of the library that it defines anew. They would be called in the library's place, also by the library.
+shadowed() { { echo "$LIBRARY"; grep -oE '^ *[A-Za-z_]+\(\)' "$1" | tr -d '() ' | sort -u; } | sort | uniq -d | tr '\n' ' '; }
 # Waits with a builtin: by then the root file system may be gone, and with it every program.
 power_off() {
   sync
@@ -36,13 +39,31 @@ open_channel || { echo "lab: no channel to the host"; power_off; }
 module configfs libcomposite usb_f_mass_storage dummy_hcd
 mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
 
+# run_script SCRIPT: in a session of its own, in which nothing stays when it has ended or LAB_SCRIPT_SECONDS have gone by.
+run_script() {
+  local pid status
+  setsid timeout --signal=KILL "$LAB_SCRIPT_SECONDS" bash -c '. "$1/lab/guest/lib.sh"; . "$2"' "$1" "$LAB_ROOT" "$1" </dev/null &
+  pid=$!
+  wait "$pid"
+  status=$?
+  pkill -KILL -s "$pid"
+  case $status in
+    0) ;;
+    137) report "FAIL $(basename "$1"): not done after $LAB_SCRIPT_SECONDS s" ;;
+    *) report "FAIL $(basename "$1"): the script ended with status $status" ;;
+  esac
+}
+
 while IFS= read -r script; do
   # A script inside the checkout is taken by its path there, so that it finds its neighbours.
   echo "lab: $script"
   report "LAB-SCRIPT $(basename "$script")"
-  bash -c '. "$1/lab/guest/lib.sh"; . "$2"' "$script" "$LAB_ROOT" "$script" </dev/null
-  status=$?
-  [ "$status" = 0 ] || report "FAIL $(basename "$script"): the script ended with status $status"
+  shadowed=$(shadowed "$script")
+  if [ -n "$shadowed" ]; then
+    report "FAIL $(basename "$script"): it defines functions of the library: $shadowed"
+    continue
+  fi
+  run_script "$script"
   clean_up
 done <<<"$LAB_SCRIPTS"
 report "LAB-END"

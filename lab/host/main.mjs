@@ -16,20 +16,22 @@ import { Report } from "./report.mjs";
 import { bootUml, umlKernel } from "./uml.mjs";
 
 const ROOT = resolve(import.meta.dirname, "../..");
-const USAGE = `usage: lab/run [--kernel auto|uml|qemu] [--with SET]… [--timeout SECONDS] [--offline] SCRIPT…
+const USAGE = `usage: lab/run [--kernel auto|uml|qemu] [--with SET]… [--timeout SECONDS] [--processor N] [--offline] SCRIPT…
        lab/run --prepare
 
   --kernel    uml: the executable in $RUMPUSB_UML; qemu: a stock Debian kernel. auto (default): uml where the variable
               is set and no --with asks for QEMU's devices, else qemu.
   --with      devices that QEMU plugs in: ${Object.keys(DEVICE_SETS).join(", ")}.
-  --timeout   for the whole run, boot included (default 300 uml, 900 qemu).
+  --timeout   for each script (default 300 uml, 900 qemu).
+  --processor a uml guest runs on one processor: the Nth from the last of those allowed (default 0), so that two guests can have one each.
   --offline   never download: without a prepared kernel package the run ends with status 77.
   --prepare   download and unpack the kernel package for QEMU, then stop.`;
 
 const EXIT = { passed: 0, failed: 1, usage: 2, cannotRun: 77 };
+/** `bootSeconds`: how long a guest may take for everything but its scripts; after that and the time of the scripts it is stopped. */
 const BOOTS = {
-  uml: { boot: bootUml, seconds: 300 },
-  qemu: { boot: bootQemu, seconds: 900 },
+  uml: { boot: bootUml, bootSeconds: 15, scriptSeconds: 300 },
+  qemu: { boot: bootQemu, bootSeconds: 120, scriptSeconds: 900 },
 };
 
 async function main(argv) {
@@ -40,7 +42,8 @@ async function main(argv) {
     return EXIT.passed;
   }
   const kernel = options.kernel === "auto" ? chooseKernel(options) : options.kernel;
-  const { boot, seconds } = BOOTS[kernel];
+  const { boot, bootSeconds, scriptSeconds } = BOOTS[kernel];
+  const seconds = options.timeout ?? scriptSeconds;
   const runFolder = mkdtempSync(join(tmpdir(), "rumpusb-lab-"));
   const report = new Report((line) => console.log(line));
   const run = {
@@ -50,12 +53,14 @@ async function main(argv) {
     report,
     deviceSets: options.with,
     offline: options.offline,
-    seconds: options.timeout ?? seconds,
+    seconds: bootSeconds + seconds * options.scripts.length,
+    processor: options.processor,
     settings: {
       LAB_KERNEL: kernel,
       LAB_CHECKOUT: ROOT,
       LAB_NODE: process.execPath,
       LAB_SCRIPTS: options.scripts.join("\n"),
+      LAB_SCRIPT_SECONDS: String(seconds),
     },
   };
   try {
@@ -78,6 +83,7 @@ function readOptions(argv) {
         kernel: { type: "string", default: "auto" },
         with: { type: "string", multiple: true, default: [] },
         timeout: { type: "string" },
+        processor: { type: "string", default: "0" },
         offline: { type: "boolean", default: false },
         prepare: { type: "boolean", default: false },
         help: { type: "boolean", default: false },
@@ -97,10 +103,12 @@ function readOptions(argv) {
   const timeout = values.timeout === undefined ? undefined : Number(values.timeout);
   if (timeout !== undefined && !(timeout > 0 && timeout <= 86_400))
     throw new UsageError(`--timeout ${values.timeout}: not 1 to 86400 seconds`);
+  const processor = Number(values.processor);
+  if (!/^\d{1,4}$/.test(values.processor)) throw new UsageError(`--processor ${values.processor}: not 0 to 9999`);
   if (positionals.length === 0 && !values.prepare) throw new UsageError("no script given");
   const scripts = positionals.map((script) => resolve(script));
   for (const script of scripts) if (!existsSync(script)) throw new UsageError(`${script}: no such script`);
-  return { ...values, timeout, scripts };
+  return { ...values, timeout, processor, scripts };
 }
 
 function chooseKernel(options) {

@@ -41,7 +41,7 @@ export async function bootUml(run) {
     "dummy_hcd.num=3",
     "usb_storage.delay_use=0",
   ];
-  const pinned = pinToOneProcessor([kernel, ...args]);
+  const pinned = pinToOneProcessor([kernel, ...args], run.processor);
   return runGuest({
     command: pinned[0],
     args: pinned.slice(1),
@@ -80,15 +80,27 @@ function executableKernel(cache) {
   return unpacked;
 }
 
-/** One processor for the whole guest: waking another one costs it more than it gains. */
-function pinToOneProcessor(command) {
-  const allowed = /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
-  const last = /(\d+)$/.exec(allowed.trim())?.[1] ?? "0";
+/**
+ * One processor for the whole guest: waking another one costs it more than it gains.
+ *
+ * @param fromLast which of those that this process may use; where there are not so many, it begins again at the last.
+ */
+function pinToOneProcessor(command, fromLast) {
   try {
     requireTools("taskset");
   } catch (error) {
     if (error instanceof CannotRun) return command;
     throw error;
   }
-  return ["taskset", "-c", last, ...command];
+  const allowed = allowedProcessors();
+  return ["taskset", "-c", String(allowed[allowed.length - 1 - (fromLast % allowed.length)]), ...command];
+}
+
+/** Numbers, ascending; the list in proc(5) is like "0-3,8". */
+function allowedProcessors() {
+  const list = /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
+  return list.split(",").flatMap((range) => {
+    const [first, last = first] = range.split("-").map(Number);
+    return Array.from({ length: last - first + 1 }, (_, at) => first + at);
+  });
 }

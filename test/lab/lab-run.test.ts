@@ -3,11 +3,12 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { CHECKS } from "./checks.js";
 import { parseResults, runLab } from "./lab.js";
 
 const folder = await mkdtemp(join(tmpdir(), "rumpusb-lab-test-"));
 afterAll(async () => await rm(folder, { recursive: true, force: true }));
+
+const SCRIPT = "lab/checks/kernel.sh";
 
 /** A boot takes a second; with every processor busy, many. */
 const OPTIONS = { timeout: 60_000 };
@@ -15,13 +16,11 @@ const OPTIONS = { timeout: 60_000 };
 describe("command line", () => {
   const WRONG: readonly (readonly [args: readonly string[], message: string])[] = [
     [[], "no script given"],
-    [["--kernel", "hurd", `lab/checks/${CHECKS[0]}`], "--kernel hurd: not one of auto, uml, qemu"],
-    [
-      ["--with", "floppy", `lab/checks/${CHECKS[0]}`],
-      "--with floppy: not one of usb-storage, usb-bot, usb-uas, usb-serial, usb-braille",
-    ],
-    [["--kernel", "uml", "--with", "usb-bot", `lab/checks/${CHECKS[0]}`], "cannot go with --kernel uml"],
-    [["--timeout", "0", `lab/checks/${CHECKS[0]}`], "--timeout 0: not 1 to 86400 seconds"],
+    [["--kernel", "hurd", SCRIPT], "--kernel hurd: not one of auto, uml, qemu"],
+    [["--with", "floppy", SCRIPT], "--with floppy: not one of usb-storage, usb-bot, usb-uas, usb-serial, usb-braille"],
+    [["--kernel", "uml", "--with", "usb-bot", SCRIPT], "cannot go with --kernel uml"],
+    [["--processor", "last", SCRIPT], "--processor last: not 0 to 9999"],
+    [["--timeout", "0", SCRIPT], "--timeout 0: not 1 to 86400 seconds"],
     [["lab/checks/none.sh"], "lab/checks/none.sh: no such script"],
     [["--bogus"], "Unknown option '--bogus'"],
   ];
@@ -33,14 +32,14 @@ describe("command line", () => {
 
   test("no kernel: status 77 and the reason", async () => {
     const { RUMPUSB_UML: _, ...env } = process.env;
-    const run = await runLab(["--kernel", "uml", `lab/checks/${CHECKS[0]}`], env);
+    const run = await runLab(["--kernel", "uml", SCRIPT], env);
     expect(run.status).toBe(77);
     expect(run.stderr).toContain("RUMPUSB_UML is not set");
   });
 
   test("offline without a kernel package: status 77 and what to do", async () => {
     const env = { ...process.env, RUMPUSB_LAB_CACHE: folder };
-    const run = await runLab(["--kernel", "qemu", "--offline", `lab/checks/${CHECKS[0]}`], env);
+    const run = await runLab(["--kernel", "qemu", "--offline", SCRIPT], env);
     expect(run.status).toBe(77);
     expect(run.stderr).toMatch(/lab: missing (tool: qemu|kernel package: run `lab\/run --prepare`)/);
   });
@@ -71,25 +70,45 @@ describe.skipIf(!process.env["RUMPUSB_UML"])("bad scripts, in a User Mode Linux 
       [/^FAIL one: waited in vain: a miracle/],
     ],
     ["a script that ends early", `check "one" true; exit 3`, [/^PASS one/, /^FAIL .*: the script ended with status 3/]],
+    [
+      "a function of the library",
+      `ended() { stop main; }; check "one" ended`,
+      [/^FAIL .*: it defines functions of the library: ended/],
+    ],
     ["no result", "true", [/^FAIL lab: the scripts reported no result/]],
     ["a request that nobody answers", `f() { host unplug stick; }; check "one" f`, [/^FAIL one: .*unplug/]],
     ["a power cut", "echo o >/proc/sysrq-trigger; sleep 9", [/^FAIL lab: the guest ended early/]],
   ];
-  test.each(SCRIPTS)("%s", async (what, text, expected) => {
-    const script = join(folder, `${what.replaceAll(" ", "-")}.sh`);
-    await writeFile(script, `${text}\n`);
-    const run = await runLab(["--kernel", "uml", "--timeout", "20", script]);
-    const lines = run.results.map(({ outcome, name, reason }) => `${outcome} ${name}: ${reason}`);
+  const rows = SCRIPTS.map((row, at) => [...row, at] as const);
+  test.concurrent.each(rows)("%s", async (what, text, expected, at) => {
+    const { lines, run } = await runText(what, text, ["--timeout", "20", "--processor", String(at)]);
     expect(lines, run.stderr).toEqual(expected.map((pattern) => expect.stringMatching(pattern)));
     expect(run.status).toBe(1);
   });
 
-  test("a guest that does not end is stopped at the time limit", async () => {
-    const script = join(folder, "endless.sh");
-    await writeFile(script, "sleep 100\n");
-    const run = await runLab(["--kernel", "uml", "--timeout", "3", script]);
-    expect(run.results.map((result) => result.reason)).toEqual([
-      "the guest was stopped at its time limit, before all scripts had run",
-    ]);
+  test.concurrent("a script that hangs is ended at its time limit, with what it started; the next one runs", async () => {
+    const hanging = join(folder, "hanging.sh");
+    await writeFile(hanging, `check "one" true; check "two" sleep 777\n`);
+    const next = `f() { refused pgrep -fx "sleep 777"; }; check "three" f`;
+    const { lines, run } = await runText("next", next, ["--timeout", "3", hanging]);
+    expect(lines, run.stderr).toEqual(["PASS one: ", "FAIL hanging.sh: not done after 3 s", "PASS three: "]);
   });
+
+  test.concurrent("a guest that does not end is stopped at the time limit", async () => {
+    const { lines } = await runText("endless", "pkill -STOP timeout; sleep 100", [
+      "--timeout",
+      "1",
+      "--processor",
+      "1",
+    ]);
+    expect(lines).toEqual(["FAIL lab: the guest was stopped at its time limit, before all scripts had run"]);
+  });
+
+  /** The results of a script with this text, after those that `args` name. */
+  async function runText(name: string, text: string, args: readonly string[]) {
+    const script = join(folder, `${name.replaceAll(" ", "-")}.sh`);
+    await writeFile(script, `${text}\n`);
+    const run = await runLab(["--kernel", "uml", ...args, script]);
+    return { run, lines: run.results.map(({ outcome, name: check, reason }) => `${outcome} ${check}: ${reason}`) };
+  }
 });
