@@ -14,7 +14,7 @@
  */
 import { closeSync, writeSync } from "node:fs";
 import { loadDrivers } from "./dev/usb/attach-bus.js";
-import type { DriverToLoad } from "./dev/usb/drivers.js";
+import type { DriverToLoad } from "./dev/usb/driver-modules.js";
 import type { Driver } from "./dev/usb/usbdi.js";
 import type { RumpKernel } from "./rump/kernel.js";
 import { RUMP_CONFIG_VERSION, type RumpProcessConfig, type SharedProcessConfig } from "./rump-process/config.js";

@@ -120,6 +120,7 @@ const ROOMS = [
       "pud/",
       "dev/usb/match.ts",
       "dev/usb/drivers.ts",
+      "dev/usb/driver-modules.ts",
       "dev/usb/usb-ids.ts",
     ],
     typesOnly: ["dev/usb/usbdi.ts"],

@@ -1,12 +1,11 @@
 /** `rumpusb run`: drives devices until it is told to stop. */
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
-import { driverPath, readDriverFile } from "../host/driver-file.js";
 import { DRIVER_ID_HELP, parseDriverId } from "../host/driver-ids.js";
 import { HostError, messageOf } from "../host/errors.js";
 import type { EmitEvent } from "../host/events.js";
 import { RumpHost } from "../host/host.js";
-import { defaultRuntimeDir } from "../host/runtime-dir.js";
+import { runtimeDirOfUser } from "../host/runtime-dir.js";
 import { createSandbox, noSandbox, type Sandbox } from "../host/sandbox/sandbox.js";
 import { type Mode, MODE_NAMES } from "../host/modes.js";
 import { parseSelector, SELECTOR_HELP } from "../host/selector.js";
@@ -93,9 +92,11 @@ export function runCommand(program: Command, context: CommandContext): void {
  * @throws HostError USAGE, RUNTIME_DIR, LINK, DRIVER (a file of --driver), SANDBOX_UNAVAILABLE, INSTALLATION
  */
 export async function run(devices: readonly string[], options: RunOptions, emit: EmitEvent): Promise<number> {
-  const driverPaths = (options.driver ?? []).map(driverPath);
-  const sandbox = sandboxOf(options, driverPaths);
-  const drivers = await Promise.all(driverPaths.map(async (path) => await readDriverFile(path, sandbox)));
+  const files = options.driver ?? [];
+  const own = files.length === 0 ? undefined : await import("../host/driver-file.js");
+  const paths = own === undefined ? [] : files.map(own.driverPath);
+  const sandbox = sandboxOf(options, paths);
+  const drivers = await Promise.all(paths.map(async (path) => (await own?.readDriverFile(path, sandbox)) ?? []));
   const host = await RumpHost.open({
     selectors: devices.map(parseSelector),
     links: options.link.length === 0 ? undefined : await parseLinks(options.link),
@@ -135,10 +136,6 @@ function sandboxOf({ sandbox, strict }: RunOptions, extraPaths: readonly string[
   if (sandbox !== false) return createSandbox({ profile: strict === true ? "strict" : "standard", extraPaths });
   if (strict === true) throw new HostError("USAGE", "--strict needs the sandbox that --no-sandbox leaves out");
   return noSandbox;
-}
-
-export function runtimeDirOfUser(): string {
-  return defaultRuntimeDir(process.env, process.getuid?.() ?? 0);
 }
 
 /** @throws HostError USAGE */

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { HostError, type HostErrorCode, errnoOf, messageOf } from "../host/errors.js";
-import { ensureRuntimeDir } from "../host/runtime-dir.js";
+import { ensureRuntimeDir, runtimeDirOfUser } from "../host/runtime-dir.js";
 import { SIMULATED_BUS_ID } from "../host/sources/simulator.js";
 import { realClock } from "../rumpuser/real/rumpuser.js";
 import { createModel, modelKinds, type ModelOptions } from "../vdev/kinds.js";
@@ -10,7 +10,6 @@ import type { DeviceModel } from "../vdev/model.js";
 import { type ListenAddress, type ModelServer, serveModels } from "../vdev/server.js";
 import type { CommandContext } from "./context.js";
 import type { Output } from "./output.js";
-import { runtimeDirOfUser } from "./run-command.js";
 import { onStopSignal } from "./signals.js";
 import { CONTROL_HELP, obey } from "./vdev-control.js";
 import { tellBusEvents } from "./vdev-events.js";

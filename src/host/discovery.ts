@@ -1,5 +1,6 @@
 /** The USB devices of this machine, with what the user can do about each: the list, and its changes. */
-import { type DriverEntry, DRIVERS } from "../dev/usb/drivers.js";
+import type { DriverEntry } from "../dev/usb/driver-modules.js";
+import { DRIVERS } from "../dev/usb/drivers.js";
 import { findMatches, type MatchIds } from "../dev/usb/match.js";
 import { DEV_BUS_USB, devicePath, mayOpen } from "./access.js";
 import { readSysfs, type SysfsDevice, type SysfsInterface, SYSFS_USB_DEVICES } from "./sysfs.js";

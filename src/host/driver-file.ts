@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { realpathSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import * as v from "valibot";
-import type { DriverEntry } from "../dev/usb/drivers.js";
+import type { DriverEntry } from "../dev/usb/driver-modules.js";
 import { HostError, messageOf } from "./errors.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
 import { printable } from "./text.js";

@@ -9,27 +9,23 @@
  * ```
  */
 import createDebug from "debug";
-import { type DriverEntry, DRIVERS, driverToLoad } from "../dev/usb/drivers.js";
+import { allDrivers, type DriverEntry } from "../dev/usb/driver-modules.js";
 import { type Link, type LinkLog, type LinkSpec, openDefaultLinks, openLink } from "../pud/links/links.js";
-import { detachKernelDriver, dropPrivileges, keeperPath } from "../rumpuser/real/addon.js";
 import { realClock } from "../rumpuser/real/rumpuser.js";
-import { listenUevents } from "../rumpuser/real/uevents.js";
 import type { Clock, LogLevel } from "../rumpuser/rumpuser.js";
-import { type DiscoveryRoots, SYSTEM_ROOTS } from "./discovery.js";
+import type { DiscoveryRoots } from "./discovery.js";
 import { HostError, messageOf } from "./errors.js";
 import type { EmitEvent } from "./events.js";
-import { HotplugWatch } from "./hotplug.js";
+import type { LocalUsb } from "./local-usb.js";
 import type { Mode } from "./modes.js";
-import { RumpGroup } from "./rump-group.js";
+import type { RumpGroup } from "./rump-group.js";
 import { ensureRuntimeDir } from "./runtime-dir.js";
 import type { Selector, SimSelector, UsbipSelector, UsbSelector } from "./selector.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
-import { type Simulator, startSimulator } from "./sources/simulator.js";
+import type { Simulator, SimulatorOptions } from "./sources/simulator.js";
 import type { DeviceSource } from "./sources/source.js";
-import { usbipSource } from "./sources/usbip.js";
 import { Supervisor } from "./supervisor.js";
 import { LocalUnits, sharedUnits, type TakeUnit } from "./units.js";
-import { UsbDevices } from "./usb-devices.js";
 import { deferred } from "./waits.js";
 
 export interface HostOptions {
@@ -74,23 +70,26 @@ export class RumpHost {
   readonly #emit: EmitEvent;
   readonly #nodes: ReadonlySet<string>;
   readonly #links: readonly Link[];
-  readonly #drivers: readonly DriverEntry[];
   readonly #supervisor: Supervisor;
   readonly #simulators: Promise<Simulator>[] = [];
   readonly #finished = deferred<Outcome>();
-  #usb: UsbDevices | undefined;
-  #hotplug: HotplugWatch | undefined;
+  #usb: LocalUsb | undefined;
   /** Sessions of devices that do not come back by themselves. */
   #oneTime = 0;
   #stopping: Promise<void> | undefined;
 
-  private constructor(options: HostOptions, clock: Clock, links: readonly Link[], takeUnit: TakeUnit) {
+  private constructor(
+    options: HostOptions,
+    clock: Clock,
+    links: readonly Link[],
+    takeUnit: TakeUnit,
+    group?: RumpGroup,
+  ) {
     const { readOnly, sandbox, rumpScript } = options;
     const nodes = new Set<string>();
     this.#options = options;
     this.#clock = clock;
     this.#links = links;
-    this.#drivers = [...(options.drivers ?? []), ...DRIVERS];
     this.#nodes = nodes;
     this.#emit = (event) => {
       if (event.event === "node") nodes.add(event.node);
@@ -107,7 +106,7 @@ export class RumpHost {
       sandbox,
       graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
       mode: options.mode ?? "auto",
-      ...(options.group === true ? { group: this.#group() } : {}),
+      ...(group === undefined ? {} : { group }),
       ...(rumpScript === undefined ? {} : { rumpScript }),
     });
   }
@@ -121,7 +120,9 @@ export class RumpHost {
     if (options.split === true) checkDivisible(options);
     await ensureRuntimeDir(options.runtimeDir, process.getuid?.() ?? 0);
     const links = [...(await openLinks(options)), ...(options.ownLinks ?? [])];
-    return new RumpHost(options, options.clock ?? realClock, links, await sharedUnits(options.runtimeDir));
+    const { clock = realClock } = options;
+    const group = options.group === true ? await openGroup(options, clock) : undefined;
+    return new RumpHost(options, clock, links, await sharedUnits(options.runtimeDir), group);
   }
 
   /** Resolves when every device has gone and none can come back, with the error of the last one. */
@@ -176,7 +177,6 @@ export class RumpHost {
   }
 
   async #shutdown(reason: string): Promise<void> {
-    this.#hotplug?.close();
     await this.#usb?.close();
     await this.#supervisor.stopAll(reason);
     await Promise.all(
@@ -192,30 +192,12 @@ export class RumpHost {
     this.#finished.resolve(undefined);
   }
 
-  #group(): RumpGroup {
-    const { sandbox, rumpScript } = this.#options;
-    return new RumpGroup({
-      clock: this.#clock,
-      sandbox,
-      drivers: this.#drivers.map(driverToLoad),
-      onLine: createDebug("rumpusb:group"),
-      ...(rumpScript === undefined ? {} : { script: rumpScript }),
-    });
-  }
-
   #startSimulators(selectors: readonly SimSelector[]): Promise<Outcome[]>[] {
-    const { runtimeDir } = this.#options;
+    const { runtimeDir, drivers } = this.#options;
     return selectors.map(async (selector, index) => {
       const earlier = selectors.slice(0, index).filter(({ model }) => model === selector.model).length;
       const key = earlier === 0 ? `sim:${selector.model}` : `sim:${selector.model}#${earlier + 1}`;
-      const starting = startSimulator({
-        selector,
-        key,
-        index,
-        runtimeDir,
-        clock: this.#clock,
-        drivers: this.#drivers,
-      });
+      const starting = simulate({ selector, key, index, runtimeDir, clock: this.#clock, drivers: allDrivers(drivers) });
       this.#simulators.push(starting);
       try {
         const { source, gone } = await starting;
@@ -227,9 +209,9 @@ export class RumpHost {
   }
 
   async #startUsbip({ text, address, busId }: UsbipSelector): Promise<Outcome> {
-    return await this.#launchOneTime(
-      usbipSource({ key: text, address, busId, clock: this.#clock, drivers: this.#drivers }),
-    );
+    const { usbipSource } = await import("./sources/usbip.js");
+    const drivers = allDrivers(this.#options.drivers);
+    return await this.#launchOneTime(usbipSource({ key: text, address, busId, clock: this.#clock, drivers }));
   }
 
   /** @param gone  Tells that the device is not there any more, where somebody knows before the driver does. */
@@ -247,29 +229,24 @@ export class RumpHost {
   }
 
   async #startUsb(selectors: readonly UsbSelector[]): Promise<Outcome[]> {
-    const { take, split = false, roots = SYSTEM_ROOTS } = this.#options;
-    const usb = new UsbDevices({
+    const { take, split = false, roots, drivers = [] } = this.#options;
+    const [{ LocalUsb: Usb }, { SYSTEM_ROOTS }] = await Promise.all([
+      import("./local-usb.js"),
+      import("./discovery.js"),
+    ]);
+    if (this.#stopping !== undefined) return [];
+    this.#usb = new Usb({
       selectors,
       take,
       split,
-      roots,
+      roots: roots ?? SYSTEM_ROOTS,
       clock: this.#clock,
-      drivers: this.#drivers,
-      usbfs: { detachKernelDriver, dropPrivileges, keeperPath },
+      drivers,
       supervisor: this.#supervisor,
       emit: this.#emit,
+      noHotplug: (source, reason) => tellLog(this.#emit, "info", "hotplug", `${source}: ${reason}`),
     });
-    this.#usb = usb;
-    this.#hotplug = new HotplugWatch({
-      devRoot: roots.dev,
-      clock: this.#clock,
-      changed: () => usb.refresh(),
-      unavailable: (source, reason) => tellLog(this.#emit, "info", "hotplug", `${source}: ${reason}`),
-      watchUevents: (usbEvent) =>
-        listenUevents({ event: (event) => (event.subsystem === "usb" ? usbEvent() : undefined), lost: usbEvent }),
-    });
-    await this.#hotplug.start();
-    return await usb.start();
+    return await this.#usb.start();
   }
 
   /** An error as an event and as an outcome. */
@@ -287,6 +264,21 @@ function checkDivisible({ selectors, group }: HostOptions): void {
   const stream = selectors.find(({ kind }) => kind === "sim" || kind === "usbip");
   if (stream !== undefined)
     throw new HostError("USAGE", `--split: ${stream.text} is reached over one connection, which cannot be split`);
+}
+
+async function openGroup({ sandbox, drivers, rumpScript }: HostOptions, clock: Clock): Promise<RumpGroup> {
+  const { RumpGroup: Group } = await import("./rump-group.js");
+  return new Group({
+    clock,
+    sandbox,
+    drivers: allDrivers(drivers),
+    onLine: createDebug("rumpusb:group"),
+    ...(rumpScript === undefined ? {} : { script: rumpScript }),
+  });
+}
+
+async function simulate(options: SimulatorOptions): Promise<Simulator> {
+  return await (await import("./sources/simulator.js")).startSimulator(options);
 }
 
 async function openLinks({ links, runtimeDir, emit }: HostOptions): Promise<Link[]> {

@@ -4,11 +4,11 @@
  */
 import type { Link } from "../pud/links/links.js";
 import type { Tty } from "../rump/devsw.js";
-import type { DriverEntry } from "../dev/usb/drivers.js";
+import type { DriverEntry } from "../dev/usb/driver-modules.js";
 import { HostError } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import { RumpHost } from "./host.js";
-import { defaultRuntimeDir } from "./runtime-dir.js";
+import { runtimeDirOfUser } from "./runtime-dir.js";
 import { createSandbox, type Sandbox } from "./sandbox/sandbox.js";
 import { parseSelector } from "./selector.js";
 
@@ -58,7 +58,7 @@ export async function openTty(selector: string, options: OpenTtyOptions = {}): P
     take: options.take === true,
     readOnly: false,
     ...(options.graceMs === undefined ? {} : { graceMs: options.graceMs }),
-    runtimeDir: options.runtimeDir ?? defaultRuntimeDir(process.env, process.getuid?.() ?? 0),
+    runtimeDir: options.runtimeDir ?? runtimeDirOfUser(),
     emit: options.emit ?? (() => undefined),
     sandbox: options.sandbox ?? createSandbox({ profile: "standard", extraPaths: [] }),
     drivers: options.drivers ?? [],

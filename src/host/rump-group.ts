@@ -4,7 +4,7 @@
  * A place is used once. The place in reserve for a device is in another process than the one that serves it, so that all that
  * lose theirs together meet again in the next one.
  */
-import type { DriverToLoad } from "../dev/usb/drivers.js";
+import type { DriverToLoad } from "../dev/usb/driver-modules.js";
 import { type DeviceConfig, MAX_SLOTS, RUMP_CONFIG_VERSION } from "../rump-process/config.js";
 import { RumpLife } from "./rump-life.js";
 import type { RumpStart } from "./spawn.js";

@@ -19,6 +19,10 @@ export function defaultRuntimeDir(env: NodeJS.ProcessEnv, uid: number): string {
   return base !== undefined && isAbsolute(base) ? join(base, "rumpusb") : `/tmp/rumpusb-${uid}`;
 }
 
+export function runtimeDirOfUser(): string {
+  return defaultRuntimeDir(process.env, process.getuid?.() ?? 0);
+}
+
 /**
  * Makes the directory, or checks the one that is there.
  *

@@ -5,7 +5,7 @@
  * After every change the list is read again and compared with the sessions. A device that failed is not tried again
  * until it is plugged in anew, except where the reason has visibly gone (RETRY_WHEN).
  */
-import type { DriverEntry } from "../dev/usb/drivers.js";
+import type { DriverEntry } from "../dev/usb/driver-modules.js";
 import type { Clock } from "../rumpuser/rumpuser.js";
 import { type DiscoveryRoots, listDevices, type UsbDevice } from "./discovery.js";
 import { HostError, type HostErrorCode, messageOf } from "./errors.js";

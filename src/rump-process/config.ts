@@ -1,5 +1,5 @@
 /** What the host tells a rump process: as its one argument, and, where several devices share the process, device by device. */
-import type { DriverToLoad } from "../dev/usb/drivers.js";
+import type { DriverToLoad } from "../dev/usb/driver-modules.js";
 import type { DriverOptions } from "../dev/usb/usbdi.js";
 import type { LockProfile } from "../rumpuser/real/lock.js";
 

@@ -167,7 +167,7 @@ export const deadly = {
   endpoints: {},
   requests: [],
   async attach() {
-    setTimeout(() => process.abort(), 100);
+    setTimeout(() => process.abort(), 400); // its neighbour has attached, also where the machine is slow
   },
 };`;
 

@@ -1,7 +1,8 @@
 /** `--driver-id`: what it takes, and what the rump process is told. */
 import { expect, test } from "vitest";
 import { findMatches } from "../../src/dev/usb/match.js";
-import { DRIVERS, driverToLoad } from "../../src/dev/usb/drivers.js";
+import { driverToLoad } from "../../src/dev/usb/driver-modules.js";
+import { DRIVERS } from "../../src/dev/usb/drivers.js";
 import { parseDriverId } from "../../src/host/driver-ids.js";
 
 const IDS = {

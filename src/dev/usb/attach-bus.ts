@@ -4,7 +4,7 @@ import { UsbBus, type UsbBusOptions } from "./bus.js";
 import { parseConfiguration } from "./configuration.js";
 import { UsbDevice, type UpstreamPort } from "./device.js";
 import { exploreDevice } from "./explore.js";
-import type { DriverToLoad } from "./drivers.js";
+import type { DriverToLoad } from "./driver-modules.js";
 import { getDescriptor } from "./requests.js";
 import { ROOT_HUB_ADDRESS } from "./roothub.js";
 import { attachHub } from "./uhub.js";

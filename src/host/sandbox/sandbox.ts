@@ -13,7 +13,6 @@ import type { LockProfile } from "../../rumpuser/real/lock.js";
 import { HostError, messageOf } from "../errors.js";
 import { printable } from "../text.js";
 import { boundPaths } from "./binds.js";
-import { namespaceHelp } from "./help.js";
 import { type Layer, type Layers, levelOf, type MissingLayer, NO_LAYERS, type SandboxLevel } from "./levels.js";
 
 export interface SandboxOptions {
@@ -119,7 +118,7 @@ async function makePlan({ profile, extraPaths = [], without = [] }: SandboxOptio
     const layer = OPTIONAL[failure.layer];
     if (layer === undefined || !layers[layer]) throw new HostError("SANDBOX_UNAVAILABLE", cannot(failure));
     layers[layer] = false;
-    const help = layer === "namespaces" ? namespaceHelp(launcher) : undefined;
+    const help = layer === "namespaces" ? (await import("./help.js")).namespaceHelp(launcher) : undefined;
     missing.push({ layer, reason: failure.reason, ...(help === undefined ? {} : { help }) });
   }
   const node = [process.execPath, ...NODE_FLAGS, ...(profile === "strict" ? STRICT_FLAGS : [])];

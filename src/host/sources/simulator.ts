@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import createDebug from "debug";
 import * as v from "valibot";
-import type { DriverEntry } from "../../dev/usb/drivers.js";
+import type { DriverToLoad } from "../../dev/usb/driver-modules.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { HostError } from "../errors.js";
 import type { SimSelector } from "../selector.js";
@@ -55,14 +55,14 @@ export interface SimulatorOptions {
   readonly runtimeDir: string;
   readonly clock: Clock;
   /** Left out: those that come with the project. */
-  readonly drivers?: readonly DriverEntry[] | undefined;
+  readonly drivers?: readonly DriverToLoad[];
   /** Script to run in place of the command; for tests. */
   readonly script?: string;
 }
 
 /** @throws HostError SIMULATION, or USAGE when an option is not one of the model's. */
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
-  const { selector, key, clock, script = COMMAND } = options;
+  const { selector, key, clock, drivers, script = COMMAND } = options;
   const socketPath = join(options.runtimeDir, `vdev-${process.pid}-${options.index}.sock`);
   const child = spawn(
     process.execPath,
@@ -114,7 +114,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     address: { unix: socketPath },
     busId: SIMULATED_BUS_ID,
     clock,
-    drivers: options.drivers,
+    ...(drivers === undefined ? {} : { drivers }),
     unplugIsTold: true,
   });
   return { pid, source, gone: gone.promise, end, kill: () => child.kill("SIGKILL") };

@@ -2,13 +2,14 @@
 import { close, constants, open } from "node:fs";
 import { promisify } from "node:util";
 import { hex16 } from "../../bytes.js";
-import { type DriverEntry, DRIVERS, driverToLoad } from "../../dev/usb/drivers.js";
+import { type DriverEntry, driverToLoad } from "../../dev/usb/driver-modules.js";
+import { DRIVERS } from "../../dev/usb/drivers.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { permissionHelp } from "../access.js";
 import { confine, mayReset } from "../confine.js";
 import { type DiscoveryRoots, listDevices, type UsbDevice } from "../discovery.js";
 import { errnoOf, HostError, type HostErrorCode, messageOf } from "../errors.js";
-import { takeInterfaces, type TakenInterfaces, type UsbfsCalls } from "../kernel-driver.js";
+import type { TakenInterfaces, UsbfsCalls } from "../kernel-driver.js";
 import { type DevicePart, narrowed } from "../parts.js";
 import type { DeviceSource, OpenedDevice } from "./source.js";
 
@@ -48,6 +49,7 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
     const current = await sameDevice(options);
     const busy = busyInterfaces(narrowed(current, interfaces), options.take);
     if (busy.length > 0) {
+      const { takeInterfaces } = await import("../kernel-driver.js");
       taken = await takeInterfaces(device.path, descriptor, busy, options.usbfs, clock);
       // The keeper shares the first one, and must not be confined with the driver.
       closeDescriptor();

@@ -1,6 +1,6 @@
 /** A device of a USB/IP server: the host connects, the rump process speaks the protocol. */
 import net from "node:net";
-import { type DriverEntry, DRIVERS, driverToLoad } from "../../dev/usb/drivers.js";
+import { allDrivers, type DriverToLoad } from "../../dev/usb/driver-modules.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { HostError, messageOf } from "../errors.js";
 import type { UsbipAddress } from "../selector.js";
@@ -16,7 +16,7 @@ export interface UsbipSourceOptions {
   /** Whoever made the source hears of an unplug in another way: a server that is still there has the same device still. */
   readonly unplugIsTold?: boolean;
   /** Left out: those that come with the project. */
-  readonly drivers?: readonly DriverEntry[] | undefined;
+  readonly drivers?: readonly DriverToLoad[];
 }
 
 export function usbipSource(options: UsbipSourceOptions): DeviceSource {
@@ -24,12 +24,12 @@ export function usbipSource(options: UsbipSourceOptions): DeviceSource {
 }
 
 async function connect(options: UsbipSourceOptions): Promise<OpenedDevice> {
-  const { address, busId, clock, drivers = DRIVERS, unplugIsTold = false } = options;
+  const { address, busId, clock, drivers = allDrivers(), unplugIsTold = false } = options;
   let socket = await connectUnread(address, clock);
   return {
     bus: { kind: "usbip", busId },
     // What the device is, only the rump process will know.
-    drivers: drivers.map(driverToLoad),
+    drivers,
     get descriptor() {
       return socket;
     },

@@ -1,0 +1,47 @@
+/** The USB devices of this machine: which are driven (usb-devices.ts), and that the list is read again when it changes. */
+import type { DriverEntry } from "../dev/usb/driver-modules.js";
+import { DRIVERS } from "../dev/usb/drivers.js";
+import { detachKernelDriver, dropPrivileges, keeperPath } from "../rumpuser/real/addon.js";
+import { listenUevents } from "../rumpuser/real/uevents.js";
+import type { HostError } from "./errors.js";
+import { HotplugWatch } from "./hotplug.js";
+import { UsbDevices, type UsbDevicesOptions } from "./usb-devices.js";
+
+export interface LocalUsbOptions extends Omit<UsbDevicesOptions, "usbfs" | "drivers"> {
+  /** The user's own, before those that come with the project. */
+  readonly drivers: readonly DriverEntry[];
+  /** Told of a source of hot-plug events that cannot be used, and why. */
+  readonly noHotplug: (source: string, reason: string) => void;
+}
+
+export class LocalUsb {
+  readonly #devices: UsbDevices;
+  readonly #hotplug: HotplugWatch;
+
+  constructor({ noHotplug, ...options }: LocalUsbOptions) {
+    this.#devices = new UsbDevices({
+      ...options,
+      drivers: [...options.drivers, ...DRIVERS],
+      usbfs: { detachKernelDriver, dropPrivileges, keeperPath },
+    });
+    this.#hotplug = new HotplugWatch({
+      devRoot: options.roots.dev,
+      clock: options.clock,
+      changed: () => this.#devices.refresh(),
+      unavailable: noHotplug,
+      watchUevents: (usbEvent) =>
+        listenUevents({ event: (event) => (event.subsystem === "usb" ? usbEvent() : undefined), lost: usbEvent }),
+    });
+  }
+
+  /** As UsbDevices.start, with the watch in place before. */
+  async start(): Promise<(HostError | undefined)[]> {
+    await this.#hotplug.start();
+    return await this.#devices.start();
+  }
+
+  async close(): Promise<void> {
+    this.#hotplug.close();
+    await this.#devices.close();
+  }
+}
