@@ -1,65 +1,184 @@
 /**
- * Counts what the host process loads: the lines of the modules that `rumpusb run` reaches by imports, without comments and blank
- * lines. It is the code that runs with the rights of the user (docs/security.md).
+ * Counts the code that the host process loads, by kind of run: the code that runs with the rights of the user
+ * (docs/security.md).
  *
- *   node tools/host-lines.mjs [--each]     --each: a line for each module
+ *   node tools/host-lines.mjs [--json | --modules RUN]
  *
- * What is imported with `import()` is loaded when it is needed, and is counted apart.
+ * A line is a line of compiled JavaScript that is neither blank nor comment: src/ is compiled anew without comments, so that
+ * types count nothing and no comment is mistaken for code. What a module imports statically is loaded with it. What is behind
+ * `import()` is loaded when it is needed: PARTS says for each such module in which runs that is. One that is not in the
+ * table is an error, so that nothing is left out by forgetting it.
+ *
+ * Modules that hold vendor and product ids and hardly anything else are counted apart.
  */
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { dirname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
 
-const ENTRY = "src/cli/main.ts";
-const COMMAND = "src/cli/run-command.ts";
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
-const atOnce = reach([ENTRY, COMMAND], false);
-const all = reach([COMMAND], true);
-const later = new Map([...all].filter(([file]) => !atOnce.has(file)));
-if (process.argv.includes("--each")) {
-  for (const [when, files] of [
-    ["at once", atOnce],
-    ["later", later],
-  ])
-    for (const [file, lines] of [...files].sort((a, b) => b[1] - a[1])) console.log(`${when}\t${lines}\t${file}`);
+/** What every run loads. */
+const ALWAYS = ["cli/main.js", "cli/run-command.js"];
+
+/** A USB device of this machine, taken from its kernel driver (--take). */
+const USB = ["host/local-usb.js", "host/discovery.js", "host/kernel-driver.js", "host/access.js"];
+const SIMULATED = ["host/sources/simulator.js"];
+const USBIP = ["host/sources/usbip.js"];
+const NBD = ["pud/links/nbd-link.js"];
+const KERNEL_NBD = ["pud/links/kernel-nbd-link.js"];
+const LINE = ["pud/host-tty-line.js"];
+const PTY = ["pud/links/pty-link.js"];
+const GROUP = ["host/rump-group.js"];
+
+/** What each kind of run loads besides, once clients have used its devices. */
+const RUNS = {
+  "usb-disk": { what: "a USB disk over NBD", parts: [...USB, ...NBD] },
+  "usb-disk-group": { what: "the same, with --group", parts: [...USB, ...NBD, ...GROUP] },
+  "usb-disk-kernel": { what: "a USB disk as /dev/nbdN", parts: [...USB, ...NBD, ...KERNEL_NBD] },
+  "usb-line": { what: "a USB serial line as a pseudo terminal", parts: [...USB, ...LINE, ...PTY] },
+  "usb-both": { what: "both", parts: [...USB, ...NBD, ...LINE, ...PTY] },
+  "sim-disk": { what: "a simulated disk over NBD", parts: [...SIMULATED, ...NBD] },
+  "sim-line": { what: "a simulated serial line as a pseudo terminal", parts: [...SIMULATED, ...LINE, ...PTY] },
+  "usbip-disk": { what: "a disk of a USB/IP server over NBD", parts: [...USBIP, ...NBD] },
+};
+
+/** What is loaded in none of these runs, and when it is. */
+const ELSEWHERE = {
+  "cli/list-command.js": "another command",
+  "cli/vdev-command.js": "another command",
+  "cli/sandbox-command.js": "another command",
+  "cli/demo-command.js": "another command",
+  "host/driver-file.js": "--driver",
+  "host/sandbox/help.js": "a machine that refuses namespaces",
+  "pud/links/raw-link.js": "--link raw",
+  "pud/links/rfc2217-link.js": "--link rfc2217",
+  "pud/links/tty-cuse-link.js": "--link tty-cuse",
+};
+
+const ID_TABLES = /^dev\/usb\/(ucom|umass|uas)\/([a-z0-9]+-)?(match|ids)\.js$/;
+
+/** Roles by the first prefix that fits. */
+const ROLES = [
+  ["command line", ["cli/"]],
+  ["NBD server", ["pud/links/"]],
+  ["host half of pud", ["pud/"]],
+  [
+    "sandbox and start of rump processes",
+    ["host/sandbox/", "host/spawn", "host/rump-", "host/log-lines", "rump-process/"],
+  ],
+  [
+    "USB devices: list, hot-plug, opening",
+    [
+      "host/local-usb",
+      "host/usb-devices",
+      "host/sysfs",
+      "host/hotplug",
+      "host/discovery",
+      "host/access",
+      "host/parts",
+      "host/confine",
+      "host/kernel-driver",
+      "host/sources/",
+      "dev/",
+      "rumpuser/real/uevents",
+    ],
+  ],
+  ["sessions, restarts, nodes, events", ["host/"]],
+  ["addon, streams, records", [""]],
+];
+
+const folder = mkdtempSync(join(tmpdir(), "rumpusb-lines-"));
+try {
+  compile(folder);
+  main(process.argv.slice(2));
+} finally {
+  rmSync(folder, { recursive: true });
 }
-console.log(`at once: ${total(atOnce)} lines in ${atOnce.size} modules; later: ${total(later)} in ${later.size}`);
 
-/** @returns lines of code by file, of everything that the files import. */
-function reach(files, follow) {
+function main(args) {
+  checkParts();
+  if (args[0] === "--modules") return printModules(args[1]);
+  const counts = Object.entries(RUNS).map(([run, { what, parts }]) => ({
+    run,
+    what,
+    ...sums(reach([...ALWAYS, ...parts])),
+  }));
+  if (args[0] === "--json") return console.log(JSON.stringify(counts));
+  for (const { run, what, lines, idLines, modules } of counts)
+    console.log(
+      `${String(lines).padStart(6)} lines + ${String(idLines).padStart(3)} of ids in ${modules.length} modules: ${what} (${run})`,
+    );
+  console.log("\nusb-disk by role:");
+  for (const [role, lines] of byRole(reach([...ALWAYS, ...RUNS["usb-disk"].parts])))
+    console.log(`${String(lines).padStart(6)} ${role}`);
+}
+
+function printModules(run) {
+  for (const [file, lines] of [...reach([...ALWAYS, ...RUNS[run].parts])].sort((a, b) => b[1] - a[1]))
+    console.log(`${lines}\t${file}`);
+}
+
+function compile(outDir) {
+  const tsc = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin/tsc");
+  const options = ["--removeComments", "--declaration", "false", "--sourceMap", "false", "--outDir", outDir];
+  execFileSync(process.execPath, [tsc, "-p", ROOT, ...options], { stdio: "inherit" });
+}
+
+/** Every `import()` of what runs load leads to a module of the tables. */
+function checkParts() {
+  const known = new Set([...ALWAYS, ...Object.keys(ELSEWHERE), ...Object.values(RUNS).flatMap(({ parts }) => parts)]);
+  for (const file of reach([...known].filter((one) => !(one in ELSEWHERE) || one.startsWith("pud/"))).keys())
+    for (const target of importsOf(file, /\bimport\("([^"]+)"\)/g))
+      if (!known.has(target))
+        throw new Error(`${file} imports ${target} when it needs it: which runs do? (tools/host-lines.mjs)`);
+}
+
+/** @returns lines by module, of these and everything that they import statically. */
+function reach(modules) {
   const found = new Map();
-  const waiting = [...files];
+  const waiting = [...modules];
   for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
     if (found.has(file)) continue;
-    const text = readFileSync(file, "utf8");
-    found.set(file, codeLines(text));
-    for (const specifier of importsOf(text, follow))
-      if (specifier.startsWith(".")) waiting.push(normalize(join(dirname(file), specifier)).replace(/\.js$/, ".ts"));
+    found.set(
+      file,
+      textOf(file)
+        .split("\n")
+        .filter((line) => line.trim() !== "").length,
+    );
+    waiting.push(...importsOf(file, /^(?:import|export)\s(?:[^;]*?\sfrom\s)?"([^"]+)"/gm));
   }
   return found;
 }
 
-/** Types leave nothing behind at run time. */
-function* importsOf(text, follow) {
-  const pattern = /^(?:import|export)\s+(type\s+)?(\{[^}]*\}\s+from\s+|[^"';{}]*?\sfrom\s+)?"([^"]+)"/gm;
-  for (const [, type, names, specifier] of text.matchAll(pattern)) {
-    if (type === undefined && !onlyTypes(names)) yield specifier;
+function importsOf(file, pattern) {
+  const specifiers = [...textOf(file).matchAll(pattern)].map(([, specifier]) => specifier);
+  return specifiers.filter((one) => one.startsWith(".")).map((one) => normalize(join(dirname(file), one)));
+}
+
+function textOf(file) {
+  return readFileSync(join(folder, file), "utf8");
+}
+
+function sums(found) {
+  const isIds = ([file]) => ID_TABLES.test(file);
+  const sum = (entries) => entries.reduce((total, [, lines]) => total + lines, 0);
+  const entries = [...found];
+  return {
+    lines: sum(entries.filter((one) => !isIds(one))),
+    idLines: sum(entries.filter(isIds)),
+    modules: [...found.keys()].sort(),
+  };
+}
+
+function byRole(found) {
+  const totals = new Map(ROLES.map(([role]) => [role, 0]));
+  for (const [file, lines] of found) {
+    if (ID_TABLES.test(file)) continue;
+    const [role] = ROLES.find(([, prefixes]) => prefixes.some((prefix) => file.startsWith(prefix)));
+    totals.set(role, totals.get(role) + lines);
   }
-  if (!follow) return;
-  for (const [, specifier] of text.matchAll(/\bimport\("([^"]+)"\)/g)) yield specifier;
-}
-
-/** `{ type A, type B } from` */
-function onlyTypes(names) {
-  const list = /^\{([^}]*)\}/.exec(names ?? "")?.[1];
-  return list !== undefined && list.split(",").every((name) => name.trim() === "" || /^type\s/.test(name.trim()));
-}
-
-/** Comments stand on lines of their own here, or behind code. */
-function codeLines(text) {
-  const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
-  return code.split("\n").filter((line) => line.trim() !== "").length;
-}
-
-function total(files) {
-  return [...files.values()].reduce((sum, lines) => sum + lines, 0);
+  return totals;
 }
