@@ -20,7 +20,7 @@ import type { RumpKernel } from "./rump/kernel.js";
 import { RUMP_CONFIG_VERSION, type RumpProcessConfig, type SharedProcessConfig } from "./rump-process/config.js";
 import { RumpDevice } from "./rump-process/device.js";
 import { serveShared } from "./rump-process/shared.js";
-import { receiveFd } from "./rumpuser/real/addon.js";
+import { receiveFd } from "./rumpuser/real/locked-calls.js";
 import { streamOfFd } from "./rumpuser/real/byte-stream.js";
 import { lockProcess, type LockProfile } from "./rumpuser/real/lock.js";
 import { keepHeapSmall } from "./rumpuser/real/v8.js";

@@ -24,7 +24,7 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const ALWAYS = ["cli/main.js", "cli/run-command.js"];
 
 /** A USB device of this machine, taken from its kernel driver (--take). */
-const USB = ["host/local-usb.js", "host/discovery.js", "host/kernel-driver.js", "host/access.js"];
+const USB = ["host/local-usb.js", "host/discovery.js", "host/kernel-driver.js"];
 const SIMULATED = ["host/sources/simulator.js"];
 const USBIP = ["host/sources/usbip.js"];
 const NBD = ["pud/links/nbd-link.js"];
@@ -52,6 +52,8 @@ const ELSEWHERE = {
   "cli/sandbox-command.js": "another command",
   "cli/demo-command.js": "another command",
   "host/driver-file.js": "--driver",
+  "host/udev-advice.js": "a device that may not be opened",
+  "host/functions.js": "--split",
   "host/sandbox/help.js": "a machine that refuses namespaces",
   "pud/links/raw-link.js": "--link raw",
   "pud/links/rfc2217-link.js": "--link rfc2217",

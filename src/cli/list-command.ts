@@ -1,12 +1,13 @@
 /** `rumpusb list`: the USB devices of this machine, who drives them, and whether this user may. */
 import type { Command } from "commander";
 import { hex16 } from "../bytes.js";
-import { permissionHelp, udevAdvice } from "../host/access.js";
+import { permissionHelp, udevAdvice } from "../host/udev-advice.js";
 import { classNames } from "../host/class-names.js";
 import { type DiscoveryRoots, listDevices, type UsbDevice } from "../host/discovery.js";
 import { loadUsbIds, type UsbIds } from "../host/usb-ids.js";
 import type { CommandContext } from "./context.js";
-import { type Output, table } from "./output.js";
+import type { Output } from "./output.js";
+import { table } from "./table.js";
 
 export interface ListOptions {
   readonly json?: boolean;

@@ -4,9 +4,10 @@ import type { Layer, Layers, MissingLayer, SandboxLevel } from "../host/sandbox/
 import { LAYERS } from "../host/sandbox/levels.js";
 import { createSandbox } from "../host/sandbox/sandbox.js";
 import { type ActResult, tryActs } from "../host/sandbox/trial.js";
-import { realClock } from "../rumpuser/real/rumpuser.js";
+import { realClock } from "../rumpuser/real/clock.js";
 import type { CommandContext } from "./context.js";
-import { type Output, table } from "./output.js";
+import type { Output } from "./output.js";
+import { table } from "./table.js";
 
 interface SandboxCommandOptions {
   readonly strict?: boolean;

@@ -1,6 +1,6 @@
 /** The end of a command that runs until it is told to stop. */
 import { constants } from "node:os";
-import { realClock } from "../rumpuser/real/rumpuser.js";
+import { realClock } from "../rumpuser/real/clock.js";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 

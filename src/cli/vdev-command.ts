@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { HostError, type HostErrorCode, errnoOf, messageOf } from "../host/errors.js";
 import { ensureRuntimeDir, runtimeDirOfUser } from "../host/runtime-dir.js";
 import { SIMULATED_BUS_ID } from "../host/sources/simulator.js";
-import { realClock } from "../rumpuser/real/rumpuser.js";
+import { realClock } from "../rumpuser/real/clock.js";
 import { createModel, modelKinds, type ModelOptions } from "../vdev/kinds.js";
 import type { DeviceModel } from "../vdev/model.js";
 import { type ListenAddress, type ModelServer, serveModels } from "../vdev/server.js";

@@ -11,7 +11,7 @@
 import createDebug from "debug";
 import { allDrivers, type DriverEntry } from "../dev/usb/driver-modules.js";
 import { type Link, type LinkLog, type LinkSpec, openDefaultLinks, openLink } from "../pud/links/links.js";
-import { realClock } from "../rumpuser/real/rumpuser.js";
+import { realClock } from "../rumpuser/real/clock.js";
 import type { Clock, LogLevel } from "../rumpuser/rumpuser.js";
 import type { DiscoveryRoots } from "./discovery.js";
 import { HostError, messageOf } from "./errors.js";
@@ -229,16 +229,17 @@ export class RumpHost {
   }
 
   async #startUsb(selectors: readonly UsbSelector[]): Promise<Outcome[]> {
-    const { take, split = false, roots, drivers = [] } = this.#options;
+    const { take, split, roots, drivers = [] } = this.#options;
     const [{ LocalUsb: Usb }, { SYSTEM_ROOTS }] = await Promise.all([
       import("./local-usb.js"),
       import("./discovery.js"),
     ]);
+    const partsOf = split === true ? (await import("./functions.js")).partsOf : undefined;
     if (this.#stopping !== undefined) return [];
     this.#usb = new Usb({
       selectors,
       take,
-      split,
+      ...(partsOf === undefined ? {} : { partsOf }),
       roots: roots ?? SYSTEM_ROOTS,
       clock: this.#clock,
       drivers,

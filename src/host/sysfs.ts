@@ -156,9 +156,13 @@ async function readDriver(folder: string): Promise<string | undefined> {
 
 async function readAttribute(folder: string, name: string): Promise<string | undefined> {
   try {
-    await using file = await open(join(folder, name));
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_ATTRIBUTE_BYTES), 0, MAX_ATTRIBUTE_BYTES, 0);
-    return buffer.toString("utf8", 0, bytesRead).trim();
+    const file = await open(join(folder, name));
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_ATTRIBUTE_BYTES), 0, MAX_ATTRIBUTE_BYTES, 0);
+      return buffer.toString("utf8", 0, bytesRead).trim();
+    } finally {
+      await file.close();
+    }
   } catch (error) {
     if (ABSENT.has(errnoOf(error))) return undefined;
     throw error;

@@ -1,7 +1,7 @@
 /**
  * Which USB devices of this machine are driven: those that were asked for, now and as they are plugged in.
  *
- * With `split`, each function of a device is driven by itself (parts.ts); what is said of a device here holds for each.
+ * With `--split`, each function of a device is driven by itself (functions.ts); what is said of a device here holds for each.
  * After every change the list is read again and compared with the sessions. A device that failed is not tried again
  * until it is plugged in anew, except where the reason has visibly gone (RETRY_WHEN).
  */
@@ -11,7 +11,7 @@ import { type DiscoveryRoots, listDevices, type UsbDevice } from "./discovery.js
 import { HostError, type HostErrorCode, messageOf } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import type { UsbfsCalls } from "./kernel-driver.js";
-import { type DevicePart, partsOf, wholeDevice } from "./parts.js";
+import { type DevicePart, wholeDevice } from "./parts.js";
 import { selects, type UsbSelector } from "./selector.js";
 import { usbfsSource } from "./sources/usbfs.js";
 import type { Launched, Supervisor } from "./supervisor.js";
@@ -20,8 +20,8 @@ export interface UsbDevicesOptions {
   /** None: every device that a driver matches. */
   readonly selectors: readonly UsbSelector[];
   readonly take: boolean;
-  /** One session for each function of a device; left out: one for the device. */
-  readonly split?: boolean;
+  /** What of a device is a session by itself; left out: the device. */
+  readonly partsOf?: (device: UsbDevice) => readonly DevicePart[];
   /** Left out: those that come with the project. */
   readonly drivers?: readonly DriverEntry[] | undefined;
   readonly roots: DiscoveryRoots;
@@ -125,7 +125,7 @@ export class UsbDevices {
       this.#slots.delete(key);
       this.#unplugged(slot);
     }
-    const parts = devices.flatMap((device) => (this.#options.split === true ? partsOf(device) : [wholeDevice(device)]));
+    const parts = devices.flatMap(this.#options.partsOf ?? ((device) => [wholeDevice(device)]));
     return parts.filter((part) => this.#isDue(part)).map((part) => this.#take(part));
   }
 

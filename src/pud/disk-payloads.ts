@@ -2,8 +2,8 @@
 import { raw, record, u8, u16le, u32le } from "../bytes.js";
 import type { DiskInfo } from "../rump/devsw.js";
 import { LinkError } from "./errors.js";
-import { DEVICE_KIND_NUMBERS, MAX_PAYLOAD_BYTES, u53le } from "./frames.js";
-import { decodeText, encodeText } from "./text.js";
+import { MAX_PAYLOAD_BYTES, u53le } from "./frames.js";
+import { decodeText } from "./text.js";
 
 export const diskNodeRecord = record("NODE", "pud frames", {
   className: raw(16),
@@ -18,7 +18,7 @@ export const diskNodeRecord = record("NODE", "pud frames", {
 });
 
 /** Bits of `flags` in NODE, by the field of DiskInfo that they carry. */
-const NODE_FLAGS = {
+export const NODE_FLAGS = {
   readOnly: 0x01,
   removable: 0x02,
   volatileCache: 0x04,
@@ -27,25 +27,6 @@ const NODE_FLAGS = {
 } as const satisfies Partial<Record<keyof DiskInfo, number>>;
 
 const BLOCK_SIZES: readonly number[] = [512, 1024, 2048, 4096];
-
-/** @throws LinkError PUD_GEOMETRY: the driver describes a disk that the host would refuse. */
-export function encodeDiskNode(className: Uint8Array, unit: number, info: DiskInfo): Uint8Array {
-  const maxTransferBytes = Math.min(info.maxTransferBytes, MAX_PAYLOAD_BYTES);
-  checkGeometry({ ...info, maxTransferBytes });
-  let flags = 0;
-  for (const [key, bit] of Object.entries(NODE_FLAGS)) if (info[key as keyof typeof NODE_FLAGS]) flags |= bit;
-  return diskNodeRecord.encode({
-    className,
-    kind: DEVICE_KIND_NUMBERS.disk,
-    flags,
-    unit,
-    blockBytes: info.blockBytes,
-    maxTransferBytes,
-    reserved: 0,
-    blockCount: info.blockCount,
-    model: encodeText(info.model, 64),
-  });
-}
 
 /** @throws LinkError PUD_GEOMETRY */
 export function decodeDiskInfo(payload: Uint8Array): DiskInfo {
@@ -65,7 +46,8 @@ export function decodeDiskInfo(payload: Uint8Array): DiskInfo {
   return info;
 }
 
-function checkGeometry({ blockBytes, blockCount, maxTransferBytes }: DiskInfo): void {
+/** @throws LinkError PUD_GEOMETRY */
+export function checkGeometry({ blockBytes, blockCount, maxTransferBytes }: DiskInfo): void {
   if (!BLOCK_SIZES.includes(blockBytes))
     throw new LinkError(
       "PUD_GEOMETRY",

@@ -21,7 +21,7 @@
  * |              |       | TTY_BREAK: 1 = on, 0 = off; TTY_FLUSH: a number of FLUSH_NUMBERS                    |
  */
 import { type Field, record, u8, u16le, u32le } from "../bytes.js";
-import { DeviceError, type DeviceErrorCode, type DeviceKind, type FlushQueue } from "../rump/devsw.js";
+import type { DeviceErrorCode, DeviceKind, FlushQueue } from "../rump/devsw.js";
 
 export const PUD_MAGIC = 0x5055;
 export const PUD_VERSION = 1;
@@ -158,21 +158,6 @@ export const KINDS = {
   ttyGrant: kind("TTY_GRANT", 0x5b, "host", 0, 0),
 } as const satisfies Record<string, Kind>;
 
-/** What is asked of a device and answered with REPLY, by kind of device. */
-export const DISK_REQUESTS: readonly Kind[] = [KINDS.read, KINDS.write, KINDS.flush, KINDS.trim, KINDS.writeZeroes];
-export const TTY_REQUESTS: readonly Kind[] = [
-  KINDS.ttyOpen,
-  KINDS.ttyClose,
-  KINDS.ttyConfigure,
-  KINDS.ttyOutputs,
-  KINDS.ttyBreak,
-  KINDS.ttyStatus,
-  KINDS.ttyLatency,
-  KINDS.ttyWrite,
-  KINDS.ttyDrain,
-  KINDS.ttyFlush,
-];
-
 /** Kinds by their number on the wire. */
 export const KIND_BY_NUMBER: ReadonlyMap<number, Kind> = new Map(Object.values(KINDS).map((k) => [k.number, k]));
 
@@ -201,11 +186,6 @@ const STATUS_CODES: ReadonlyMap<number, DeviceErrorCode> = new Map(
 /** The code of a status other than 0; undefined for a number that is in no table. */
 export function deviceErrorCodeOf(status: number): DeviceErrorCode | undefined {
   return STATUS_CODES.get(status);
-}
-
-/** The status that tells of this failure. What is no DeviceError has no number of its own: EIO. */
-export function statusOf(error: unknown): number {
-  return error instanceof DeviceError ? STATUS_NUMBERS[error.code] : STATUS_NUMBERS.EIO;
 }
 
 /** Device kinds as numbers, for NODE. */

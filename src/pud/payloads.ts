@@ -1,31 +1,27 @@
 /**
  * Payloads of announcements: fixed-width records, text padded with zeroes or, where it ends a frame, as long as it is.
  *
- * The decoders run in the host on bytes that a hostile process may have written: they return values that are safe to
+ * Here they are laid out and read; what writes them is in served-payloads.ts, so that a host does not load it. The decoders run in the host on bytes that a hostile process may have written: they return values that are safe to
  * use and to print, or throw a LinkError.
  */
-import { concat, raw, record, u8, u16le, u32le } from "../bytes.js";
-import type { Disk, DiskInfo, Tty, TtyInfo } from "../rump/devsw.js";
+import { raw, record, u8, u16le, u32le } from "../bytes.js";
+import type { DiskInfo, TtyInfo } from "../rump/devsw.js";
 import type { LogEntry, LogLevel } from "../rumpuser/rumpuser.js";
-import { decodeDiskInfo, encodeDiskNode } from "./disk-payloads.js";
+import { decodeDiskInfo } from "./disk-payloads.js";
 import { LinkError } from "./errors.js";
-import { DEVICE_KIND_NUMBERS, MAX_DEMOTION_REASON_BYTES, MAX_MESSAGE_BYTES, PUD_VERSION } from "./frames.js";
-import { decodeText, encodeText } from "./text.js";
-import { decodeTtyInfo, encodeTtyNode } from "./tty-node-payload.js";
+import { DEVICE_KIND_NUMBERS, PUD_VERSION } from "./frames.js";
+import { decodeText } from "./text.js";
+import { decodeTtyInfo } from "./tty-node-payload.js";
 
-const NAME_BYTES = 16;
-const STRING_BYTES = 128;
+export const NAME_BYTES = 16;
+export const STRING_BYTES = 128;
 
 /** Becomes part of node names, and so of file names: nothing but letters and digits. */
-const CLASS_NAME = /^[a-z][A-Za-z]{0,14}$/;
-const DRIVER_NAME = /^[a-z][A-Za-z0-9]{0,14}$/;
-const MODE_NAME = /^[a-z]{1,15}$/;
+export const CLASS_NAME = /^[a-z][A-Za-z]{0,14}$/;
+export const DRIVER_NAME = /^[a-z][A-Za-z0-9]{0,14}$/;
+export const MODE_NAME = /^[a-z]{1,15}$/;
 
 export const helloRecord = record("HELLO", "pud frames", { version: u32le, reserved: u32le });
-
-export function encodeHello(): Uint8Array {
-  return helloRecord.encode({ version: PUD_VERSION, reserved: 0 });
-}
 
 /** @throws LinkError PUD_VERSION */
 export function decodeHello(payload: Uint8Array): void {
@@ -64,20 +60,6 @@ export const deviceRecord = record("DEVICE", "pud frames", {
   mode: raw(STRING_BYTES),
 });
 
-/** @throws LinkError PUD_NAME: the host would refuse it. */
-export function encodeDevice(device: DeviceAnnouncement): Uint8Array {
-  checkName("driver", device.driver, DRIVER_NAME);
-  return deviceRecord.encode({
-    ...device,
-    driver: encodeText(device.driver, NAME_BYTES),
-    reserved: new Uint8Array(0),
-    manufacturer: encodeText(device.manufacturer, STRING_BYTES),
-    productName: encodeText(device.productName, STRING_BYTES),
-    serial: encodeText(device.serial, STRING_BYTES),
-    mode: encodeText(device.mode ?? "", STRING_BYTES),
-  });
-}
-
 /** @throws LinkError PUD_NAME */
 export function decodeDevice(payload: Uint8Array): DeviceAnnouncement {
   const { vendor, product, revision, interfaceNumber, ...texts } = deviceRecord.decode(payload);
@@ -105,15 +87,6 @@ export interface Demotion {
 
 export const demotionRecord = record("DEMOTION", "pud frames", { mode: raw(NAME_BYTES) });
 
-/** @throws LinkError PUD_NAME: the host would refuse it. */
-export function encodeDemotion({ mode, reason }: Demotion): Uint8Array {
-  checkName("mode", mode, MODE_NAME);
-  return concat([
-    demotionRecord.encode({ mode: encodeText(mode, NAME_BYTES) }),
-    encodeText(reason, MAX_DEMOTION_REASON_BYTES),
-  ]);
-}
-
 /** @throws LinkError PUD_NAME */
 export function decodeDemotion(payload: Uint8Array): Demotion {
   return {
@@ -133,13 +106,6 @@ export type NodeAnnouncement = {
 /** How the NODE of every kind of device begins. */
 const nodeHead = record("NODE", "pud frames", { className: raw(NAME_BYTES), kind: u8, flags: u8, unit: u16le });
 
-/** @throws LinkError PUD_NAME, PUD_GEOMETRY, PUD_LINE: the driver describes a device that the host would refuse. */
-export function encodeNode(className: string, unit: number, device: Disk | Tty): Uint8Array {
-  checkName("class", className, CLASS_NAME);
-  const name = encodeText(className, NAME_BYTES);
-  return device.kind === "disk" ? encodeDiskNode(name, unit, device.info) : encodeTtyNode(name, unit, device.info);
-}
-
 /** @throws LinkError PUD_NAME, PUD_NODE (a kind that has no host half), PUD_GEOMETRY, PUD_LINE */
 export function decodeNode(payload: Uint8Array): NodeAnnouncement {
   const { kind, unit, className: name } = nodeHead.decode(payload);
@@ -154,20 +120,9 @@ export function decodeNode(payload: Uint8Array): NodeAnnouncement {
   }
 }
 
-const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
+export const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
 export const logRecord = record("LOG", "pud frames", { level: u8, reserved: raw(7), source: raw(32) });
-
-export function encodeLog(entry: LogEntry): Uint8Array {
-  return concat([
-    logRecord.encode({
-      level: LOG_LEVELS.indexOf(entry.level),
-      reserved: new Uint8Array(0),
-      source: encodeText(entry.source, 32),
-    }),
-    encodeText(entry.message, MAX_MESSAGE_BYTES),
-  ]);
-}
 
 export function decodeLog(payload: Uint8Array): LogEntry {
   const { level, source } = logRecord.decode(payload);
@@ -179,10 +134,6 @@ export function decodeLog(payload: Uint8Array): LogEntry {
 }
 
 export const errorRecord = record("ERROR", "pud frames", { code: raw(32) });
-
-export function encodeError(code: string, message: string): Uint8Array {
-  return concat([errorRecord.encode({ code: encodeText(code, 32) }), encodeText(message, MAX_MESSAGE_BYTES)]);
-}
 
 export function decodeError(payload: Uint8Array): { readonly code: string; readonly message: string } {
   return {
@@ -197,7 +148,8 @@ function checkedName(what: string, field: Uint8Array, rule: RegExp): string {
   return name;
 }
 
-function checkName(what: string, name: string, rule: RegExp): void {
+/** @throws LinkError PUD_NAME */
+export function checkName(what: string, name: string, rule: RegExp): void {
   if (!rule.test(name))
     throw new LinkError("PUD_NAME", `${what} name ${JSON.stringify(name)} does not match ${rule.source}`);
 }

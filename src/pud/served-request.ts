@@ -1,6 +1,6 @@
 /** The server's view of one request, and of the device that answers it. */
-import type { WriteOptions } from "../rump/devsw.js";
-import { FLAG_CANCELLABLE, FLAG_FUA, type FrameHeader } from "./frames.js";
+import { DeviceError, type WriteOptions } from "../rump/devsw.js";
+import { FLAG_CANCELLABLE, FLAG_FUA, type FrameHeader, type Kind, KINDS, STATUS_NUMBERS } from "./frames.js";
 
 /** A request while the driver has it. The first answer counts; what the driver says after a removal does not. */
 export class ServedRequest {
@@ -65,4 +65,24 @@ export interface ServedDevice {
   hangUp?(): void;
   /** The last step before the driver is detached: nothing is in progress. */
   settle(): Promise<void>;
+}
+
+/** What is asked of a device and answered with REPLY, by kind of device. */
+export const DISK_REQUESTS: readonly Kind[] = [KINDS.read, KINDS.write, KINDS.flush, KINDS.trim, KINDS.writeZeroes];
+export const TTY_REQUESTS: readonly Kind[] = [
+  KINDS.ttyOpen,
+  KINDS.ttyClose,
+  KINDS.ttyConfigure,
+  KINDS.ttyOutputs,
+  KINDS.ttyBreak,
+  KINDS.ttyStatus,
+  KINDS.ttyLatency,
+  KINDS.ttyWrite,
+  KINDS.ttyDrain,
+  KINDS.ttyFlush,
+];
+
+/** The status that tells of this failure. What is no DeviceError has no number of its own: EIO. */
+export function statusOf(error: unknown): number {
+  return error instanceof DeviceError ? STATUS_NUMBERS[error.code] : STATUS_NUMBERS.EIO;
 }

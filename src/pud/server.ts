@@ -18,29 +18,12 @@ import { type Device, DeviceError, type Disk, type Tty } from "../rump/devsw.js"
 import type { ByteStream, Clock, LogEntry, LogSink } from "../rumpuser/rumpuser.js";
 import { type ChannelConsumer, FrameChannel, NO_BYTES } from "./channel.js";
 import { LinkError } from "./errors.js";
-import {
-  DISK_REQUESTS,
-  type FrameHeader,
-  KINDS,
-  MAX_NODES,
-  MAX_REASON_BYTES,
-  STATUS_OK,
-  statusOf,
-  TTY_REQUESTS,
-} from "./frames.js";
-import {
-  type Demotion,
-  type DeviceAnnouncement,
-  encodeDemotion,
-  encodeDevice,
-  encodeError,
-  encodeHello,
-  encodeLog,
-  encodeNode,
-} from "./payloads.js";
+import { type FrameHeader, KINDS, MAX_NODES, MAX_REASON_BYTES, STATUS_OK } from "./frames.js";
+import type { Demotion, DeviceAnnouncement } from "./payloads.js";
+import { encodeDemotion, encodeDevice, encodeError, encodeHello, encodeLog, encodeNode } from "./served-payloads.js";
 import { RateBound } from "./rate-bound.js";
 import { ServedDisk } from "./served-disk.js";
-import { type ServedDevice, ServedRequest } from "./served-request.js";
+import { DISK_REQUESTS, type ServedDevice, ServedRequest, statusOf, TTY_REQUESTS } from "./served-request.js";
 import { ServedTty } from "./served-tty.js";
 import { encodeText } from "./text.js";
 import { encodeTtyFailure } from "./tty-payloads.js";

@@ -5,8 +5,7 @@
 import { raw, record, u8, u16le, u32le } from "../bytes.js";
 import { DATA_BITS, FLOW_CONTROLS, MODEM_LINES, PARITIES, STOP_BITS, type TtyInfo } from "../rump/devsw.js";
 import { LinkError } from "./errors.js";
-import { DEVICE_KIND_NUMBERS } from "./frames.js";
-import { decodeText, encodeText } from "./text.js";
+import { decodeText } from "./text.js";
 
 const MAX_BAUD = 0xffff_ffff;
 
@@ -27,29 +26,8 @@ export const ttyNodeRecord = record("NODE", "pud frames", {
   model: raw(64),
 });
 
-const CAN_BREAK = 0x01;
-const HAS_LATENCY = 0x02;
-
-/** @throws LinkError PUD_LINE: the driver describes a line that the host would refuse. */
-export function encodeTtyNode(className: Uint8Array, unit: number, info: TtyInfo): Uint8Array {
-  const { minBaud, maxBaud, canBreak, hasLatency, model } = info;
-  checkInfo(info);
-  return ttyNodeRecord.encode({
-    className,
-    kind: DEVICE_KIND_NUMBERS.tty,
-    flags: (canBreak ? CAN_BREAK : 0) | (hasLatency ? HAS_LATENCY : 0),
-    unit,
-    minBaud,
-    maxBaud,
-    dataBits: bitsOf(DATA_BITS, info.dataBits),
-    parities: bitsOf(PARITIES, info.parities),
-    stopBits: bitsOf(STOP_BITS, info.stopBits),
-    flowControls: bitsOf(FLOW_CONTROLS, info.flowControls),
-    modemLines: bitsOf(MODEM_LINES, info.modemLines),
-    reserved: new Uint8Array(0),
-    model: encodeText(model, 64),
-  });
-}
+export const CAN_BREAK = 0x01;
+export const HAS_LATENCY = 0x02;
 
 /** @throws LinkError PUD_LINE */
 export function decodeTtyInfo(payload: Uint8Array): TtyInfo {
@@ -70,7 +48,8 @@ export function decodeTtyInfo(payload: Uint8Array): TtyInfo {
   return info;
 }
 
-function checkInfo({ minBaud, maxBaud, ...info }: TtyInfo): void {
+/** @throws LinkError PUD_LINE */
+export function checkInfo({ minBaud, maxBaud, ...info }: TtyInfo): void {
   if (!isBaud(minBaud) || !isBaud(maxBaud) || minBaud > maxBaud)
     throw new LinkError("PUD_LINE", `serial line of ${minBaud} to ${maxBaud} baud; possible are 1 to ${MAX_BAUD}`);
   for (const key of ["dataBits", "parities", "stopBits", "flowControls"] as const)
@@ -79,11 +58,6 @@ function checkInfo({ minBaud, maxBaud, ...info }: TtyInfo): void {
 
 export function isBaud(baud: number): boolean {
   return Number.isInteger(baud) && baud >= 1 && baud <= MAX_BAUD;
-}
-
-/** A bit for each of the chosen. */
-export function bitsOf<T>(table: readonly T[], chosen: readonly T[]): number {
-  return chosen.reduce((bits, one) => bits | (1 << table.indexOf(one)), 0);
 }
 
 /** @throws LinkError PUD_LINE */

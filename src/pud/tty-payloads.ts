@@ -25,7 +25,7 @@ import {
 import { LinkError } from "./errors.js";
 import { MAX_REASON_BYTES, u53le } from "./frames.js";
 import { decodeText, encodeText } from "./text.js";
-import { bitsOf, choicesOf, isBaud } from "./tty-node-payload.js";
+import { choicesOf, isBaud } from "./tty-node-payload.js";
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -185,6 +185,11 @@ export function decodeTtyFailure(code: DeviceErrorCode, payload: Uint8Array, wri
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
+
+/** A bit for each of the chosen. */
+export function bitsOf<T>(table: readonly T[], chosen: readonly T[]): number {
+  return chosen.reduce((bits, one) => bits | (1 << table.indexOf(one)), 0);
+}
 
 function choice<T>(what: string, table: readonly T[], number: number): T {
   const chosen = table[number];

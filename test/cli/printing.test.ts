@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { formatBytes, humanPrinter, jsonPrinter, quote } from "../../src/cli/event-printer.js";
-import { reportFailure, table } from "../../src/cli/output.js";
+import { reportFailure } from "../../src/cli/output.js";
+import { table } from "../../src/cli/table.js";
 import { EXIT_STATUS, HostError, type HostErrorCode } from "../../src/host/errors.js";
 import type { HostEvent } from "../../src/host/events.js";
 import { CollectedOutput } from "./collected-output.js";

@@ -4,7 +4,7 @@
 import { concat } from "../../src/bytes.js";
 import { FrameReader } from "../../src/pud/frame-reader.js";
 import { type FrameHeader, frameHeader, KINDS, type Kind, PUD_MAGIC, PUD_VERSION } from "../../src/pud/frames.js";
-import { encodeHello, encodeNode } from "../../src/pud/payloads.js";
+import { encodeHello, encodeNode } from "../../src/pud/served-payloads.js";
 import type { HostRig } from "./pud-pair.js";
 import { type MemoryStream, streamPair } from "./stream-pair.js";
 import { MemoryDisk, type MemoryDiskOptions } from "./memory-disk.js";

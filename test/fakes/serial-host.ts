@@ -11,7 +11,7 @@ import { type Launched, Supervisor } from "../../src/host/supervisor.js";
 import { LocalUnits, sharedUnits } from "../../src/host/units.js";
 import type { Link } from "../../src/pud/links/links.js";
 import type { Device, Tty } from "../../src/rump/devsw.js";
-import { realClock } from "../../src/rumpuser/real/rumpuser.js";
+import { realClock } from "../../src/rumpuser/real/clock.js";
 
 /** A link that notes the lines it serves. */
 class NotedLink implements Link {

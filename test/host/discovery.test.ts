@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { permissionHelp, udevAdvice } from "../../src/host/access.js";
+import { permissionHelp, udevAdvice } from "../../src/host/udev-advice.js";
 import { listDevices } from "../../src/host/discovery.js";
 import { MASS_STORAGE, SysfsTree } from "./sysfs-tree.js";
 

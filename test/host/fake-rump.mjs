@@ -5,7 +5,7 @@
 import { writeSync } from "node:fs";
 import { createPudServer } from "../../dist/pud/server.js";
 import { streamOfFd } from "../../dist/rumpuser/real/byte-stream.js";
-import { realClock } from "../../dist/rumpuser/real/rumpuser.js";
+import { realClock } from "../../dist/rumpuser/real/clock.js";
 
 writeSync(4, new Uint8Array(1));
 const { drivers, interrupted = false, driverOptions = {} } = JSON.parse(process.argv[2]);

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { HotplugWatch } from "../../src/host/hotplug.js";
-import { realClock } from "../../src/rumpuser/real/rumpuser.js";
+import { realClock } from "../../src/rumpuser/real/clock.js";
 
 let base = "";
 let watches: HotplugWatch[] = [];

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { confinedTo } from "../../src/host/confine.js";
 import type { UsbDevice } from "../../src/host/discovery.js";
-import { functionsOf, narrowed, partsOf } from "../../src/host/parts.js";
+import { functionsOf, partsOf } from "../../src/host/functions.js";
+import { narrowed } from "../../src/host/parts.js";
 
 /** A device with interfaces of these classes, of which some have a driver of ours. */
 function device(classes: readonly number[], matched: readonly number[]): UsbDevice {

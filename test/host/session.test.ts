@@ -11,7 +11,7 @@ import type { DeviceSource } from "../../src/host/sources/source.js";
 import { LocalUnits, sharedUnits } from "../../src/host/units.js";
 import type { Link } from "../../src/pud/links/links.js";
 import type { Device, Disk } from "../../src/rump/devsw.js";
-import { realClock } from "../../src/rumpuser/real/rumpuser.js";
+import { realClock } from "../../src/rumpuser/real/clock.js";
 
 const FAKE_RUMP = fileURLToPath(new URL("fake-rump.mjs", import.meta.url));
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { partsOf } from "../../src/host/functions.js";
 import { HostError, type HostErrorCode } from "../../src/host/errors.js";
 import type { HostEvent } from "../../src/host/events.js";
 import { parseSelector } from "../../src/host/selector.js";
@@ -6,7 +7,7 @@ import type { DeviceSource } from "../../src/host/sources/source.js";
 import type { Launched } from "../../src/host/supervisor.js";
 import { UsbDevices } from "../../src/host/usb-devices.js";
 import { deferred } from "../../src/host/waits.js";
-import { realClock } from "../../src/rumpuser/real/rumpuser.js";
+import { realClock } from "../../src/rumpuser/real/clock.js";
 import { type FakeUsbDevice, MASS_STORAGE, SysfsTree } from "./sysfs-tree.js";
 
 /** Stands for the supervisor: notes what is launched; the test ends it. */
@@ -63,7 +64,7 @@ function rigOf(tree: SysfsTree, split: boolean, selectors: readonly string[] = [
   const usb = new UsbDevices({
     selectors: selectors.map(parseSelector).filter((it) => it.kind !== "sim" && it.kind !== "usbip"),
     take: false,
-    split,
+    ...(split ? { partsOf } : {}),
     roots: tree.roots,
     clock: realClock,
     usbfs: { detachKernelDriver: () => 0, dropPrivileges: () => 0, keeperPath: () => "/nonexistent" },

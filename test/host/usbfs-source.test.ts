@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { listDevices, type UsbDevice } from "../../src/host/discovery.js";
 import type { UsbfsCalls } from "../../src/host/kernel-driver.js";
-import { partsOf, wholeDevice } from "../../src/host/parts.js";
+import { partsOf } from "../../src/host/functions.js";
+import { wholeDevice } from "../../src/host/parts.js";
 import { busyInterfaces, usbfsSource } from "../../src/host/sources/usbfs.js";
-import { realClock } from "../../src/rumpuser/real/rumpuser.js";
+import { realClock } from "../../src/rumpuser/real/clock.js";
 import { type FakeUsbDevice, MASS_STORAGE, SysfsTree } from "./sysfs-tree.js";
 
 let folder = "";

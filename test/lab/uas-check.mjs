@@ -13,7 +13,8 @@ import { createUgenhc } from "../../dist/dev/ugenhc/ugenhc.js";
 import { attachUsbBus } from "../../dist/dev/usb/attach-bus.js";
 import { uas } from "../../dist/dev/usb/uas/uas.js";
 import { RumpKernel } from "../../dist/rump/kernel.js";
-import { createRumpuser, realClock } from "../../dist/rumpuser/real/rumpuser.js";
+import { realClock } from "../../dist/rumpuser/real/clock.js";
+import { createRumpuser } from "../../dist/rumpuser/real/rumpuser.js";
 import { openUsbPort } from "../../dist/rumpuser/real/usb-port.js";
 
 const [, , node = "", streams = ""] = process.argv;

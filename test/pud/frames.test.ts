@@ -14,7 +14,6 @@ import {
   MAX_PAYLOAD_BYTES,
   NODE_BYTES,
   STATUS_NUMBERS,
-  statusOf,
 } from "../../src/pud/frames.js";
 import {
   decodeDemotion,
@@ -25,17 +24,20 @@ import {
   decodeNode,
   demotionRecord,
   deviceRecord,
+  errorRecord,
+  helloRecord,
+  logRecord,
+} from "../../src/pud/payloads.js";
+import {
   encodeDemotion,
   encodeDevice,
   encodeError,
   encodeHello,
   encodeLog,
   encodeNode,
-  errorRecord,
-  helloRecord,
-  logRecord,
-} from "../../src/pud/payloads.js";
+} from "../../src/pud/served-payloads.js";
 import { diskNodeRecord } from "../../src/pud/disk-payloads.js";
+import { statusOf } from "../../src/pud/served-request.js";
 import { decodeText, encodeText } from "../../src/pud/text.js";
 import { MemoryDisk } from "../fakes/memory-disk.js";
 

@@ -9,7 +9,7 @@ import type { LinkError } from "../../src/pud/errors.js";
 import { FLAG_STATUS, KINDS, MAX_PAYLOAD_BYTES, STATUS_NUMBERS } from "../../src/pud/frames.js";
 import { createPudHost } from "../../src/pud/host.js";
 import { HostLine } from "../../src/pud/host-tty-line.js";
-import { encodeDemotion, encodeDevice, encodeError, encodeLog, encodeNode } from "../../src/pud/payloads.js";
+import { encodeDemotion, encodeDevice, encodeError, encodeLog, encodeNode } from "../../src/pud/served-payloads.js";
 import { createPudServer } from "../../src/pud/server.js";
 import {
   encodeOutputs,

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { DeviceError } from "../../src/rump/devsw.js";
 import { FLAG_CANCELLABLE, KINDS, MAX_NODES, STATUS_NUMBERS } from "../../src/pud/frames.js";
 import { DEFAULT_LIMITS, type PudLimits } from "../../src/pud/host.js";
-import { encodeLog } from "../../src/pud/payloads.js";
+import { encodeLog } from "../../src/pud/served-payloads.js";
 import { encodeText } from "../../src/pud/text.js";
 import { MemoryDisk } from "../fakes/memory-disk.js";
 import { frame, hello, nodeFrame, RawRump } from "../fakes/pud-frames.js";

@@ -11,7 +11,8 @@ import {
   TTY_SETTINGS_BYTES,
   TTY_STATUS_BYTES,
 } from "../../src/pud/frames.js";
-import { decodeNode, encodeNode } from "../../src/pud/payloads.js";
+import { decodeNode } from "../../src/pud/payloads.js";
+import { encodeNode } from "../../src/pud/served-payloads.js";
 import {
   checkEncodable,
   decodeOutputs,

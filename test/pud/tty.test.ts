@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { concat } from "../../src/bytes.js";
 import { FLAG_STATUS, KINDS, STATUS_NUMBERS } from "../../src/pud/frames.js";
 import { HostLine } from "../../src/pud/host-tty-line.js";
-import { encodeDevice, encodeNode } from "../../src/pud/payloads.js";
+import { encodeDevice, encodeNode } from "../../src/pud/served-payloads.js";
 import { encodeSettings, encodeStatus, encodeTtyFailure } from "../../src/pud/tty-payloads.js";
 import { DeviceError, type LineSettings, type TtyPort, type TtyStatus, WriteError } from "../../src/rump/devsw.js";
 import { MemoryTty } from "../fakes/memory-tty.js";

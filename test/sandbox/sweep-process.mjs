@@ -8,7 +8,7 @@
 import { once } from "node:events";
 import { writeSync } from "node:fs";
 import { isMainThread, parentPort, Worker } from "node:worker_threads";
-import { loadProbe } from "../../dist/rumpuser/real/addon.js";
+import { loadProbe } from "../../dist/rumpuser/real/probe.js";
 import { lockProcess, prepareToLock } from "../../dist/rumpuser/real/lock.js";
 
 const DEVICE_FD = 5;

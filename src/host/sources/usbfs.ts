@@ -5,7 +5,6 @@ import { hex16 } from "../../bytes.js";
 import { type DriverEntry, driverToLoad } from "../../dev/usb/driver-modules.js";
 import { DRIVERS } from "../../dev/usb/drivers.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
-import { permissionHelp } from "../access.js";
 import { confine, mayReset } from "../confine.js";
 import { type DiscoveryRoots, listDevices, type UsbDevice } from "../discovery.js";
 import { errnoOf, HostError, type HostErrorCode, messageOf } from "../errors.js";
@@ -101,25 +100,24 @@ async function openReadWrite(device: UsbDevice): Promise<number> {
   try {
     return await openNode(device.node, constants.O_RDWR);
   } catch (error) {
-    const { code, help } = OPEN_ERRORS[errnoOf(error)] ?? { code: "FAILED" };
+    const errno = errnoOf(error);
     const message = `${describe(device)}: ${messageOf(error)}`;
-    throw new HostError(code, help === undefined ? message : `${message}; ${help(device)}`, { cause: error });
+    const help = errno === "EACCES" || errno === "EPERM" ? `; ${await permissionHelp(device)}` : "";
+    throw new HostError(OPEN_ERRORS[errno] ?? "FAILED", `${message}${help}`, { cause: error });
   }
 }
 
-interface OpenError {
-  readonly code: HostErrorCode;
-  readonly help?: (device: UsbDevice) => string;
+async function permissionHelp({ vendor, product }: UsbDevice): Promise<string> {
+  return (await import("../udev-advice.js")).permissionHelp(vendor, product);
 }
 
-const help = (device: UsbDevice): string => permissionHelp(device.vendor, device.product);
-const OPEN_ERRORS: Readonly<Record<string, OpenError>> = {
-  EACCES: { code: "NOT_PERMITTED", help },
-  EPERM: { code: "NOT_PERMITTED", help },
-  EROFS: { code: "NOT_PERMITTED" },
-  ENOENT: { code: "DEVICE_GONE" },
-  ENODEV: { code: "DEVICE_GONE" },
-  ENXIO: { code: "DEVICE_GONE" },
+const OPEN_ERRORS: Readonly<Record<string, HostErrorCode>> = {
+  EACCES: "NOT_PERMITTED",
+  EPERM: "NOT_PERMITTED",
+  EROFS: "NOT_PERMITTED",
+  ENOENT: "DEVICE_GONE",
+  ENODEV: "DEVICE_GONE",
+  ENXIO: "DEVICE_GONE",
 };
 
 /** Bus numbers and addresses are used again: what was opened must still be what was chosen. */

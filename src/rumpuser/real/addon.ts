@@ -1,5 +1,5 @@
 /**
- * The addon, typed. The only file that loads it; everything native is reached through the functions here.
+ * The addon, typed, and what the host has it do. The only file that loads it; everything native is reached through this.
  *
  * It is loaded on first use, so that a simulated device needs no compiler. The addon deals in numbers; what they are
  * called is said by its callers.
@@ -171,32 +171,6 @@ export function sendFd(socketFd: number, fd: number): void {
   if (rc < 0) throw new SystemCallError(`sendmsg of descriptor ${fd}`, rc);
 }
 
-/**
- * Waits for a descriptor on a Unix socket. `placeholder` (-1: none) is closed first, so that the descriptor which comes has
- * its number.
- * @returns the descriptor, the caller's.
- * @throws SystemCallError  EPIPE: the peer has gone; EBADMSG: something else came.
- */
-export function receiveFd(socketFd: number, placeholder: number): number {
-  const fd = loadAddon().recvFd(socketFd, placeholder);
-  if (fd < 0) throw new SystemCallError(`recvmsg of a descriptor on ${socketFd}`, fd);
-  return fd;
-}
-
-/**
- * Filters the system calls of every thread of this process, for ever (native/lock.cc). A call that is not on the list
- * kills the process.
- * @param strict       No executable memory either; needs --jitless.
- * @param deviceFd     The first of the descriptors that take usbfs requests.
- * @param deviceCount  How many there are.
- * @param passFd       The one socket from which a descriptor may be received.
- * @throws SystemCallError  ESRCH: a thread has a filter of its own; ENOSYS: no table for this architecture.
- */
-export function lockSystemCalls(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): void {
-  const rc = loadAddon().lock(strict, deviceFd, deviceCount, passFd);
-  if (rc < 0) throw new SystemCallError("seccomp", rc);
-}
-
 /** The program that gives kernel drivers back (native/keeper.c). @throws AddonError when it is not built. */
 export function keeperPath(): string {
   return programPath("rumpusb-keeper");
@@ -221,30 +195,8 @@ export function addonFiles(): readonly string[] {
   }
 }
 
-/** A system call: its number, then numbers, strings (their address) and bytes (the address of their memory). */
-export type SystemCall = readonly [number: number, ...argumentList: (number | string | Uint8Array)[]];
-
-/** native/probe.cc: system calls by number. */
-export interface Probe {
-  calls(calls: readonly SystemCall[]): number[];
-  callsOnPool(calls: readonly SystemCall[]): Promise<number[]>;
-  /** As the addon's; but what would be killed is answered with errno 4000. */
-  lock(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): number;
-}
-
-/**
- * For `rumpusb sandbox` and tests; a rump process has no use for it. Its name sorts after rumpusb.node, because
- * node-gyp-build takes the first addon of the folder.
- * @throws AddonError when it is not built.
- */
-export function loadProbe(): Probe {
-  const path = programPath("sandbox-probe.node");
-  const module: { exports: unknown } = { exports: {} };
-  process.dlopen(module, path);
-  return module.exports as Probe;
-}
-
-function programPath(name: string): string {
+/** An executable, or an addon of its own, that is built with the addon. @throws AddonError when it is not there. */
+export function programPath(name: string): string {
   const built = join(PACKAGE_DIR, "build", "Release", name);
   const prebuilt = join(PACKAGE_DIR, "prebuilds", `${process.platform}-${process.arch}`, name);
   const causes: unknown[] = [];

@@ -6,7 +6,8 @@
  */
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
-import { loadAddon, lockSystemCalls } from "./addon.js";
+import { loadAddon } from "./addon.js";
+import { lockSystemCalls } from "./locked-calls.js";
 import { forbidCodeFromStrings } from "./v8.js";
 
 /** "strict": no executable memory from now on; needs --jitless. */

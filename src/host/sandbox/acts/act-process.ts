@@ -5,7 +5,7 @@
  * whoever reads starts another one behind that act.
  */
 import { writeSync } from "node:fs";
-import { loadProbe } from "../../../rumpuser/real/addon.js";
+import { loadProbe } from "../../../rumpuser/real/probe.js";
 import { lockProcess, type LockProfile } from "../../../rumpuser/real/lock.js";
 import { actsFor } from "./all.js";
 

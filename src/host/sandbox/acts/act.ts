@@ -1,6 +1,6 @@
 /** An act: one thing that code in a sandbox must not be able to do, and how it is tried. */
 import { getSystemErrorName } from "node:util";
-import type { Probe, SystemCall } from "../../../rumpuser/real/addon.js";
+import type { Probe, SystemCall } from "../../../rumpuser/real/probe.js";
 
 export type ActGroup = "files" | "sockets" | "processes" | "rights" | "memory" | "kernel" | "device";
 

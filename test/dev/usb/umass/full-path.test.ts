@@ -5,7 +5,7 @@ import { attachUsbBus } from "../../../../src/dev/usb/attach-bus.js";
 import { DeviceError, type Disk } from "../../../../src/rump/devsw.js";
 import { RumpKernel } from "../../../../src/rump/kernel.js";
 import { createSimulatedRumpuser } from "../../../../src/rumpuser/simulated.js";
-import { realClock } from "../../../../src/rumpuser/real/rumpuser.js";
+import { realClock } from "../../../../src/rumpuser/real/clock.js";
 import type { Fault, FaultAction } from "../../../../src/vdev/faults.js";
 import { FlashDrive, type FlashDriveOptions } from "../../../../src/vdev/flash-drive.js";
 import { MemoryStore } from "../../../../src/vdev/image.js";
