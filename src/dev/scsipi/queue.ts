@@ -21,18 +21,24 @@ export class CommandQueue {
    * @throws ScsiTransportError SCSI_CANCELLED when `signal` is aborted before the turn comes; `task` is then never called.
    */
   async run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    if (signal?.aborted === true) throw cancelled(signal);
-    const isFree = !this.#busy;
-    this.#busy = true;
-    await (isFree ? undefined : this.#turn(signal));
+    await this.enter(signal);
     try {
       return await task();
     } finally {
-      this.#next();
+      this.leave();
     }
   }
 
-  #turn(signal: AbortSignal | undefined): Promise<void> {
+  /**
+   * The turn, to be ended with `leave`; a promise only where it has to wait for it.
+   * @throws ScsiTransportError as `run`.
+   */
+  enter(signal: AbortSignal | undefined): Promise<void> | undefined {
+    if (signal?.aborted === true) throw cancelled(signal);
+    if (!this.#busy) {
+      this.#busy = true;
+      return undefined;
+    }
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         this.#waiting.delete(waiter);
@@ -49,7 +55,7 @@ export class CommandQueue {
     });
   }
 
-  #next(): void {
+  leave(): void {
     const [waiter] = this.#waiting;
     if (waiter === undefined) {
       this.#busy = false;

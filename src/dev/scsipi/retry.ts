@@ -47,7 +47,7 @@ export interface RetryCommand {
   readonly whole?: boolean;
 }
 
-/** What has been spent on one command. */
+/** What has been spent on one command; made when something is. */
 class Budget {
   repeats = 0;
   starts = 0;
@@ -61,29 +61,25 @@ class Budget {
  * @throws ScsiError, ScsiTransportError, or what `verify` throws.
  */
 export async function runCommand(context: RetryContext, command: RetryCommand): Promise<Uint8Array> {
-  const budget = new Budget();
+  let budget: Budget | undefined;
   for (;;) {
-    const outcome = await attempt(context, command, budget);
-    if (outcome === "again") continue;
+    let outcome: Outcome;
+    try {
+      outcome = await context.unit.command(command.block, command.data ?? NO_DATA, context.signal);
+    } catch (error) {
+      if (!(error instanceof ScsiTransportError) || error.code !== "SCSI_TRANSPORT") throw error;
+      await context.alone?.();
+      await repeatOnce(context, (budget ??= new Budget()), undefined, error);
+      continue;
+    }
     if (outcome.status === "good" || outcome.sense.meaning === "recovered") {
       if (command.whole !== true || outcome.residueBytes === 0) return outcome.data;
       await context.alone?.();
-      await repeatOnce(context, budget, undefined, missing(command, outcome.residueBytes));
+      await repeatOnce(context, (budget ??= new Budget()), undefined, missing(command, outcome.residueBytes));
     } else {
       await context.alone?.();
-      await answerSense(context, command.block.what, outcome, budget);
+      await answerSense(context, command.block.what, outcome, (budget ??= new Budget()));
     }
-  }
-}
-
-async function attempt(context: RetryContext, command: RetryCommand, budget: Budget): Promise<Outcome | "again"> {
-  try {
-    return await context.unit.command(command.block, command.data ?? NO_DATA, context.signal);
-  } catch (error) {
-    if (!(error instanceof ScsiTransportError) || error.code !== "SCSI_TRANSPORT") throw error;
-    await context.alone?.();
-    await repeatOnce(context, budget, undefined, error);
-    return "again";
   }
 }
 

@@ -185,33 +185,22 @@ export class ScsiDisk implements Disk {
     claim?: Claim,
     entry: LineEntry = this.#line.join(),
   ): Promise<T> {
+    let turn: Turn | undefined;
+    let linked: AbortSignal | undefined;
     try {
       this.#refuseWhenClosed(request);
-      return await this.#context.unit.beside((turn) => this.#inTurn(request, turn, signal, task, entry), claim, signal);
-    } catch (error) {
-      throw this.#settleError(request.what, error);
-    } finally {
-      this.#line.leave(entry);
-    }
-  }
-
-  async #inTurn<T>(
-    request: Named,
-    turn: Turn,
-    signal: AbortSignal | undefined,
-    task: (context: RetryContext) => Promise<T>,
-    entry: LineEntry,
-  ): Promise<T> {
-    this.#refuseWhenClosed(request);
-    if (entry.kind !== "read") this.#transfers.forget();
-    const linked = signal && this.#links.link(signal);
-    try {
+      turn = await this.#context.unit.enter(claim, signal);
+      this.#refuseWhenClosed(request);
+      if (entry.kind !== "read") this.#transfers.forget();
+      linked = signal && this.#links.link(signal);
       return await task(this.#contextOf(turn, linked));
     } catch (error) {
-      this.#transfers.forget();
+      if (turn !== undefined) this.#transfers.forget();
       throw this.#settleError(request.what, error);
     } finally {
       if (linked !== undefined) this.#links.unlink(linked);
+      if (turn !== undefined) this.#context.unit.leave(turn);
+      this.#line.leave(entry);
     }
   }
 

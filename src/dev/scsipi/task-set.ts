@@ -16,30 +16,43 @@ export interface Claim {
 }
 
 /** A turn that has begun. */
-export interface Turn {
+export class Turn {
+  readonly claim: Claim | undefined;
+  /** Set while it waits to be alone. */
+  grant: (() => void) | undefined;
+  isAlone: boolean;
+  readonly #change: () => void;
+
+  /** @param change  Told when it begins to wait. */
+  constructor(claim: Claim | undefined, change: () => void) {
+    this.claim = claim;
+    this.isAlone = claim === undefined;
+    this.#change = change;
+  }
+
   /**
    * Resolves when nothing else runs; until the end of the turn nothing else starts. What goes wrong is dealt with alone: a
    * reset of the unit, or another medium in it, concerns every command. Turns that ask for it get it one after another.
    */
-  alone(): Promise<void>;
-}
-
-interface Running {
-  readonly claim: Claim | undefined;
-  /** Set while it waits to be alone. */
-  grant?: () => void;
-  isAlone: boolean;
+  alone(): Promise<void> {
+    if (this.isAlone) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.grant = resolve;
+      this.#change();
+    });
+  }
 }
 
 interface Waiter {
   readonly claim: Claim | undefined;
-  readonly start: (running: Running) => void;
+  readonly start: (turn: Turn) => void;
 }
 
 export class TaskSet {
   readonly #depth: () => number;
   readonly #waiting = new Set<Waiter>();
-  readonly #running = new Set<Running>();
+  readonly #running = new Set<Turn>();
+  readonly #change = (): void => this.#next();
 
   /** @param depth  How many commands the unit takes now; at least one is sent. */
   constructor(depth: () => number) {
@@ -59,21 +72,22 @@ export class TaskSet {
    * @throws ScsiTransportError SCSI_CANCELLED when `signal` is aborted before; `task` is then never called.
    */
   async run<T>(task: (turn: Turn) => Promise<T>, claim?: Claim, signal?: AbortSignal): Promise<T> {
-    const running = await this.#turn(claim, signal);
+    const turn = await this.enter(claim, signal);
     try {
-      return await task({ alone: () => this.#alone(running) });
+      return await task(turn);
     } finally {
-      this.#running.delete(running);
-      this.#next();
+      this.leave(turn);
     }
   }
 
-  #turn(claim: Claim | undefined, signal: AbortSignal | undefined): Promise<Running> {
+  /**
+   * The turn, to be ended with `leave`; a promise of it only where it has to wait.
+   * @throws ScsiTransportError as `run`.
+   */
+  enter(claim?: Claim, signal?: AbortSignal): Turn | Promise<Turn> {
+    if (signal?.aborted === true) throw cancelled(signal);
+    if (this.#waiting.size === 0 && !this.#grantAlone() && this.#mayStart(claim)) return this.#start(claim);
     return new Promise((resolve, reject) => {
-      if (signal?.aborted === true) {
-        reject(cancelled(signal));
-        return;
-      }
       const leave = (): void => {
         this.#waiting.delete(waiter);
         reject(cancelled(signal));
@@ -82,9 +96,9 @@ export class TaskSet {
       };
       const waiter: Waiter = {
         claim,
-        start: (running) => {
+        start: (turn) => {
           signal?.removeEventListener("abort", leave);
-          resolve(running);
+          resolve(turn);
         },
       };
       this.#waiting.add(waiter);
@@ -93,12 +107,15 @@ export class TaskSet {
     });
   }
 
-  #alone(running: Running): Promise<void> {
-    if (running.isAlone) return Promise.resolve();
-    return new Promise((resolve) => {
-      running.grant = resolve;
-      this.#next();
-    });
+  leave(turn: Turn): void {
+    this.#running.delete(turn);
+    this.#next();
+  }
+
+  #start(claim: Claim | undefined): Turn {
+    const turn = new Turn(claim, this.#change);
+    this.#running.add(turn);
+    return turn;
   }
 
   #next(): void {
@@ -106,15 +123,13 @@ export class TaskSet {
     for (const waiter of this.#waiting) {
       if (!this.#mayStart(waiter.claim)) return;
       this.#waiting.delete(waiter);
-      const running: Running = { claim: waiter.claim, isAlone: waiter.claim === undefined };
-      this.#running.add(running);
-      waiter.start(running);
+      waiter.start(this.#start(waiter.claim));
     }
   }
 
   /** @returns true when one is alone, or is to be: nothing starts. */
   #grantAlone(): boolean {
-    let first: Running | undefined;
+    let first: Turn | undefined;
     for (const running of this.#running) {
       if (running.isAlone) return true;
       if (running.grant !== undefined) first ??= running;
@@ -123,7 +138,7 @@ export class TaskSet {
     for (const running of this.#running) if (running.grant === undefined) return true;
     const { grant } = first;
     first.isAlone = true;
-    delete first.grant;
+    first.grant = undefined;
     grant?.();
     return true;
   }

@@ -61,9 +61,16 @@ export class LogicalUnit {
     return this.#tasks.run(task, undefined, signal);
   }
 
-  /** A turn beside others that the claim has nothing to do with (task-set.ts); without one, as `exclusive`. */
-  beside<T>(task: (turn: Turn) => Promise<T>, claim: Claim | undefined, signal?: AbortSignal): Promise<T> {
-    return this.#tasks.run(task, claim, signal);
+  /**
+   * A turn beside others that the claim has nothing to do with (task-set.ts), without one alone; to be ended with `leave`.
+   * @throws ScsiTransportError SCSI_CANCELLED while still waiting.
+   */
+  enter(claim: Claim | undefined, signal: AbortSignal | undefined): Turn | Promise<Turn> {
+    return this.#tasks.enter(claim, signal);
+  }
+
+  leave(turn: Turn): void {
+    this.#tasks.leave(turn);
   }
 
   /** One command; to be called within a turn. @throws ScsiTransportError */

@@ -17,7 +17,6 @@ import type {
 import type { ChainStep, HcCompletion, HcTransfer } from "./usbdivar.js";
 
 const NO_DATA = new Uint8Array(0);
-const NOT_STARTED: StepResult = { status: "notStarted", actualBytes: 0 };
 
 /** The default pipe (USB 2.0 §5.3.1.2). `address` may change while it lives: a device is addressed once it is there. */
 export class DefaultPipe implements ControlPipe {
@@ -114,8 +113,8 @@ export class EndpointOutPipe extends EndpointPipe implements OutPipe {
   }
 }
 
-/** A driver's chain as the controller takes it, and its results as the driver sees them. */
-export async function runPipeChain(
+/** A driver's chain as the controller takes it. */
+export function runPipeChain(
   scope: TransferScope,
   steps: readonly PipeStep[],
   options?: TransferOptions,
@@ -125,8 +124,7 @@ export async function runPipeChain(
     const transfer = step.pipe.transferOf("into" in step ? step.into : step.data, step.streamId);
     return { transfer, after: step.after, with: step.with };
   });
-  const result = await scope.runChain(chain, options);
-  return steps.map((_, index) => result[index] ?? NOT_STARTED);
+  return scope.runChain(chain, options);
 }
 
 /** @throws TransferError for every status but "ok" and "stalled". */

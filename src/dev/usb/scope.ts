@@ -6,7 +6,7 @@
  */
 import type { Clock, Timer } from "../../rumpuser/rumpuser.js";
 import { type TransferErrorCode, TransferError } from "./errors.js";
-import { DEFAULT_TIMEOUT_MS, type TransferOptions } from "./usbdi.js";
+import { DEFAULT_TIMEOUT_MS, type StepResult, type TransferOptions } from "./usbdi.js";
 import type { ChainResult, ChainStep, HcCompletion, HcTransfer, TransferStatus } from "./usbdivar.js";
 
 /** Why we asked the controller to cancel. */
@@ -19,10 +19,13 @@ export interface TransferTarget {
 }
 
 const CANCELLED: HcCompletion = { status: "cancelled", actualBytes: 0 };
+const NOT_STARTED: StepResult = { status: "notStarted", actualBytes: 0 };
 
 export class TransferScope {
   readonly #target: TransferTarget;
   readonly #clock: Clock;
+  /** Signals that are listened to, each once however many transfers name it: most name the same one. */
+  readonly #heard = new WeakSet<AbortSignal>();
   readonly #inFlight = new Set<Flight>();
   #ended: EndCause | undefined;
 
@@ -45,16 +48,16 @@ export class TransferScope {
   }
 
   /** Runs a chain; as `run`, for each step. */
-  runChain(steps: readonly ChainStep[], options: TransferOptions = {}): Promise<ChainResult> {
+  runChain(steps: readonly ChainStep[], options: TransferOptions = {}): Promise<readonly StepResult[]> {
     return new Promise((resolve) => {
       const cause = this.#ended ?? (options.signal?.aborted === true ? "cancelled" : undefined);
       if (cause !== undefined) return resolve(steps.map(() => ({ status: cause, actualBytes: 0 })));
       const flight = this.#fly(options);
       flight.cancel = this.#target.submitChain(steps, (result) => {
         this.#land(flight);
-        const ended = flight.cause;
-        if (ended === undefined) return resolve(result);
-        resolve(steps.map((_, index) => renamed(result[index] ?? CANCELLED, ended)));
+        const { cause: ended } = flight;
+        if (ended === undefined) resolve(result.map((completion) => completion ?? NOT_STARTED));
+        else resolve(result.map((completion) => renamed(completion ?? CANCELLED, ended)));
       });
     });
   }
@@ -67,15 +70,25 @@ export class TransferScope {
 
   #fly(options: TransferOptions): Flight {
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-    const flight = new Flight(options.signal);
+    const { signal } = options;
+    const flight = new Flight(signal);
+    if (signal !== undefined && !this.#heard.has(signal)) this.#listen(signal);
     if (timeoutMs > 0) flight.timer = this.#clock.startTimer(timeoutMs, () => flight.end("timedOut"));
     this.#inFlight.add(flight);
     return flight;
   }
 
   #land(flight: Flight): void {
-    flight.land();
+    flight.timer?.cancel();
     this.#inFlight.delete(flight);
+  }
+
+  #listen(signal: AbortSignal): void {
+    this.#heard.add(signal);
+    const abort = (): void => {
+      for (const flight of this.#inFlight) if (flight.signal === signal) flight.end("cancelled");
+    };
+    signal.addEventListener("abort", abort, { once: true });
   }
 }
 
@@ -84,23 +97,16 @@ class Flight {
   cancel: () => void = () => {};
   /** Who asked first. */
   cause: EndCause | undefined;
-  readonly #signal: AbortSignal | undefined;
-  readonly #onAbort = (): void => this.end("cancelled");
+  readonly signal: AbortSignal | undefined;
 
   constructor(signal: AbortSignal | undefined) {
-    this.#signal = signal;
-    signal?.addEventListener("abort", this.#onAbort, { once: true });
+    this.signal = signal;
   }
 
   end(cause: EndCause): void {
     if (this.cause !== undefined) return;
     this.cause = cause;
     this.cancel();
-  }
-
-  land(): void {
-    this.timer?.cancel();
-    this.#signal?.removeEventListener("abort", this.#onAbort);
   }
 }
 

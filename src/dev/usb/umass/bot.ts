@@ -96,8 +96,9 @@ export class BulkOnly implements ScsiTransport {
     return this.#phases;
   }
 
-  execute(command: ScsiCommand): Promise<ScsiReply> {
-    return this.#queue.run(async () => {
+  async execute(command: ScsiCommand): Promise<ScsiReply> {
+    await this.#queue.enter(command.signal);
+    try {
       this.#refuseWhenDead();
       try {
         const reply = await this.#exchange(command);
@@ -106,7 +107,9 @@ export class BulkOnly implements ScsiTransport {
       } catch (error) {
         throw await this.#afterFailure(error, command.signal);
       }
-    }, command.signal);
+    } finally {
+      this.#queue.leave();
+    }
   }
 
   recycle(data: Uint8Array): void {
@@ -155,9 +158,12 @@ export class BulkOnly implements ScsiTransport {
     const steps = this.#steps(exchange);
     const results = await this.#at.runChain(steps, withSignal(timeoutMs, command.signal));
     requireCommandSent(results[0]);
-    const movedBytes = await this.#finishData(exchange, steps.length === 3 ? results[1] : undefined);
+    const data = steps.length === 3 ? results[1] : undefined;
+    if (data !== undefined && data.status !== "ok") await this.#endData(exchange, data);
+    const movedBytes = Math.min(data?.actualBytes ?? 0, requestedBytes);
     const inDataSlot = statusInDataSlot(exchange, movedBytes);
-    const reading = inDataSlot ?? (await this.#readStatus(exchange, this.#fromChain(exchange, results)));
+    const early = inDataSlot ?? this.#fromChain(exchange, results);
+    const reading = early !== undefined && isAnswer(early) ? early : await this.#readStatus(exchange, early);
     const status = checkStatus(reading, exchange.expected);
     const dataBytes = inDataSlot === undefined ? movedBytes : 0;
     const residueBytes = Math.max(status.residueBytes, requestedBytes - dataBytes);
@@ -206,24 +212,19 @@ export class BulkOnly implements ScsiTransport {
     return isStallOfData ? undefined : { stalled: true, bytes: NO_DATA };
   }
 
-  /** The data phase: its bytes, the halt cleared if the device ended it with a stall (BOT 1.0 §6.7.2, §6.7.3). */
-  async #finishData(exchange: Exchange, result: StepResult | undefined): Promise<number> {
-    if (result === undefined) return 0;
-    if (result.status === "stalled") {
-      const { bulkIn, bulkOut } = this.#at.pipes;
-      const pipe = exchange.command.direction === "in" ? bulkIn : bulkOut;
-      await pipe.clearHalt(this.#options(exchange));
-    } else if (result.status !== "ok") {
-      throw stepError("data phase", result);
-    }
-    return Math.min(result.actualBytes, exchange.requestedBytes);
+  /** A data phase that the device ended with a stall: the halt is cleared (BOT 1.0 §6.7.2, §6.7.3). */
+  async #endData(exchange: Exchange, result: StepResult): Promise<void> {
+    if (result.status !== "stalled") throw stepError("data phase", result);
+    const { bulkIn, bulkOut } = this.#at.pipes;
+    const pipe = exchange.command.direction === "in" ? bulkIn : bulkOut;
+    await pipe.clearHalt(this.#options(exchange));
   }
 
   /** The status as the chain brought it, or read by hand where the chain stopped (BOT 1.0 Figure 2). */
   async #readStatus(exchange: Exchange, early: StatusReading | undefined): Promise<StatusReading> {
     let reading = early;
     let reads = reading === undefined ? 0 : 1;
-    while (reading === undefined || (reads < MAX_STATUS_READS && (reading.stalled || reading.bytes.length === 0))) {
+    while (reading === undefined || (reads < MAX_STATUS_READS && !isAnswer(reading))) {
       if (reading?.stalled === true) await this.#at.pipes.bulkIn.clearHalt(this.#options(exchange));
       const afterEmpty = reading !== undefined && !reading.stalled;
       reading = afterEmpty ? await this.#readAfterEmpty(exchange) : await this.#readOnce(exchange);
@@ -319,6 +320,11 @@ function encodeCbw({ command, expected, requestedBytes }: Exchange, into: Uint8A
     bCBWCBLength: command.cdb.length,
     CBWCB: command.cdb,
   });
+}
+
+/** Neither a stall nor a needless end to the data phase. */
+function isAnswer({ stalled, bytes }: StatusReading): boolean {
+  return !stalled && bytes.length > 0;
 }
 
 /** A device that has no data may send its status at once, where a stall belongs (BOT 1.0 §6.7.2). */

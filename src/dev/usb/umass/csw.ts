@@ -26,6 +26,7 @@ export const csw = record("CSW", "BOT 1.0 §5.2", {
   dCSWDataResidue: u32le,
   bCSWStatus: u8,
 });
+export type Csw = ReturnType<typeof csw.decode>;
 /** "USBS" */
 export const CSW_SIGNATURE = 0x53425355;
 
@@ -56,15 +57,15 @@ export interface Status {
   readonly residueBytes: number;
 }
 
-/** One rule: what is wrong in a reading, or undefined. Rules after the first two may decode. */
-interface StatusRule {
+/** One rule: what is wrong in something, or undefined. */
+interface Rule<T> {
   readonly name: string;
   readonly spec: string;
-  readonly wrong: (reading: StatusReading, expected: StatusExpectation) => string | undefined;
+  readonly wrong: (it: T, expected: StatusExpectation) => string | undefined;
 }
 
-/** In this order; a reading that breaks one is not looked at any further, and costs a reset recovery (§5.3.4). */
-export const STATUS_RULES: readonly StatusRule[] = [
+/** In this order, then STATUS_RULES; what breaks one is not looked at any further, and costs a reset recovery (§5.3.4). */
+export const READING_RULES: readonly Rule<StatusReading>[] = [
   {
     name: "second stall",
     spec: "BOT 1.0 §5.3.3",
@@ -75,29 +76,27 @@ export const STATUS_RULES: readonly StatusRule[] = [
     spec: "BOT 1.0 §6.3",
     wrong: ({ bytes }) => (bytes.length === csw.size ? undefined : `${bytes.length} bytes, not ${csw.size}`),
   },
+];
+
+export const STATUS_RULES: readonly Rule<Csw>[] = [
   {
     name: "signature",
     spec: "BOT 1.0 §6.3",
-    wrong: ({ bytes }, { signature }) => {
-      const { dCSWSignature } = csw.decode(bytes);
-      return dCSWSignature === signature || dCSWSignature === CSW_SIGNATURE
+    wrong: ({ dCSWSignature }, { signature }) =>
+      dCSWSignature === signature || dCSWSignature === CSW_SIGNATURE
         ? undefined
-        : `signature ${dCSWSignature.toString(16)}h, not ${signature.toString(16)}h`;
-    },
+        : `signature ${dCSWSignature.toString(16)}h, not ${signature.toString(16)}h`,
   },
   {
     name: "tag",
     spec: "BOT 1.0 §6.3",
-    wrong: ({ bytes }, { tag, ignoreTag }) => {
-      const { dCSWTag } = csw.decode(bytes);
-      return ignoreTag || dCSWTag === tag ? undefined : `tag ${dCSWTag}, sent ${tag}`;
-    },
+    wrong: ({ dCSWTag }, { tag, ignoreTag }) =>
+      ignoreTag || dCSWTag === tag ? undefined : `tag ${dCSWTag}, sent ${tag}`,
   },
   {
     name: "status",
     spec: "BOT 1.0 §5.3.3.1",
-    wrong: ({ bytes }) => {
-      const { bCSWStatus } = csw.decode(bytes);
+    wrong: ({ bCSWStatus }) => {
       if (bCSWStatus < CSW_STATUS.phaseError) return undefined;
       return bCSWStatus === CSW_STATUS.phaseError
         ? "phase error (status 2)"
@@ -107,29 +106,33 @@ export const STATUS_RULES: readonly StatusRule[] = [
   {
     name: "residue",
     spec: "BOT 1.0 §6.3",
-    wrong: ({ bytes }, { requestedBytes, ignoreResidue }) => {
-      const { dCSWDataResidue } = csw.decode(bytes);
-      return ignoreResidue || dCSWDataResidue <= requestedBytes
+    wrong: ({ dCSWDataResidue }, { requestedBytes, ignoreResidue }) =>
+      ignoreResidue || dCSWDataResidue <= requestedBytes
         ? undefined
-        : `residue ${dCSWDataResidue} of ${requestedBytes} bytes requested`;
-    },
+        : `residue ${dCSWDataResidue} of ${requestedBytes} bytes requested`,
   },
 ];
 
 /**
  * Believes a status, or does not.
- * @throws ProtocolError naming the first rule of `STATUS_RULES` that it breaks.
+ * @throws ProtocolError naming the first rule that it breaks.
  */
 export function checkStatus(reading: StatusReading, expected: StatusExpectation): Status {
-  for (const rule of STATUS_RULES) {
-    const wrong = rule.wrong(reading, expected);
-    if (wrong !== undefined) throw new ProtocolError(`CSW: ${wrong}`, rule.spec, reading.bytes);
-  }
-  const { bCSWStatus, dCSWDataResidue } = csw.decode(reading.bytes);
+  const { bytes } = reading;
+  requireRules(READING_RULES, reading, bytes, expected);
+  const status = csw.decode(bytes);
+  requireRules(STATUS_RULES, status, bytes, expected);
   return {
-    status: bCSWStatus === CSW_STATUS.passed ? "passed" : "failed",
-    residueBytes: expected.ignoreResidue ? 0 : dCSWDataResidue,
+    status: status.bCSWStatus === CSW_STATUS.passed ? "passed" : "failed",
+    residueBytes: expected.ignoreResidue ? 0 : status.dCSWDataResidue,
   };
+}
+
+function requireRules<T>(rules: readonly Rule<T>[], it: T, bytes: Uint8Array, expected: StatusExpectation): void {
+  for (const { wrong, spec } of rules) {
+    const why = wrong(it, expected);
+    if (why !== undefined) throw new ProtocolError(`CSW: ${why}`, spec, bytes);
+  }
 }
 
 /** The bytes are a status of this very command. */

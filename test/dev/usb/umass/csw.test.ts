@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ProtocolError } from "../../../../src/dev/usb/errors.js";
-import { checkStatus, CSW_SIGNATURE, csw, STATUS_RULES } from "../../../../src/dev/usb/umass/csw.js";
+import { checkStatus, CSW_SIGNATURE, csw, READING_RULES, STATUS_RULES } from "../../../../src/dev/usb/umass/csw.js";
 
 const EXPECTED = {
   tag: 7,
@@ -12,7 +12,7 @@ const EXPECTED = {
 };
 
 test("the list of rules is the list of BOT 1.0 §6.3", () => {
-  expect(STATUS_RULES.map((rule) => rule.name)).toEqual([
+  expect([...READING_RULES, ...STATUS_RULES].map((rule) => rule.name)).toEqual([
     "second stall",
     "length",
     "signature",
