@@ -1,7 +1,7 @@
 /**
  * A driver's process is killed or stopped every second while programs use its disk.
  *
- *   node bench/survival.mjs [--seconds 60] [--signal SIGKILL|SIGSTOP] [--cache] [--json]
+ *   node bench/survival.mjs [--seconds 60] [--signal SIGKILL|SIGSTOP] [--mode MODE] [--cache] [--json]
  *
  * fio writes and verifies (crc32c) on a simulated stick over NBD; a reader of its own takes the time of every answer; the
  * same fio runs on a second stick, which is left alone. Reported: I/O errors, mismatches, and from each signal to the first
@@ -25,6 +25,7 @@ const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "60" },
     signal: { type: "string", default: "SIGKILL" },
+    mode: { type: "string", default: "auto" },
     cache: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
@@ -37,8 +38,9 @@ if (!SIGNALS.includes(values.signal) || !(seconds > 0)) {
 
 /** The host process with its events, and the process ids of the drivers as they change. */
 function startHost(runtimeDir) {
-  const stick = `sim:flash-drive,size=64M${values.cache ? ",cache" : ""}`;
-  const child = spawn(process.execPath, [COMMAND, "run", "--json", "--runtime-dir", runtimeDir, stick, stick], {
+  const stick = `sim:flash-drive,size=64M${values.cache ? ",cache" : ""}${values.mode === "uas" ? ",uas" : ""}`;
+  const options = ["--json", "--runtime-dir", runtimeDir, "--mode", values.mode];
+  const child = spawn(process.execPath, [COMMAND, "run", ...options, stick, stick], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   const events = [];
@@ -85,7 +87,7 @@ function fio(uri, name) {
     "--offset=8M",
     "--size=48M",
     "--verify=crc32c",
-    "--verify_backlog=2048",
+    "--verify_backlog=256",
     "--verify_fatal=1",
     "--verify_state_save=0",
     "--time_based",
@@ -234,6 +236,8 @@ try {
   if (killed.errors > 0 || bystander.errors > 0) tellEvents(host.events);
   const result = {
     signal: values.signal,
+    mode: host.events.find((event) => event.event === "device").mode,
+    demotions: host.events.filter((event) => event.event === "demotion").length,
     seconds,
     signals: signals.length,
     restarts: own.length,
@@ -249,7 +253,7 @@ try {
   else
     process.stdout.write(
       [
-        `${result.signals} times ${result.signal} in ${seconds} s, ${result.restarts} restarts`,
+        `${result.mode}: ${result.signals} times ${result.signal} in ${seconds} s, ${result.restarts} restarts`,
         `  signal to seen         p50 ${result.seenMs.p50.toFixed(0)} ms, p99 ${result.seenMs.p99.toFixed(0)} ms`,
         `  signal to served again p50 ${result.servedMs.p50.toFixed(0)} ms, p99 ${result.servedMs.p99.toFixed(0)} ms`,
         `  signal to next answer  p50 ${result.pauseMs.p50.toFixed(0)} ms, p99 ${result.pauseMs.p99.toFixed(0)} ms`,

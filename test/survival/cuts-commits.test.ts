@@ -1,3 +1,3 @@
 import { randomCutsTest } from "./random-cuts.js";
 
-randomCutsTest("commits", 3_400);
+randomCutsTest("commits", 1_140, "sequence", "overlap", "together");

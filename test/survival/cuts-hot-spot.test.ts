@@ -1,3 +1,3 @@
 import { randomCutsTest } from "./random-cuts.js";
 
-randomCutsTest("hotSpot", 3_400);
+randomCutsTest("hotSpot", 1_140, "sequence", "overlap", "together");

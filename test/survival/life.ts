@@ -3,7 +3,7 @@
  * made to throw at any moment, as a whole, as a process is.
  */
 import { attachUsbBus } from "../../src/dev/usb/attach-bus.js";
-import type { Driver } from "../../src/dev/usb/usbdi.js";
+import type { Driver, DriverOptions } from "../../src/dev/usb/usbdi.js";
 import { createUgenhc } from "../../src/dev/ugenhc/ugenhc.js";
 import { createPudServer } from "../../src/pud/server.js";
 import { RumpKernel } from "../../src/rump/kernel.js";
@@ -21,6 +21,7 @@ export interface LifeOptions {
   readonly interrupted: boolean;
   /** Default: those of storage. */
   readonly drivers?: readonly Driver[];
+  readonly driverOptions?: Record<string, DriverOptions>;
   /** Called before each frame in or out; may end the life or throw. */
   readonly onFrame: () => void;
   /** Notes what it logs. */
@@ -62,7 +63,7 @@ export class Life {
   }
 
   async #boot(): Promise<void> {
-    const { rumpuser, interrupted, onLog, drivers = STORAGE_DRIVERS } = this.#options;
+    const { rumpuser, interrupted, onLog, drivers = STORAGE_DRIVERS, driverOptions = {} } = this.#options;
     const clock = this.#clock;
     const log = { write: onLog };
     const kernel = new RumpKernel({ ...rumpuser, clock, log });
@@ -82,9 +83,11 @@ export class Life {
       kernel,
       controller: createUgenhc(this.#port, { name: "ugenhc0", clock }),
       drivers,
+      driverOptions,
       interrupted,
       onAttach: ({ identity, driver, interfaceNumber }) =>
         server.announceDevice({ ...identity, driver, interfaceNumber }),
+      onDemotion: (mode, reason) => server.announceDemotion({ mode, reason }),
       onUnplug: () => void kernel.shutdown().then(() => server.close()),
     });
     server.ready();

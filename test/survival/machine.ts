@@ -41,6 +41,8 @@ export class Machine {
   readonly medium = new Uint8Array(SECTORS * SECTOR_BYTES);
   readonly lost: string[] = [];
   readonly logs: string[] = [];
+  /** What drivers said that the drive did wrong. */
+  readonly demotions: string[] = [];
   /** Cuts that were made. */
   made = 0;
   powerCuts = 0;
@@ -48,6 +50,7 @@ export class Machine {
   hostDown = false;
   readonly #drive: FlashDrive;
   readonly #model: DeviceModel;
+  readonly #driverOptions: Way["driverOptions"];
   #cuts: readonly Cut[] = [];
   #pud: PudHost;
   #policy = new RestartPolicy();
@@ -62,8 +65,9 @@ export class Machine {
   #nodes = 0;
   #waiting: (() => void)[] = [];
 
-  /** `drive`: what kind of drive it is, besides having a write cache. */
-  constructor(seed: number, drive: Way["drive"] = {}) {
+  /** The drive has a write cache, whatever the way in which it is driven. */
+  constructor(seed: number, { drive, driverOptions }: Way) {
+    this.#driverOptions = driverOptions;
     this.sim = createSimulatedRumpuser({ seed });
     this.#drive = new FlashDrive({
       clock: this.sim.clock,
@@ -123,6 +127,7 @@ export class Machine {
       limits: { heartbeatMs: 60, maxLosses: 1000 },
       handlers: {
         onDevice: () => {},
+        onDemotion: ({ mode, reason }) => this.demotions.push(`demoted to ${mode}: ${reason}`),
         onNode: () => {
           this.#nodes++;
           for (const wake of this.#waiting.splice(0)) wake();
@@ -146,6 +151,7 @@ export class Machine {
       model: this.#model,
       stream: rumpEnd,
       interrupted: this.#lives++ > 0,
+      driverOptions: this.#driverOptions,
       onFrame: () => this.#count("frame"),
       onLog: ({ level, source, message }) => this.logs.push(`${level} ${source}: ${message}`),
     });

@@ -1,5 +1,5 @@
 /** Runs with random cuts, until so many have been made. */
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { WayName } from "../dev/usb/ways.js";
 import type { Cut, CutKind } from "./machine.js";
 import { describeRun, runOnce, type RunOptions } from "./run.js";
@@ -7,6 +7,8 @@ import { dice, type Dice, type WORKLOADS } from "./workloads.js";
 
 /** SURVIVAL_SEED says where to begin: another set of runs. */
 const FIRST_SEED = Number(process.env["SURVIVAL_SEED"] ?? 1);
+/** Between the first seeds of two ways: each makes other runs. */
+const SEEDS_PER_WAY = 100_000;
 const TIMEOUT_MS = 110_000;
 
 const DRIVER_CUTS: readonly CutKind[] = ["kill", "kill", "freeze", "throw"];
@@ -31,23 +33,19 @@ function randomCuts(roll: Dice): Cut[] {
   return cuts;
 }
 
-export function randomCutsTest(workload: keyof typeof WORKLOADS, wanted: number, way?: WayName): void {
-  test(
-    `${workload}${way === undefined ? "" : `, ${way}`}: ${wanted} random cuts lose nothing that was flushed, and nothing hangs`,
-    async () => {
+/** `wanted`: in each of the ways. */
+export function randomCutsTest(workload: keyof typeof WORKLOADS, wanted: number, ...ways: readonly WayName[]): void {
+  describe.each(ways.map((way, index) => [way, FIRST_SEED + index * SEEDS_PER_WAY] as const))("%s", (way, first) => {
+    test(`${workload}: ${wanted} random cuts lose nothing that was flushed, and nothing hangs`, {
+      timeout: TIMEOUT_MS,
+    }, async () => {
       let made = 0;
-      for (let seed = FIRST_SEED; made < wanted; seed++) {
-        const options: RunOptions = {
-          workload,
-          seed,
-          cuts: randomCuts(dice(seed)),
-          ...(way === undefined ? {} : { way }),
-        };
+      for (let seed = first; made < wanted; seed++) {
+        const options: RunOptions = { workload, seed, cuts: randomCuts(dice(seed)), way };
         const result = await runOnce(options);
         made += result.made;
         expect(result.wrong, describeRun(options)).toEqual([]);
       }
-    },
-    TIMEOUT_MS,
-  );
+    });
+  });
 }

@@ -25,8 +25,8 @@ interface Rig extends AsyncDisposable {
 }
 
 /** A USB/IP server with one stick; where one has ended, the next one serves the same stick. */
-async function startServer(): Promise<RunningCommand> {
-  const options = [`image=${join(folder, "stick.img")}`, "cache"];
+async function startServer(...kind: string[]): Promise<RunningCommand> {
+  const options = [`image=${join(folder, "stick.img")}`, "cache", ...kind];
   const socket = `unix:${join(folder, "stick.sock")}`;
   const server = new RunningCommand("vdev", "flash-drive", "--listen", socket, "--json", ...options);
   await server.event("listening");
@@ -37,7 +37,7 @@ async function plugIn(...options: string[]): Promise<Rig> {
   const image = join(folder, "stick.img");
   writeFileSync(image, new Uint8Array(BYTES));
   const socket = `unix:${join(folder, "stick.sock")}`;
-  const stick = await startServer();
+  const stick = await startServer(...(options.includes("uas") ? ["uas"] : []));
   const host = new RunningCommand(
     "run",
     "--json",
@@ -55,28 +55,34 @@ async function plugIn(...options: string[]): Promise<Rig> {
   return { stick, host, uri, image, [Symbol.asyncDispose]: dispose };
 }
 
-test("the same stick: nothing that was acknowledged is lost, and the node is the same", async (context) => {
-  const nbdcopy = requireTool("nbdcopy", context);
-  await using rig = await plugIn("--grace", "20s");
-  const { stick, host, uri, image } = rig;
-  const data = randomBytes(BYTES);
-  const source = join(folder, "source");
-  writeFileSync(source, data);
-  // Without --flush: all of it is acknowledged, and the stick keeps it in its cache.
-  expect(await runTool(nbdcopy, ["--destination-is-zero", source, uri])).toMatchObject({ exitCode: 0 });
-  stick.say("power-cut 7");
-  await host.event("unplug");
-  expect(readFileSync(image).equals(data)).toBe(false);
-  const copy = join(folder, "copy");
-  const reading = runTool(nbdcopy, [uri, copy]); // waits
-  stick.say("replug");
-  await host.event("replug");
-  expect(await reading).toMatchObject({ exitCode: 0 });
-  expect(readFileSync(copy).equals(data)).toBe(true);
-  expect(readFileSync(image).equals(data)).toBe(true); // flushed when it was written again
-  expect(host.events.filter(({ event }) => event === "node-gone" || event === "error")).toEqual([]);
-  expect(await host.end()).toBe(0);
-});
+test.for(["sequence", "overlap", "together", "uas"])(
+  "the same stick, %s: nothing that was acknowledged is lost, and the node is the same",
+  async (mode, context) => {
+    const nbdcopy = requireTool("nbdcopy", context);
+    await using rig = await plugIn("--grace", "20s", "--mode", mode);
+    const { stick, host, uri, image } = rig;
+    const data = randomBytes(BYTES);
+    const source = join(folder, "source");
+    writeFileSync(source, data);
+    // Without --flush: all of it is acknowledged, and the stick keeps it in its cache.
+    expect(await runTool(nbdcopy, ["--destination-is-zero", source, uri])).toMatchObject({ exitCode: 0 });
+    stick.say("power-cut 7");
+    await host.event("unplug");
+    expect(readFileSync(image).equals(data)).toBe(false);
+    const copy = join(folder, "copy");
+    const reading = runTool(nbdcopy, [uri, copy]); // waits
+    stick.say("replug");
+    await host.event("replug");
+    expect(await reading).toMatchObject({ exitCode: 0 });
+    expect(readFileSync(copy).equals(data)).toBe(true);
+    expect(readFileSync(image).equals(data)).toBe(true); // flushed when it was written again
+    const told = host.events.filter(({ event }) => event === "device").map((event) => String(event["mode"]));
+    expect(told).toEqual([expect.stringMatching(new RegExp(`^${mode}.*\\(asked for\\)$`))]);
+    const bad = ["node-gone", "error", "demotion"];
+    expect(host.events.filter(({ event }) => bad.includes(event))).toEqual([]);
+    expect(await host.end()).toBe(0);
+  },
+);
 
 test.for([
   ["its server is lost", false],

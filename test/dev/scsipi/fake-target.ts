@@ -57,11 +57,14 @@ export interface TargetOptions {
   readonly provisioned?: boolean;
   readonly lunCount?: number;
   readonly maxTransferBytes?: number;
+  /** Commands at a time. Default 1. */
+  readonly queueDepth?: number;
 }
 
 export class FakeTarget implements ScsiTransport {
   readonly maxTransferBytes: number;
   readonly lunCount: number;
+  readonly queueDepth: number;
   resetCount = 0;
   /** The opcode of every command, in order. */
   readonly opcodes: number[] = [];
@@ -81,6 +84,7 @@ export class FakeTarget implements ScsiTransport {
     this.blockBytes = options.blockBytes ?? 512;
     this.blockCount = options.blockCount ?? 4096;
     this.lunCount = options.lunCount ?? 1;
+    this.queueDepth = options.queueDepth ?? 1;
     this.maxTransferBytes = options.maxTransferBytes ?? 1 << 20;
   }
 

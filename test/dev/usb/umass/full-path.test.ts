@@ -115,79 +115,82 @@ test.each(WAY_NAMES)(
   },
 );
 
-test("an idle stick makes no wake-ups", async () => {
-  const { sim, vhc } = await attachDrive();
-  const transfers = vhc.transferCount;
-  await sim.clock.advance(3_600_000);
-  expect(vhc.transferCount).toBe(transfers);
-});
-
-describe("several units", () => {
-  test("each is a disk with a name of its own; one waits for a medium", async () => {
-    const units = [unit(), unit({ blockBytes: 4096 }), unit({ store: undefined, removable: true })];
-    const rig = makeRig(STORAGE_DRIVERS);
-    const drive = new FlashDrive({ clock: rig.sim.clock, units });
-    await rig.boot();
-    rig.vhc.plug(1, drive);
-    await rig.sim.clock.advance(5_000);
-    expect(rig.switched).toEqual(["+sd0", "+sd1"]);
-    drive.insert(2, new MemoryStore(512 * 100));
-    await rig.sim.clock.advance(2_000);
-    expect(rig.switched).toEqual(["+sd0", "+sd1", "+sd2"]);
-    await rig.sim.run(() => rig.kernel.shutdown());
-    expect(rig.sim.clock.pendingTimers).toBe(0);
-  });
-});
-
-describe("the medium", () => {
-  test("another medium under a write: ESTALE, not a byte on it, a new node", async () => {
-    const { disk, run, drive, switched, sim } = await attachDrive({ units: [unit({ removable: true })] });
-    const old = disk();
-    await run(() => old.write(0, pattern(512, 1)));
-    drive.eject(0, { force: true });
-    const other = new MemoryStore(1000 * 512);
-    drive.insert(0, other);
-    const requests = [old.write(0, pattern(512, 2)), old.write(1, pattern(512, 3))];
-    const results = await run(() => Promise.allSettled(requests));
-    expect(results.map((r) => r.status === "rejected" && r.reason instanceof DeviceError && r.reason.code)).toEqual([
-      "ESTALE",
-      "ESTALE",
-    ]);
-    await sim.clock.advance(2_000);
-    expect(other.read(0, 1024)).toEqual(new Uint8Array(1024));
-    expect(switched.map((line) => line.split(" ")[0])).toEqual(["+sd0", "-sd0", "+sd0"]);
-    expect(disk().info.blockCount).toBe(1000);
+describe.each(WAY_NAMES)("%s", (way) => {
+  test("an idle stick makes no wake-ups", async () => {
+    const { sim, vhc } = await attachDrive({}, way);
+    const transfers = vhc.transferCount;
+    await sim.clock.advance(3_600_000);
+    expect(vhc.transferCount).toBe(transfers);
   });
 
-  test("no medium any more: ENOMEDIUM, the node goes, and comes with the next one", async () => {
-    const { disk, run, drive, switched, sim } = await attachDrive({ units: [unit({ removable: true })] });
-    const gone = disk();
-    drive.eject(0, { force: true });
-    await expect(run(() => gone.read(0, 1))).rejects.toMatchObject({ code: "ENOMEDIUM" });
-    await sim.clock.advance(10_000);
-    expect(switched).toHaveLength(2);
-    drive.insert(0, new MemoryStore(512 * 64));
-    await sim.clock.advance(2_000);
-    expect(switched).toHaveLength(3);
-    expect((await run(() => disk().read(0, 64))).length).toBe(64 * 512);
+  describe("several units", () => {
+    test("each is a disk with a name of its own; one waits for a medium", async () => {
+      const units = [unit(), unit({ blockBytes: 4096 }), unit({ store: undefined, removable: true })];
+      const { driverOptions, drive: model } = WAYS[way];
+      const rig = makeRig(STORAGE_DRIVERS, { driverOptions });
+      const drive = new FlashDrive({ clock: rig.sim.clock, units, ...model });
+      await rig.boot();
+      rig.vhc.plug(1, drive);
+      await rig.sim.clock.advance(5_000);
+      expect(rig.switched).toEqual(["+sd0", "+sd1"]);
+      drive.insert(2, new MemoryStore(512 * 100));
+      await rig.sim.clock.advance(2_000);
+      expect(rig.switched).toEqual(["+sd0", "+sd1", "+sd2"]);
+      await rig.sim.run(() => rig.kernel.shutdown());
+      expect(rig.sim.clock.pendingTimers).toBe(0);
+    });
   });
 
-  test("it is locked while it is in use, and free after detach", async () => {
-    const { kernel, run, drive } = await attachDrive({ units: [unit({ removable: true })] });
-    expect(drive.eject(0)).toBe(false);
+  describe("the medium", () => {
+    test("another medium under a write: ESTALE, not a byte on it, a new node", async () => {
+      const { disk, run, drive, switched, sim } = await attachDrive({ units: [unit({ removable: true })] }, way);
+      const old = disk();
+      await run(() => old.write(0, pattern(512, 1)));
+      drive.eject(0, { force: true });
+      const other = new MemoryStore(1000 * 512);
+      drive.insert(0, other);
+      const requests = [old.write(0, pattern(512, 2)), old.write(1, pattern(512, 3))];
+      const results = await run(() => Promise.allSettled(requests));
+      expect(results.map((r) => r.status === "rejected" && r.reason instanceof DeviceError && r.reason.code)).toEqual([
+        "ESTALE",
+        "ESTALE",
+      ]);
+      await sim.clock.advance(2_000);
+      expect(other.read(0, 1024)).toEqual(new Uint8Array(1024));
+      expect(switched.map((line) => line.split(" ")[0])).toEqual(["+sd0", "-sd0", "+sd0"]);
+      expect(disk().info.blockCount).toBe(1000);
+    });
+
+    test("no medium any more: ENOMEDIUM, the node goes, and comes with the next one", async () => {
+      const { disk, run, drive, switched, sim } = await attachDrive({ units: [unit({ removable: true })] }, way);
+      const gone = disk();
+      drive.eject(0, { force: true });
+      await expect(run(() => gone.read(0, 1))).rejects.toMatchObject({ code: "ENOMEDIUM" });
+      await sim.clock.advance(10_000);
+      expect(switched).toHaveLength(2);
+      drive.insert(0, new MemoryStore(512 * 64));
+      await sim.clock.advance(2_000);
+      expect(switched).toHaveLength(3);
+      expect((await run(() => disk().read(0, 64))).length).toBe(64 * 512);
+    });
+
+    test("it is locked while it is in use, and free after detach", async () => {
+      const { kernel, run, drive } = await attachDrive({ units: [unit({ removable: true })] }, way);
+      expect(drive.eject(0)).toBe(false);
+      await run(() => kernel.shutdown());
+      expect(drive.eject(0)).toBe(true);
+    });
+  });
+
+  test("detach flushes: what was answered is on the medium", async () => {
+    const store = new MemoryStore(BLOCKS * 512);
+    const { kernel, disk, run, problems } = await attachDrive({ units: [unit({ store })] }, way);
+    const data = pattern(4096, 9);
+    await run(() => disk().write(16, data));
     await run(() => kernel.shutdown());
-    expect(drive.eject(0)).toBe(true);
+    expect(store.read(16 * 512, 4096)).toEqual(data);
+    expect(problems()).toEqual([]);
   });
-});
-
-test("detach flushes: what was answered is on the medium", async () => {
-  const store = new MemoryStore(BLOCKS * 512);
-  const { kernel, disk, run, problems } = await attachDrive({ units: [unit({ store })] });
-  const data = pattern(4096, 9);
-  await run(() => disk().write(16, data));
-  await run(() => kernel.shutdown());
-  expect(store.read(16 * 512, 4096)).toEqual(data);
-  expect(problems()).toEqual([]);
 });
 
 describe.each(WAY_NAMES)("%s: faults of the wire end in the data or in an error, and the next request works", (way) => {
