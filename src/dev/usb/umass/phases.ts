@@ -43,7 +43,8 @@ export interface PhaseChoice {
 
 /**
  * Whether a device takes its status transfer early cannot be tried out: one that does not may be wrecked for good. A command without
- * data is no trial: there nothing but the command is in front of the status, and what goes wrong is a status transfer behind data.
+ * data is no trial: there nothing but the command is in front of the status, and what goes wrong is a status transfer behind data
+ * (QEMU's hw/usb/dev-storage.c: it is taken up while the data transfer is being completed, set aside as early, and forgotten).
  * One with data is the very thing that wrecks. So it is asked for by the user, or known from a table row; otherwise it is not done.
  *
  * @param because  Why it is asked for, or why there was something to choose, where that is not the user's wish.
