@@ -18,6 +18,7 @@ interface VdevOptions {
   readonly listen?: string;
   readonly json?: boolean;
   readonly endWithStdin?: boolean;
+  readonly keepState?: boolean;
   readonly requests?: boolean;
 }
 
@@ -36,6 +37,7 @@ export function vdevCommand(program: Command, context: CommandContext): void {
     .option("--json", "where it listens and what happens as one JSON object per line")
     .option("--requests", "every control request that arrives, too")
     .option("--end-with-stdin", "end at the end of the standard input, as at Ctrl-C")
+    .option("--keep-state", "no reset between two clients: as a device that is plugged in here")
     .addHelpText("after", helpText())
     .action(async (kind: string, words: string[], options: VdevOptions) => {
       await serveDevice(kind, parseModelOptions(words), options, context.output);
@@ -58,7 +60,7 @@ async function serveDevice(
   output: Output,
 ): Promise<void> {
   const listen = options.listen === undefined ? await defaultListen() : parseListen(options.listen);
-  const { model, server } = await makeServer(kind, modelOptions, listen, output);
+  const { model, server } = await makeServer(kind, modelOptions, listen, options.keepState ?? false, output);
   const signal = onStopSignal(() => {});
   try {
     const where = describeAddress(server.address);
@@ -106,6 +108,7 @@ async function makeServer(
   kind: string,
   modelOptions: ModelOptions,
   listen: ListenAddress,
+  keepState: boolean,
   output: Output,
 ): Promise<{ model: DeviceModel; server: ModelServer }> {
   let model: DeviceModel | undefined;
@@ -116,7 +119,7 @@ async function makeServer(
         if (level === "warn" || level === "error") output.talk(`${source}: ${message}`);
       },
     };
-    const server = await serveModels({ listen, exports: [{ busId: SIMULATED_BUS_ID, model }], log });
+    const server = await serveModels({ listen, exports: [{ busId: SIMULATED_BUS_ID, model }], keepState, log });
     return { model, server };
   } catch (error) {
     await model?.close();

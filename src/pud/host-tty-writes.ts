@@ -13,7 +13,8 @@ import { HostRequest } from "./host-request.js";
 import { decodeTtyFailure } from "./tty-payloads.js";
 
 const MIN_CHUNK_BYTES = 64;
-const MAX_CHUNK_BYTES = 32 * 1024;
+/** One transfer of the driver: what it takes of a chunk before it dies may arrive twice. */
+const MAX_CHUNK_BYTES = 16 * 1024;
 /** A chunk that took less is followed by one twice as long, one that took more by one half as long. */
 const SHORT_MS = 20;
 const LONG_MS = 80;

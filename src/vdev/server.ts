@@ -2,7 +2,7 @@
  * USB/IP server: exports device models on a Unix socket or on loopback TCP.
  *
  * Spec: usbip_protocol. A model outlives its clients: when one goes its URBs are taken back, and the next one finds the
- * device as it was, freshly reset. A device has one importer at a time.
+ * device as it was, freshly reset unless it keeps its state. A device has one importer at a time.
  */
 import net from "node:net";
 import { streamOfSocket } from "../rumpuser/real/byte-stream.js";
@@ -29,6 +29,8 @@ export interface ServeOptions {
   readonly listen: ListenAddress;
   readonly exports: readonly { readonly busId: string; readonly model: DeviceModel }[];
   readonly log?: LogSink;
+  /** A device is not reset between two clients: as one that is plugged in here, whose driver dies. */
+  readonly keepState?: boolean;
   /** Listen beyond loopback. USB/IP has no authentication: whoever reaches the port has the devices. */
   readonly allowRemote?: boolean;
   /** What one client may use of the server. */
@@ -75,6 +77,7 @@ export async function serveModels(options: ServeOptions): Promise<ModelServer> {
     const session = new Session(streamOfSocket(socket), {
       exports,
       limits,
+      keepState: options.keepState ?? false,
       onNote: (level, message) => note(level, `client ${client}: ${message}`),
       onImport: () => clearTimeout(handshake),
       onEnd() {

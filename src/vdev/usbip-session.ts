@@ -2,8 +2,8 @@
  * One connection of a USB/IP server: a list of the exports, or an import and then the device's URBs.
  *
  * Spec: usbip_protocol. Works with Linux's vhci_hcd, which keeps SET_ADDRESS to itself and never resets the device; that
- * is why a device is reset when it is imported. The client is not trusted: see `SessionLimits`; a header that cannot be
- * ends the connection, with the reason in the log.
+ * is why a device is reset when it is imported, unless it keeps its state. The client is not trusted: see `SessionLimits`;
+ * a header that cannot be ends the connection, with the reason in the log.
  *
  * Not supported: isochronous transfers. Their payload and packet descriptors are read over and the URB ends with EINVAL.
  */
@@ -58,6 +58,8 @@ const MAX_IDLE_BYTES = 4 << 20;
 export interface SessionOptions {
   readonly exports: ExportTable;
   readonly limits: SessionLimits;
+  /** As in ServeOptions. */
+  readonly keepState?: boolean;
   /** Something worth a line in the log happened on this connection. */
   readonly onNote: (level: "info" | "warn", message: string) => void;
   /** The device was imported: the connection may last. */
@@ -191,7 +193,7 @@ export class Session implements Importer {
     }
     wanted.importer = this;
     this.#export = wanted;
-    wanted.model.reset();
+    if (this.#options.keepState !== true) wanted.model.reset();
     this.#reply(OP_CODE.REP_IMPORT, OP_STATUS.OK, [wanted.device]);
     this.#reader.expect(URB_HEADER_BYTES);
     this.#options.onNote("info", `${busId} imported`);

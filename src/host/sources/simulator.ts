@@ -74,6 +74,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
       `unix:${socketPath}`,
       "--json",
       "--end-with-stdin",
+      "--keep-state",
       ...selector.options,
     ],
     { stdio: ["pipe", "pipe", "pipe"], detached: true },
