@@ -34,25 +34,21 @@ const ROWS = [
 ] as const;
 
 describe.each(["SIGKILL", "SIGSTOP"])("%s every second", (signal) => {
-  test.for(ROWS)(
-    "$mode, $stick",
-    { timeout: TIMEOUT_MS },
-    async ({ seconds, mode, options }, context) => {
-      requireTool("fio", context);
-      const args = [BENCH, "--json", "--seconds", String(seconds), "--signal", signal, "--mode", mode, ...options];
-      const { exitCode, stdout, stderr } = await runTool(process.execPath, args, TIMEOUT_MS);
-      expect(exitCode, stderr).toBe(0);
-      const result = JSON.parse(stdout) as Result;
-      const good = { exitCode: 0, errors: 0, mismatches: 0 };
-      expect(result, stdout).toMatchObject({ strayRestarts: 0, readerErrors: 0, killed: good, bystander: good });
-      expect(result.mode).toMatch(new RegExp(`^${mode}.*\\(asked for\\)$`));
-      // The drive does nothing wrong: whatever becomes of its driver is not taken for its fault.
-      expect(result.demotions).toBe(0);
-      expect(result.restarts).toBeGreaterThan(seconds / 2);
-      expect(result.killed.verified).toBeGreaterThan(0);
-      expect(result.bystander.verified).toBeGreaterThan(0);
-      // The aim is 100 ms, and 250 ms more for a hang; the machine may be busy with other tests.
-      expect(result.pauseMs.p50).toBeLessThan(1_000);
-    },
-  );
+  test.for(ROWS)("$mode, $stick", { timeout: TIMEOUT_MS }, async ({ seconds, mode, options }, context) => {
+    requireTool("fio", context);
+    const args = [BENCH, "--json", "--seconds", String(seconds), "--signal", signal, "--mode", mode, ...options];
+    const { exitCode, stdout, stderr } = await runTool(process.execPath, args, TIMEOUT_MS);
+    expect(exitCode, stderr).toBe(0);
+    const result = JSON.parse(stdout) as Result;
+    const good = { exitCode: 0, errors: 0, mismatches: 0 };
+    expect(result, stdout).toMatchObject({ strayRestarts: 0, readerErrors: 0, killed: good, bystander: good });
+    expect(result.mode).toMatch(new RegExp(`^${mode}.*\\(asked for\\)$`));
+    // The drive does nothing wrong: whatever becomes of its driver is not taken for its fault.
+    expect(result.demotions).toBe(0);
+    expect(result.restarts).toBeGreaterThan(seconds / 2);
+    expect(result.killed.verified).toBeGreaterThan(0);
+    expect(result.bystander.verified).toBeGreaterThan(0);
+    // The aim is 100 ms, and 250 ms more for a hang; the machine may be busy with other tests.
+    expect(result.pauseMs.p50).toBeLessThan(1_000);
+  });
 });

@@ -3,7 +3,7 @@
  * byte by byte. `RUMPUSB_SOAK_MB=100` makes it long, with a kill every second.
  */
 import { expect, test } from "vitest";
-import { realClock } from "../../src/rumpuser/real/rumpuser.js";
+import { realClock } from "../../src/rumpuser/real/clock.js";
 import { FtdiModel } from "../../src/vdev/serial-ftdi.js";
 import { describe as inWords, soak } from "./tty-soak.js";
 

@@ -15,7 +15,7 @@ import { Supervisor } from "../../src/host/supervisor.js";
 import { LocalUnits, sharedUnits } from "../../src/host/units.js";
 import { openLink, parseLink } from "../../src/pud/links/links.js";
 import { rfc2217Tty } from "../../src/pud/links/rfc2217/client.js";
-import { realClock } from "../../src/rumpuser/real/rumpuser.js";
+import { realClock } from "../../src/rumpuser/real/clock.js";
 import { serveModels } from "../../src/vdev/server.js";
 import type { SerialModel } from "../../src/vdev/serial-model.js";
 import { Uart } from "../../src/vdev/serial-uart.js";
@@ -59,7 +59,7 @@ export async function soak(options: SoakOptions): Promise<Soak> {
   const address = { unix: join(folder, "model.sock") };
   const server = await serveModels({ listen: address, exports: [{ busId: BUS_ID, model }], keepState: true });
   const events: HostEvent[] = [];
-  const link = await openLink(parseLink(options.link), { runtimeDir: folder, log: { write: () => undefined } });
+  const link = await openLink(await parseLink(options.link), { runtimeDir: folder, log: { write: () => undefined } });
   const supervisor = new Supervisor({
     clock: realClock,
     takeUnit: await sharedUnits(folder),
