@@ -3,7 +3,7 @@ stick moving size=64M
 allow moving
 
 unplug_in_io() {
-  start_run main
+  start_run main --grace 1
   # Through a pipe: into a file nbdcopy would set the length before the data.
   (as_user nbdcopy --connections=1 --requests=4 "$(uri main sd0)" - 2>"$LAB_TMP/copy.log" | cat >"$LAB_TMP/read") &
   wait_for 10 "data flows" test -s "$LAB_TMP/read"

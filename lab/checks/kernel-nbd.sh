@@ -50,7 +50,7 @@ released() {
 check "at the end the kernel's device is free again" released
 
 unplug_mounted() {
-  start_run --root main "@first" --link nbd=/dev/nbd0
+  start_run --root main "@first" --grace 1 --link nbd=/dev/nbd0
   mount -t vfat /dev/nbd0 "$LAB_TMP/mount"
   unplug first
   wait_event main '.event == "detach"'

@@ -21,7 +21,7 @@ at_the_end() { stop main; }
 check "ended with status 0, nothing left" at_the_end
 
 twice() {
-  start_run main usbip:127.0.0.1:3240/usbip-vudc.0
+  start_run main --grace 1 usbip:127.0.0.1:3240/usbip-vudc.0
   as_user nbdcopy "$(uri main sd0)" - >"$LAB_TMP/read"
   same_bytes "$LAB_TMP/read" "$(image far)"
 }

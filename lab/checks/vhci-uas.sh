@@ -18,7 +18,7 @@ listening() { usbip list -r 127.0.0.1 | grep -q 1-1; }
 
 # export_ended NAME: lets the kernel go and ends the server.
 export_ended() {
-  usbip detach -p "$(usbip port 2>/dev/null | sed -n 's/^Port 0*\([0-9][0-9]*\):.*/\1/p' | head -n 1)"
+  detach_imported
   not_there() { ! device_folder "$1"; }
   wait_for 10 "$1 gone from the kernel" not_there "$1"
   kill -TERM "$(host_pid "$1")"

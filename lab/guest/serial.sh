@@ -14,17 +14,15 @@ serve() {
 # say COMMAND…: to the model.
 say() { echo "$*" >"$LAB_TMP/model.in"; }
 
-# detach: whatever is attached.
-detach() { usbip port 2>/dev/null | sed -n 's/^Port 0*\([0-9][0-9]*\):.*/\1/p' | xargs -r -n 1 usbip detach -p; }
 # abandon: what a check that failed left behind.
 abandon() {
-  detach
+  detach_imported
   kill_rumpusb || true
 }
 
 # served: lets the kernel go and ends the server.
 served() {
-  detach
+  detach_imported
   wait_for 10 "the kernel's ttys gone" has_ttys 0
   kill -TERM "$(host_pid model)"
   wait_end model

@@ -168,3 +168,11 @@ kernel_disk() {
   done
   return 1
 }
+
+# detach_imported: what `usbip attach` has given to vhci_hcd. The columns of its status: hub, port, state (6: in use).
+detach_imported() {
+  local controller=/sys/devices/platform/vhci_hcd.0 port state
+  while read -r _ port state _; do
+    [ "$state" != 006 ] || echo "$((10#$port))" >"$controller/detach"
+  done <"$controller/status"
+}
