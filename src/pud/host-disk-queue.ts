@@ -10,9 +10,17 @@ import { DiskRequest, type RequestFields } from "./host-disk-request.js";
 import { DEPARTURE_MS, type NodeContext, type NodeLimits } from "./host-node.js";
 import type { MediumMemory } from "./medium-memory.js";
 import { decodeText } from "./text.js";
+import { Turns } from "./turns.js";
 
 /** Memory that a node keeps for the next reads. */
 const MAX_IDLE_BYTES = 4 * 1024 * 1024;
+/**
+ * What clients of one disk have in flight together: what is in flight is done in its order, so a request of another one
+ * waits for all of it. Enough for a command that runs and the next one.
+ */
+const SHARED_BYTES = 2 * 1024 * 1024;
+/** A client of which so long nothing came or went is not thought of any more. */
+const SHARING_MS = 1_000;
 
 export class DiskQueue {
   /** Memory for what is read. */
@@ -22,8 +30,10 @@ export class DiskQueue {
   readonly #memory: MediumMemory | undefined;
   /** The host's own, which go before all that waits. */
   #own: DiskRequest[] = [];
-  /** Not sent yet, in the order in which they go. */
-  #waiting: DiskRequest[] = [];
+  /** To be sent again before all that was never sent, in their order. */
+  #again: DiskRequest[] = [];
+  /** Not sent yet. */
+  readonly #waiting = new Turns<DiskRequest>();
   /** Sent and not answered, in the order in which they went. */
   readonly #inFlight = new Set<DiskRequest>();
   #inFlightBytes = 0;
@@ -34,6 +44,9 @@ export class DiskQueue {
   #idle: (() => void)[] = [];
   /** What waits is not sent: the medium is being looked at first. */
   #gated = false;
+  /** Whose request came or went last, and when that was another one's than before. */
+  #lastClient: object | undefined;
+  #otherClientAtMs = -SHARING_MS;
   #makingRoom = false;
   #departure: Timer | undefined;
 
@@ -44,9 +57,9 @@ export class DiskQueue {
     this.#memory = memory;
   }
 
-  /** What is not answered, sent or not, in its order. */
+  /** What is not answered, sent or not. */
   get unanswered(): readonly DiskRequest[] {
-    return [...this.#inFlight, ...this.#waiting];
+    return [...this.#inFlight, ...this.#again, ...this.#waiting.all()];
   }
 
   /** A channel serves the node. */
@@ -67,9 +80,10 @@ export class DiskQueue {
   issue(fields: RequestFields, signal?: AbortSignal): Promise<Uint8Array> {
     if (this.#closed !== undefined) return Promise.reject(new DeviceError(this.#closed.code, this.#closed.reason));
     if (signal?.aborted === true) return Promise.reject(new DeviceError("ECANCELED", "cancelled before it was sent"));
-    if (this.#waiting.length >= this.#limits.maxQueuedRequests)
-      return Promise.reject(new DeviceError("EBUSY", `${this.#waiting.length} requests wait already`));
+    if (this.#waiting.size >= this.#limits.maxQueuedRequests)
+      return Promise.reject(new DeviceError("EBUSY", `${this.#waiting.size} requests wait already`));
     const request = new DiskRequest(fields, this);
+    this.#noteClient(request.client);
     if (signal !== undefined) request.watch(signal, () => this.#cancel(request));
     this.#waiting.push(request);
     this.pump();
@@ -100,9 +114,10 @@ export class DiskQueue {
     for (let next = this.#next(); next !== undefined; next = this.#next()) {
       if (this.#channel !== channel || channel.choked) return;
       if (this.#inFlight.size >= this.#limits.maxNodeRequests) return;
-      if (this.#inFlight.size > 0 && this.#inFlightBytes + next.bytes > this.#limits.maxNodeBytes) return;
+      if (this.#inFlight.size > 0 && this.#isTooMuch(this.#inFlightBytes + next.bytes)) return;
       if (!next.isOwn && this.#memory?.admit(next) === false) return this.#makeRoom(next);
-      (next.isOwn ? this.#own : this.#waiting).shift();
+      this.#shift(next);
+      if (!next.isOwn) this.#noteClient(next.client);
       this.#inFlight.add(next);
       this.#inFlightBytes += next.bytes;
       channel.sendRequest(this.#nodeNumber, next);
@@ -151,7 +166,7 @@ export class DiskQueue {
         this.#giveUp(request, "EIO", `the driver process ended ${request.losses} times while it had this request`);
       else (request.kind === KINDS.flush ? flushes : blocks).push(request);
     }
-    this.#waiting = [...blocks, ...flushes, ...this.#waiting];
+    this.#again = [...blocks, ...flushes, ...this.#again];
     this.#tellIdle();
   }
 
@@ -165,7 +180,8 @@ export class DiskQueue {
     this.#closed = { code, reason };
     this.#channel = undefined;
     this.#departure?.cancel();
-    const unanswered = [...this.#own.splice(0), ...this.#takeInFlight(), ...this.#waiting.splice(0)];
+    const sent = this.#takeInFlight();
+    const unanswered = [...this.#own.splice(0), ...sent, ...this.#again.splice(0), ...this.#waiting.takeAll()];
     for (const request of unanswered) request.fail(request.cancelled ? "ECANCELED" : code, reason);
     this.#tellIdle();
   }
@@ -200,7 +216,7 @@ export class DiskQueue {
       this.#channel?.sendCancel(request);
       return;
     }
-    this.#waiting = this.#waiting.filter((other) => other !== request);
+    this.#drop(request);
     request.fail("ECANCELED", "cancelled before it was sent");
     this.#tellIdle();
   }
@@ -208,9 +224,37 @@ export class DiskQueue {
   #next(): DiskRequest | undefined {
     const [own] = this.#own;
     if (own !== undefined || this.#gated) return own;
-    while (this.#waiting[0]?.isWanted() === false)
-      this.#waiting.shift()?.fail("ECANCELED", "nobody waits for it any more");
-    return this.#waiting[0];
+    for (;;) {
+      const next = this.#again[0] ?? this.#waiting.first();
+      if (next?.isWanted() !== false) return next;
+      this.#shift(next);
+      next.fail("ECANCELED", "nobody waits for it any more");
+    }
+  }
+
+  /** Takes what `#next` says. */
+  #shift(next: DiskRequest): void {
+    if (next.isOwn) this.#own.shift();
+    else if (this.#again.length > 0) this.#again.shift();
+    else this.#waiting.shift();
+  }
+
+  /** It is not to be sent any more. */
+  #drop(request: DiskRequest): void {
+    this.#again = this.#again.filter((other) => other !== request);
+    this.#waiting.remove(request);
+  }
+
+  #noteClient(client: object): void {
+    if (client === this.#lastClient) return;
+    if (this.#lastClient !== undefined) this.#otherClientAtMs = this.#context.clock.nowMs();
+    this.#lastClient = client;
+  }
+
+  #isTooMuch(inFlightBytes: number): boolean {
+    if (inFlightBytes <= SHARED_BYTES) return inFlightBytes > this.#limits.maxNodeBytes;
+    if (inFlightBytes > this.#limits.maxNodeBytes) return true;
+    return this.#context.clock.nowMs() - this.#otherClientAtMs < SHARING_MS;
   }
 
   /** The answer was ENODEV: it stays in flight until the channel ends, or until it has not for a while. */
@@ -253,7 +297,7 @@ export class DiskQueue {
     } catch (error) {
       const lost = error instanceof DeviceError && error.code === "ECANCELED";
       if (!lost && !this.#inFlight.has(write)) {
-        this.#waiting = this.#waiting.filter((other) => other !== write);
+        this.#drop(write);
         write.fail("EIO", `nothing more can be held back, and the flush failed: ${String(error)}`);
       }
     } finally {
@@ -271,7 +315,7 @@ export class DiskQueue {
   }
 
   #isIdle(): boolean {
-    return this.#inFlight.size === 0 && this.#waiting.length === 0 && this.#own.length === 0;
+    return this.#inFlight.size === 0 && this.#again.length + this.#waiting.size + this.#own.length === 0;
   }
 
   #tellIdle(): void {

@@ -9,6 +9,8 @@ export interface RequestFields extends FrameFields {
   readonly isOwn?: boolean;
   /** Of RequestOptions. */
   readonly isWanted?: (() => boolean) | undefined;
+  /** Of RequestOptions. Left out: the same for all. */
+  readonly client?: object | undefined;
 }
 
 const always = (): boolean => true;
@@ -16,6 +18,7 @@ const always = (): boolean => true;
 export class DiskRequest extends HostRequest {
   readonly isOwn: boolean;
   readonly isWanted: () => boolean;
+  readonly client: object;
   /** Payload either way: what it counts against the limits of its node. */
   readonly bytes: number;
   /** Answered with ENODEV: it waits until it is known whether the device comes back. */
@@ -30,6 +33,7 @@ export class DiskRequest extends HostRequest {
     super(fields);
     this.isOwn = fields.isOwn ?? false;
     this.isWanted = fields.isWanted ?? always;
+    this.client = fields.client ?? queue;
     this.bytes = this.payload.length + this.replyBytes;
     this.#queue = queue;
   }

@@ -24,8 +24,11 @@ export class HostDisk implements Disk {
   async read(firstBlock: number, blockCount: number, options: RequestOptions = {}): Promise<Uint8Array> {
     this.#check("read", firstBlock, blockCount);
     const replyBytes = blockCount * this.info.blockBytes;
-    const { signal, isWanted } = options;
-    return this.#queue.issue({ kind: KINDS.read, offset: firstBlock, count: blockCount, replyBytes, isWanted }, signal);
+    const { signal, isWanted, client } = options;
+    return this.#queue.issue(
+      { kind: KINDS.read, offset: firstBlock, count: blockCount, replyBytes, isWanted, client },
+      signal,
+    );
   }
 
   async write(firstBlock: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {
@@ -36,7 +39,7 @@ export class HostDisk implements Disk {
     this.#check("write", firstBlock, blockCount);
     const flags = flagsOf(options);
     await this.#queue.issue(
-      { kind: KINDS.write, offset: firstBlock, count: blockCount, flags, payload: data },
+      { kind: KINDS.write, offset: firstBlock, count: blockCount, flags, payload: data, client: options.client },
       options.signal,
     );
   }
@@ -45,19 +48,20 @@ export class HostDisk implements Disk {
     this.#queue.buffers.give(data);
   }
 
-  async flush({ signal }: RequestOptions = {}): Promise<void> {
-    await this.#queue.issue({ kind: KINDS.flush }, signal);
+  async flush({ signal, client }: RequestOptions = {}): Promise<void> {
+    await this.#queue.issue({ kind: KINDS.flush, client }, signal);
   }
 
-  async trim(firstBlock: number, blockCount: number, { signal }: RequestOptions = {}): Promise<void> {
+  async trim(firstBlock: number, blockCount: number, { signal, client }: RequestOptions = {}): Promise<void> {
     this.#check("trim", firstBlock, blockCount);
-    await this.#queue.issue({ kind: KINDS.trim, offset: firstBlock, count: blockCount }, signal);
+    await this.#queue.issue({ kind: KINDS.trim, offset: firstBlock, count: blockCount, client }, signal);
   }
 
   async writeZeroes(firstBlock: number, blockCount: number, options: WriteOptions = {}): Promise<void> {
     this.#check("writeZeroes", firstBlock, blockCount);
     const flags = flagsOf(options);
-    await this.#queue.issue({ kind: KINDS.writeZeroes, offset: firstBlock, count: blockCount, flags }, options.signal);
+    const { signal, client } = options;
+    await this.#queue.issue({ kind: KINDS.writeZeroes, offset: firstBlock, count: blockCount, flags, client }, signal);
   }
 
   #check(operation: BlockOperation, firstBlock: number, blockCount: number): void {

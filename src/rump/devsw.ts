@@ -32,6 +32,8 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
   /** Asked before the request is sent to a driver: false = nobody waits for it any more, and it ends in ECANCELED instead. */
   readonly isWanted?: () => boolean;
+  /** Whose request it is, as an object of its own. Where many requests wait, clients take turns. */
+  readonly client?: object;
 }
 
 export interface WriteOptions extends RequestOptions {

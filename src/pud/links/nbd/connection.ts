@@ -167,6 +167,10 @@ export class Connection {
 
   #endWhenDrained(): void {
     if ((this.#transmission?.diskCalls ?? 0) > 0) return;
+    if (!this.#lastDeadline && this.#transmission?.waitsForClient === true) {
+      this.#setDeadline(DRAIN_MS, `no answer fetched within ${DRAIN_MS} ms`);
+      return;
+    }
     if (!this.#lastDeadline) {
       this.#setDeadline(DRAIN_MS, `last answers not fetched within ${DRAIN_MS} ms`);
       this.#lastDeadline = true;

@@ -15,9 +15,12 @@ const MAX_PARTS_IN_FLIGHT = 4;
 
 const NO_DATA: readonly Uint8Array[] = [];
 
+/** What the disk is told of who asks. */
+export type AskedBy = Required<Pick<RequestOptions, "client" | "isWanted">>;
+
 /**
  * @param payload  of a write, cut at `partBytes`; lent until the promise settles.
- * @param isWanted of a read: false when nobody is there to take the answer.
+ * @param asked    whose request it is; of a read, whether anybody is there to take the answer.
  * @returns        what was read, in order; nothing for other commands.
  * @throws DeviceError  of the first part that failed.
  */
@@ -25,25 +28,26 @@ export async function perform(
   exported: NbdExport,
   { type, flags, offset, lengthBytes }: RequestHeader,
   payload: readonly Uint8Array[],
-  isWanted: () => boolean,
+  asked: AskedBy,
 ): Promise<readonly Uint8Array[]> {
   const { disk, minimumBytes } = exported;
   const firstBlock = offset / minimumBytes;
   const blockCount = lengthBytes / minimumBytes;
-  const options: WriteOptions = { forceUnitAccess: (flags & COMMAND_FLAG.FUA) !== 0 };
+  const { client } = asked;
+  const options: WriteOptions = { client, forceUnitAccess: (flags & COMMAND_FLAG.FUA) !== 0 };
   switch (type) {
     case COMMAND.READ:
-      return readParts(exported, firstBlock, blockCount, { isWanted });
+      return readParts(exported, firstBlock, blockCount, asked);
     case COMMAND.WRITE:
       await writeParts(exported, firstBlock, payload, options);
       return NO_DATA;
     case COMMAND.FLUSH:
-      await disk.flush();
+      await disk.flush({ client });
       return NO_DATA;
     case COMMAND.TRIM:
-      await disk.trim(firstBlock, blockCount);
+      await disk.trim(firstBlock, blockCount, { client });
       // "Command flags": with FUA not even a trim is answered before it is persistent.
-      if (options.forceUnitAccess === true) await disk.flush();
+      if (options.forceUnitAccess === true) await disk.flush({ client });
       return NO_DATA;
     case COMMAND.WRITE_ZEROES:
       await disk.writeZeroes(firstBlock, blockCount, options);

@@ -13,13 +13,18 @@ import type { Refusal } from "./commands.js";
 import { MAX_REQUEST_BYTES } from "./export.js";
 import type { NbdExport } from "./export.js";
 import { Gatherer, PayloadCollector } from "./payload.js";
-import { perform } from "./perform.js";
+import { type AskedBy, perform } from "./perform.js";
 import { COMMAND, NBD_ERROR_OF, REQUEST_BYTES, REQUEST_MAGIC, readRequest } from "./protocol.js";
 import type { RequestHeader } from "./protocol.js";
 import type { ReplyQueue } from "./replies.js";
 
 /** Bytes of payload, both ways, that one connection may have in flight. */
 export const WINDOW_BYTES = 2 * MAX_REQUEST_BYTES;
+/**
+ * What is at the disk and what a client has not fetched yet, together: beyond that nothing more is read for it, so that one
+ * that asks and does not fetch keeps the disk from nobody else. Enough for every command that a device takes at a time.
+ */
+export const MAX_ENGAGED_BYTES = 8 * 1024 * 1024;
 /** What a request takes of the window at least; so no more than 1024 are in flight. */
 export const MIN_REQUEST_BYTES = 64 * 1024;
 
@@ -29,6 +34,7 @@ const NO_PAYLOAD: readonly Uint8Array[] = [];
 interface Pending {
   readonly header: RequestHeader;
   readonly windowBytes: number;
+  idle: boolean;
   answered: boolean;
 }
 
@@ -68,6 +74,11 @@ export class Transmission {
   #collecting: Collecting | undefined;
   #skipping: Skipping | undefined;
   #windowBytes = 0;
+  /** The part of it whose requests arrive or are held: no disk has them, and they have no answer. */
+  #idleBytes = 0;
+  /** Reads that wait until the client has fetched what there is. */
+  #held: Pending[] = [];
+  readonly #askedBy: AskedBy = { client: this, isWanted: () => !this.#clientGone };
   #diskCalls = 0;
   #ended = false;
   #clientGone = false;
@@ -85,6 +96,11 @@ export class Transmission {
     return this.#diskCalls;
   }
 
+  /** It is only waited for the client, which has much to fetch and has asked for more. */
+  get waitsForClient(): boolean {
+    return this.#diskCalls === 0 && this.#held.length > 0;
+  }
+
   /** Every request that was taken has been answered, and the answers have left. */
   get drained(): boolean {
     return this.#windowBytes === 0;
@@ -98,6 +114,11 @@ export class Transmission {
   /** An answer has left. */
   release(windowBytes: number): void {
     this.#windowBytes -= windowBytes;
+    while (!this.#isEngaged()) {
+      const next = this.#held.shift();
+      if (next === undefined) break;
+      this.#perform(next, NO_PAYLOAD);
+    }
     this.#events.progress();
   }
 
@@ -109,18 +130,20 @@ export class Transmission {
     this.#collecting = undefined;
     this.#skipping = undefined;
     if (arriving === undefined) return;
-    this.#unanswered.delete(arriving);
+    this.#claim(arriving);
     this.#windowBytes -= arriving.windowBytes;
   }
 
   /** There is nobody to answer: reads that no driver has yet are not made. What was written is written. */
   clientGone(): void {
     this.#clientGone = true;
+    this.#held = [];
   }
 
   /** "Terminating the transmission phase": answers all requests, now and from now on, with ESHUTDOWN. */
   shutDown(reason: string): void {
     this.#shutDownReason = reason;
+    this.#held = [];
     if (this.#collecting !== undefined) {
       const { pending, payload } = this.#collecting;
       this.#collecting = undefined;
@@ -182,8 +205,9 @@ export class Transmission {
   }
 
   #admit(header: RequestHeader): void {
-    const pending: Pending = { header, windowBytes: windowBytesOf(header), answered: false };
+    const pending: Pending = { header, windowBytes: windowBytesOf(header), idle: true, answered: false };
     this.#windowBytes += pending.windowBytes;
+    this.#idleBytes += pending.windowBytes;
     this.#unanswered.add(pending);
     const payloadBytes = header.type === COMMAND.WRITE ? header.lengthBytes : 0;
     const refusal: Refusal | undefined =
@@ -221,8 +245,18 @@ export class Transmission {
   }
 
   #start(pending: Pending, payload: readonly Uint8Array[]): void {
+    if (pending.header.type === COMMAND.READ && this.#isEngaged()) this.#held.push(pending);
+    else this.#perform(pending, payload);
+  }
+
+  #isEngaged(): boolean {
+    return this.#windowBytes - this.#idleBytes >= MAX_ENGAGED_BYTES;
+  }
+
+  #perform(pending: Pending, payload: readonly Uint8Array[]): void {
+    this.#engage(pending);
     this.#diskCalls += 1;
-    perform(this.#export, pending.header, payload, () => !this.#clientGone).then(
+    perform(this.#export, pending.header, payload, this.#askedBy).then(
       (data) => {
         this.#diskCallEnded(payload);
         this.#succeed(pending, data);
@@ -262,11 +296,18 @@ export class Transmission {
     else this.#replies.simple(pending.header, error, pending.windowBytes);
   }
 
+  #engage(pending: Pending): void {
+    if (!pending.idle) return;
+    pending.idle = false;
+    this.#idleBytes -= pending.windowBytes;
+  }
+
   /** True for the first answer only: a shutdown does not wait for the disk. */
   #claim(pending: Pending): boolean {
     if (pending.answered) return false;
     pending.answered = true;
     this.#unanswered.delete(pending);
+    this.#engage(pending);
     return true;
   }
 }

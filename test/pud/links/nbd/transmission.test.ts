@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { DRAIN_MS, SHUTDOWN_GRACE_MS } from "../../../../src/pud/links/nbd/connection.js";
 import { MAX_REQUEST_BYTES } from "../../../../src/pud/links/nbd/export.js";
-import { MIN_REQUEST_BYTES, WINDOW_BYTES } from "../../../../src/pud/links/nbd/transmission.js";
+import { MAX_ENGAGED_BYTES, MIN_REQUEST_BYTES, WINDOW_BYTES } from "../../../../src/pud/links/nbd/transmission.js";
 import type { DeviceErrorCode } from "../../../../src/rump/devsw.js";
 import { MemoryDisk } from "../../../fakes/memory-disk.js";
 import type { MemoryDiskOptions } from "../../../fakes/memory-disk.js";
@@ -344,12 +344,65 @@ describe("bounds", () => {
       rig.client.send(request({ type: CMD.READ, cookie: BigInt(sent++), length: 512 }));
     expect(sent).toBe(most + 1);
     await until(() => rig.disk.inProgress === 0, "the disk is idle");
-    expect(rig.disk.calls.length).toBe(most);
+    expect(rig.disk.calls.length).toBe(MAX_ENGAGED_BYTES / MIN_REQUEST_BYTES);
     const before = rig.peer.queuedBytes;
     expect(before).toBeLessThanOrEqual(most * (16 + 512) + 200);
     rig.peer.hear();
     expect(rig.peer.paused).toBe(false);
     await until(() => rig.disk.calls.length === sent, "the last request is made");
+  });
+
+  /** Reads of 1 MiB, more than are made for one that fetches nothing. */
+  async function deafReader(count: number): Promise<Awaited<ReturnType<typeof chosen>>> {
+    const rig = await chosen(new MemoryDisk({ blockCount: 2048 }));
+    rig.peer.deaf = true;
+    for (let sent = 0; sent < count; sent++)
+      rig.client.send(request({ type: CMD.READ, cookie: BigInt(sent), length: 1 << 20 }));
+    await until(() => rig.disk.inProgress === 0, "the disk is idle");
+    return rig;
+  }
+  const MOST_READS = MAX_ENGAGED_BYTES / (1 << 20);
+
+  test("no more is read for a client than it may leave unfetched, and all of it in the end", async () => {
+    const rig = await deafReader(20);
+    const made = (): number => rig.disk.calls.filter(({ operation }) => operation === "read").length;
+    expect(made()).toBe(MOST_READS);
+    rig.client.send(request({ type: CMD.WRITE, cookie: 100n, data: new Uint8Array(512) }));
+    await until(() => rig.disk.calls.some(({ operation }) => operation === "write"), "a write is made all the same");
+    rig.peer.hear();
+    await until(() => rig.disk.inProgress === 0 && made() === 20, "the rest is read");
+    rig.connection.peerClosed();
+    expect(rig.closed()).toBe(true);
+  });
+
+  test("what is not read yet is not read any more for a client that has gone", async () => {
+    const rig = await deafReader(20);
+    rig.connection.peerClosed();
+    expect(rig.closed()).toBe(true);
+    expect(rig.disk.calls.length).toBe(MOST_READS);
+  });
+
+  test("nor for one that is told that the export goes", async () => {
+    const rig = await deafReader(20);
+    rig.connection.shutDown("the test is over");
+    rig.peer.hear();
+    await until(() => rig.disk.inProgress === 0, "the disk is idle");
+    expect(rig.disk.calls.length).toBe(MOST_READS);
+  });
+
+  test("a client that has ended its half and fetches nothing has its time, again for each answer that it fetches", async () => {
+    const rig = await deafReader(20);
+    rig.connection.peerEnded();
+    rig.clock.advance(DRAIN_MS - 1);
+    rig.peer.hear();
+    rig.peer.deaf = true;
+    await until(() => rig.disk.inProgress === 0, "the disk is idle");
+    expect(rig.disk.calls.length).toBe(2 * MOST_READS);
+    rig.clock.advance(DRAIN_MS - 1);
+    expect(rig.peer.destroyed).toBe(false);
+    rig.clock.advance(1);
+    expect(rig.peer.destroyed).toBe(true);
+    expect(rig.log.entries.at(-1)).toContain(`no answer fetched within ${DRAIN_MS} ms`);
   });
 
   test("the window counts bytes: two reads of 32 MiB are in flight, not three", async () => {
