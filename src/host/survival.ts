@@ -10,7 +10,7 @@ import type { EmitEvent } from "./events.js";
 import { RestartPolicy } from "./restart-policy.js";
 import type { Lost, RumpLife } from "./rump-life.js";
 import type { RumpSupply } from "./rump-supply.js";
-import type { DeviceSource } from "./sources/source.js";
+import type { DeviceSource, OpenedDevice } from "./sources/source.js";
 import { type Deferred, deferred, waitAtMost } from "./waits.js";
 
 /** Between looks for a device that may have come back. */
@@ -129,12 +129,16 @@ export class Survival {
     emit({ event: "unplug", device: key, graceMs });
     await this.#supply.opened?.release();
     const until = clock.nowMs() + graceMs;
+    let back: DeviceSource | undefined;
     for (;;) {
       const leftMs = until - clock.nowMs();
-      const source = leftMs > 0 ? await this.#returned(leftMs) : undefined;
-      if (source === undefined || this.#supply.isOver) break;
-      const next = await this.#tryReturned(source, lost);
-      if (next !== undefined) return next;
+      if (leftMs <= 0) break;
+      if (back === undefined) back = await this.#returned(leftMs);
+      else await this.#delay(Math.min(leftMs, RETURN_POLL_MS));
+      if (back === undefined || this.#supply.isOver) break;
+      const next = await this.#tryReturned(back, lost);
+      if (typeof next === "object") return next;
+      if (next === "gone") back = undefined;
     }
     const reason = `the device has gone and was not back within ${graceMs / 1000} s`;
     this.#calls.abandon(reason);
@@ -154,19 +158,35 @@ export class Survival {
     return back?.value;
   }
 
-  /** @returns how the life with it ended; undefined when it is not there. */
-  async #tryReturned(source: DeviceSource, lost: Lost): Promise<Lost | undefined> {
+  /** @returns how the life with it ended. "gone": it is not there; "unserved": it is, and no process could serve it. */
+  async #tryReturned(source: DeviceSource, lost: Lost): Promise<Lost | "gone" | "unserved"> {
     const { key, emit, clock } = this.#context;
-    const opened = await source.open().catch((error: unknown) => this.#calls.debug(`not back: ${messageOf(error)}`));
-    if (opened === undefined) return undefined;
-    const life = await this.#supply.takeSpare();
+    let opened: OpenedDevice;
+    try {
+      opened = await source.open();
+    } catch (error) {
+      this.#calls.debug(`not back: ${messageOf(error)}`);
+      // A new node may not be ours yet, and the machine may be out of descriptors for a while.
+      return error instanceof HostError && error.code !== "DEVICE_GONE" ? "unserved" : "gone";
+    }
+    let life: RumpLife;
+    try {
+      life = await this.#supply.takeSpare();
+    } catch (error) {
+      opened.closeDescriptor();
+      await opened.release();
+      if (!(error instanceof HostError) || error.code !== "FAILED") throw error;
+      this.#calls.debug(`back, and not served: ${error.message}`);
+      return "unserved";
+    }
     this.#supply.moveTo(source, opened);
     this.#unplugged = false;
     const next = this.#calls.begin(life, false);
     if (!(await this.#serves(next))) {
-      await next;
+      const { deviceGone } = await next;
+      opened.closeDescriptor();
       await opened.release();
-      return undefined;
+      return deviceGone ? "gone" : "unserved";
     }
     emit({ event: "replug", device: key, pid: life.pid, downMs: clock.nowMs() - lost.atMs });
     this.#supply.prepareSpare();

@@ -37,7 +37,8 @@ const pidsOf = (host: RunningCommand): Set<number> => new Set(all(host, "device"
 /** A client that reads everything. */
 async function read(context: TestContext, uri: string): Promise<Buffer> {
   const copy = join(folder, `copy-${randomBytes(4).toString("hex")}`);
-  expect(await runTool(requireTool("nbdcopy", context), [uri, copy])).toMatchObject({ exitCode: 0 });
+  const copied = await runTool(requireTool("nbdcopy", context), [uri, copy]);
+  expect(copied, copied.stderr).toMatchObject({ exitCode: 0 });
   return readFileSync(copy);
 }
 

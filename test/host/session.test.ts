@@ -45,6 +45,10 @@ interface Rig {
   readonly released: () => number;
   /** Processes. */
   readonly started: () => number;
+  /** The device, plugged in anew. */
+  readonly source: DeviceSource;
+  /** How often it was opened, the first time included. */
+  readonly opened: () => number;
 }
 
 let folder = "";
@@ -62,21 +66,25 @@ interface RigOptions {
   readonly mayReturn?: boolean;
   /** The device cannot be opened again so many times. */
   readonly reopenFailures?: number;
+  /** Processes after the first one cannot be started so many times. */
+  readonly startFailures?: number;
 }
 
 async function start(
   behaviour: string,
-  { readOnly = false, graceMs = 0, mayReturn = false, reopenFailures = 0 }: RigOptions = {},
+  { readOnly = false, graceMs = 0, mayReturn = false, reopenFailures = 0, startFailures = 0 }: RigOptions = {},
 ): Promise<Rig> {
   const events: HostEvent[] = [];
   const link = new NotedLink();
   let releases = 0;
+  let opens = 0;
+  let starts = 0;
   let failuresLeft = reopenFailures;
-  let plans = 0;
   const source: DeviceSource = {
     key: "1-1",
     mayReturn,
     open: async () => {
+      opens++;
       let descriptor = openSync("/dev/null", "r+");
       let isOpen = true;
       return {
@@ -114,7 +122,9 @@ async function start(
     sandbox: {
       ...noSandbox,
       plan: async () => {
-        plans++;
+        const isFailing = starts > 0 && starts <= startFailures;
+        starts++;
+        if (isFailing) throw new HostError("FAILED", "cannot start the rump process: spawn EMFILE");
         return await noSandbox.plan();
       },
     },
@@ -129,7 +139,17 @@ async function start(
     (error: HostError) => error,
   );
   const settled = Promise.race([whenAttached, ended.then(() => undefined)]);
-  return { session, events, link, ended, settled, released: () => releases, started: () => plans };
+  return {
+    session,
+    events,
+    link,
+    ended,
+    settled,
+    released: () => releases,
+    started: () => starts,
+    source,
+    opened: () => opens,
+  };
 }
 
 const names = (events: readonly HostEvent[]): string[] => events.map((event) => event.event);
@@ -351,6 +371,35 @@ describe("survival", () => {
     expect(names(events)).toEqual(["device", "node", "link", "unplug", "replug"]);
     session.stop("enough");
     expect(await ended).toBeUndefined();
+  });
+
+  test.each([
+    ["looked for", true],
+    ["announced", false],
+  ])("back, %s, while no process can be started: tried again until one can", async (_, mayReturn) => {
+    // The first of them is the one that would have been in reserve.
+    const rig = await start("goneOnce", { graceMs: 10_000, mayReturn, startFailures: 3 });
+    const { session, events, ended, link, settled, released, opened } = rig;
+    await settled;
+    await vi.waitFor(() => expect(names(events)).toContain("unplug"));
+    if (!mayReturn) await vi.waitFor(() => expect(session.replugged(rig.source)).toBe(true));
+    expect(await link.served.get("sd0")?.read(3, 1)).toHaveLength(512);
+    expect(names(events)).toEqual(["device", "node", "link", "unplug", "replug"]);
+    session.stop("enough");
+    expect(await ended).toBeUndefined();
+    expect([opened(), released()]).toEqual([4, 4]);
+  });
+
+  test("back, and no process can be started for the whole of its time: EIO", async () => {
+    const rig = await start("goneOnce", { graceMs: 700, mayReturn: true, startFailures: 1000 });
+    const { events, ended, link, settled, released, opened } = rig;
+    await settled;
+    await vi.waitFor(() => expect(names(events)).toContain("unplug"));
+    await expect(link.served.get("sd0")?.read(3, 1)).rejects.toMatchObject({ code: "EIO" });
+    expect(await ended).toBeUndefined();
+    expect(names(events)).toEqual(["device", "node", "link", "unplug", "node-gone", "detach"]);
+    expect(opened()).toBeGreaterThan(2);
+    expect(released()).toBeGreaterThanOrEqual(opened());
   });
 
   test("not back in time: what waits fails with EIO, and it is no error of the session", async () => {
