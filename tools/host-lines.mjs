@@ -25,8 +25,8 @@ const ALWAYS = ["cli/main.js", "cli/run-command.js"];
 
 /** A USB device of this machine, taken from its kernel driver (--take). */
 const USB = ["host/local-usb.js", "host/discovery.js", "host/kernel-driver.js"];
-const SIMULATED = ["host/sources/simulator.js"];
-const USBIP = ["host/sources/usbip.js"];
+const SIMULATED = ["host/stream-devices.js", "host/sources/simulator.js"];
+const USBIP = ["host/stream-devices.js", "host/sources/usbip.js"];
 const NBD = ["pud/links/nbd-link.js"];
 const KERNEL_NBD = ["pud/links/kernel-nbd-link.js"];
 const LINE = ["pud/host-tty-line.js"];

@@ -22,9 +22,8 @@ import type { RumpGroup } from "./rump-group.js";
 import { ensureRuntimeDir } from "./runtime-dir.js";
 import type { Selector, SimSelector, UsbipSelector, UsbSelector } from "./selector.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
-import type { Simulator, SimulatorOptions } from "./sources/simulator.js";
-import type { DeviceSource } from "./sources/source.js";
-import { Supervisor } from "./supervisor.js";
+import type { StreamDevices } from "./stream-devices.js";
+import { type Launched, Supervisor } from "./supervisor.js";
 import { LocalUnits, sharedUnits, type TakeUnit } from "./units.js";
 import { deferred } from "./waits.js";
 
@@ -71,9 +70,9 @@ export class RumpHost {
   readonly #nodes: ReadonlySet<string>;
   readonly #links: readonly Link[];
   readonly #supervisor: Supervisor;
-  readonly #simulators: Promise<Simulator>[] = [];
   readonly #finished = deferred<Outcome>();
   #usb: LocalUsb | undefined;
+  #streams: StreamDevices | undefined;
   /** Sessions of devices that do not come back by themselves. */
   #oneTime = 0;
   #stopping: Promise<void> | undefined;
@@ -139,12 +138,11 @@ export class RumpHost {
   async start(): Promise<Outcome> {
     const { selectors, sandbox } = this.#options;
     sandbox.plan().catch(() => {}); // tried while devices are opened; whoever starts a process is told what came of it
-    const [sims, usbip, usb] = divide(selectors);
+    const [streams, usb] = divide(selectors);
     this.#oneTime++; // one that ends early is not the last while others are still starting
     const outcomes = (
       await Promise.all([
-        ...this.#startSimulators(sims),
-        ...usbip.map(async (selector) => [await this.#startUsbip(selector)]),
+        streams.length > 0 ? this.#startStreams(streams) : [],
         usb.length > 0 || selectors.length === 0 ? this.#startUsb(usb) : [],
       ])
     ).flat();
@@ -169,58 +167,35 @@ export class RumpHost {
   /** The short way: every process of ours ends now. What the rump processes held is lost. */
   kill(): void {
     this.#supervisor.killAll();
-    for (const simulator of this.#simulators)
-      void simulator.then(
-        (it) => it.kill(),
-        () => {},
-      );
+    this.#streams?.kill();
   }
 
   async #shutdown(reason: string): Promise<void> {
     await this.#usb?.close();
     await this.#supervisor.stopAll(reason);
-    await Promise.all(
-      this.#simulators.map(
-        async (it) =>
-          await it.then(
-            (sim) => sim.end(),
-            () => {},
-          ),
-      ),
-    );
+    await this.#streams?.close();
     for (const link of this.#links) await closeLink(link, this.#emit);
     this.#finished.resolve(undefined);
   }
 
-  #startSimulators(selectors: readonly SimSelector[]): Promise<Outcome[]>[] {
-    const { runtimeDir, drivers } = this.#options;
-    return selectors.map(async (selector, index) => {
-      const earlier = selectors.slice(0, index).filter(({ model }) => model === selector.model).length;
-      const key = earlier === 0 ? `sim:${selector.model}` : `sim:${selector.model}#${earlier + 1}`;
-      const starting = simulate({ selector, key, index, runtimeDir, clock: this.#clock, drivers: allDrivers(drivers) });
-      this.#simulators.push(starting);
-      try {
-        const { source, gone } = await starting;
-        return [await this.#launchOneTime(source, gone)];
-      } catch (error) {
-        return [this.#told(error, key)];
-      }
+  async #startStreams(selectors: readonly (SimSelector | UsbipSelector)[]): Promise<Outcome[]> {
+    const { runtimeDir, drivers = [] } = this.#options;
+    const { StreamDevices: Streams } = await import("./stream-devices.js");
+    if (this.#stopping !== undefined) return [];
+    this.#streams = new Streams({
+      runtimeDir,
+      clock: this.#clock,
+      drivers,
+      supervisor: this.#supervisor,
+      emit: this.#emit,
+      launched: (session) => this.#oneTimeBegan(session),
     });
+    return await this.#streams.start(selectors);
   }
 
-  async #startUsbip({ text, address, busId }: UsbipSelector): Promise<Outcome> {
-    const { usbipSource } = await import("./sources/usbip.js");
-    const drivers = allDrivers(this.#options.drivers);
-    return await this.#launchOneTime(usbipSource({ key: text, address, busId, clock: this.#clock, drivers }));
-  }
-
-  /** @param gone  Tells that the device is not there any more, where somebody knows before the driver does. */
-  async #launchOneTime(source: DeviceSource, gone?: Promise<string>): Promise<Outcome> {
-    const launched = this.#supervisor.launch(source);
-    void gone?.then((reason) => launched.lost(reason));
+  #oneTimeBegan({ ended }: Launched): void {
     this.#oneTime++;
-    void launched.ended.then((error) => this.#oneTimeEnded(error));
-    return await launched.attached;
+    void ended.then((error) => this.#oneTimeEnded(error));
   }
 
   #oneTimeEnded(error: Outcome): void {
@@ -249,13 +224,6 @@ export class RumpHost {
     });
     return await this.#usb.start();
   }
-
-  /** An error as an event and as an outcome. */
-  #told(error: unknown, device: string): HostError {
-    const failure = error instanceof HostError ? error : new HostError("FAILED", messageOf(error), { cause: error });
-    this.#emit({ event: "error", code: failure.code, message: failure.message, device });
-    return failure;
-  }
 }
 
 /** Only usbfs opens a device more than once. @throws HostError USAGE */
@@ -276,10 +244,6 @@ async function openGroup({ sandbox, drivers, rumpScript }: HostOptions, clock: C
     onLine: createDebug("rumpusb:group"),
     ...(rumpScript === undefined ? {} : { script: rumpScript }),
   });
-}
-
-async function simulate(options: SimulatorOptions): Promise<Simulator> {
-  return await (await import("./sources/simulator.js")).startSimulator(options);
 }
 
 async function openLinks({ links, runtimeDir, emit }: HostOptions): Promise<Link[]> {
@@ -312,14 +276,7 @@ function tellLog(emit: EmitEvent, level: LogLevel, source: string, message: stri
   if (level === "warn" || level === "error") emit({ event: "log", level, source, message });
 }
 
-function divide(selectors: readonly Selector[]): [sims: SimSelector[], usbip: UsbipSelector[], usb: UsbSelector[]] {
-  const sims: SimSelector[] = [];
-  const usbip: UsbipSelector[] = [];
-  const usb: UsbSelector[] = [];
-  for (const selector of selectors) {
-    if (selector.kind === "sim") sims.push(selector);
-    else if (selector.kind === "usbip") usbip.push(selector);
-    else usb.push(selector);
-  }
-  return [sims, usbip, usb];
+function divide(selectors: readonly Selector[]): [streams: (SimSelector | UsbipSelector)[], usb: UsbSelector[]] {
+  const isStream = (one: Selector): one is SimSelector | UsbipSelector => one.kind === "sim" || one.kind === "usbip";
+  return [selectors.filter(isStream), selectors.filter((one) => !isStream(one))];
 }
