@@ -1,53 +1,32 @@
 /**
  * A serial line that somebody on the host has open, across the driver processes that serve it one after another.
  *
- * It keeps what makes the line what it is: settings, lines driven, break, latency, what is granted and what is not written
- * yet. A new process gets the line opened again in that state before anything else is asked of it; the opener sees a pause.
- * What differs then is told as a change.
+ * A new process gets the line opened again in the state in which the opener has it (host-tty-port.ts) before anything else is
+ * asked of it; the opener sees a pause. What differs then is told as a change.
  */
 import {
   DeviceError,
-  type FlushQueue,
-  type LineSettings,
   type OutputLines,
-  type RequestOptions,
   type TtyInfo,
   type TtyOpen,
   type TtyPort,
   type TtyReceiver,
-  type TtyStatus,
 } from "../rump/devsw.js";
 import type { Timer } from "../rumpuser/rumpuser.js";
 import { LinkError } from "./errors.js";
-import {
-  FLAG_STATUS,
-  FLUSH_NUMBERS,
-  type FrameHeader,
-  KINDS,
-  TTY_LATENCY_BYTES,
-  TTY_SETTINGS_BYTES,
-  TTY_STATUS_BYTES,
-} from "./frames.js";
+import { FLAG_STATUS, type FrameHeader, KINDS, TTY_SETTINGS_BYTES, TTY_STATUS_BYTES } from "./frames.js";
 import type { HostChannel } from "./host-channel.js";
 import { DEPARTURE_MS, type NodeContext } from "./host-node.js";
 import { Grants, StatusMemory } from "./host-tty-memory.js";
+import { HostPort } from "./host-tty-port.js";
 import type { TtyRequestFields } from "./host-tty-request.js";
 import { cancelled, killer, LineRequests, type Remote } from "./host-tty-requests.js";
 import { LineWrites } from "./host-tty-writes.js";
-import {
-  checkEncodable,
-  decodeSettings,
-  decodeStatus,
-  encodeOutputs,
-  encodeSettings,
-  encodeTtyOpen,
-  ttyLatencyRecord,
-} from "./tty-payloads.js";
+import { checkEncodable, decodeSettings, decodeStatus, encodeTtyOpen } from "./tty-payloads.js";
 
 const LOW: OutputLines = { dtr: false, rts: false };
 /** What waits to be written when everything ends in order may take so long. */
 const LINGER_MS = 2_000;
-const MAX_LATENCY_MS = 0xffff;
 
 export interface LineContext extends NodeContext {
   readonly info: TtyInfo;
@@ -55,24 +34,17 @@ export interface LineContext extends NodeContext {
   readonly onGone: () => void;
 }
 
-export class HostLine implements TtyPort {
+export class HostLine {
   readonly #context: LineContext;
   readonly #receiver: TtyReceiver;
   readonly #requests: LineRequests;
   readonly #writes: LineWrites;
   readonly #grants = new Grants();
   readonly #status = new StatusMemory();
-  /** As asked for, so that asking again gives the same. */
-  #wanted: LineSettings;
-  #settings: LineSettings;
-  #outputs: OutputLines;
-  #isBreak = false;
-  #latencyMs: number | undefined;
+  readonly #port: HostPort;
   #remote: Remote | undefined;
   /** It is in the state that the opener gave it: what is asked can be asked. */
   #isReady = false;
-  /** Calls to `flush` that are not answered: writes wait for them. */
-  #flushes = 0;
   /** Ends the call to `open`; undefined when it has ended. */
   #opening: { resolve(port: TtyPort): void; reject(error: DeviceError): void } | undefined;
   #openLosses = 0;
@@ -93,33 +65,31 @@ export class HostLine implements TtyPort {
     checkEncodable(context.info, how.settings);
     this.#context = context;
     this.#receiver = receiver;
-    this.#wanted = how.settings;
-    this.#settings = how.settings;
-    this.#outputs = how.outputs;
     const departed = (error: DeviceError): boolean => this.#depart(error);
     this.#requests = new LineRequests({ maxLosses: limits.maxLosses, departed, onAnswered });
     this.#writes = new LineWrites({
       clock,
       maxQueuedWrites: limits.maxQueuedRequests,
       maxLosses: limits.maxLosses,
-      maySend: () => this.#isReady && this.#flushes === 0 && this.#remote?.channel.choked === false,
+      maySend: () => this.#isReady && !this.#port.isFlushing && this.#remote?.channel.choked === false,
       send: (chunk) => this.#remote?.channel.sendRequest(this.#remote.nodeNumber, chunk),
       cancel: (chunk) => this.#remote?.channel.sendCancel(chunk),
       departed,
       onTaken: onAnswered,
     });
+    this.#port = new HostPort(how, {
+      info: context.info,
+      requests: this.#requests,
+      writes: this.#writes,
+      status: this.#status,
+      checkOpen: (what) => this.#checkOpen(what),
+      grant: (bytes) => {
+        this.#grants.grant(bytes);
+        this.#passGrants();
+      },
+      close: () => this.#close(),
+    });
   }
-
-  get settings(): LineSettings {
-    return this.#settings;
-  }
-
-  get outputs(): OutputLines {
-    return this.#outputs;
-  }
-
-  // -------------------------------------------------------------------------------------------------------------------
-  // For the opener
 
   /** Resolves when a process has opened the line. @throws DeviceError as Tty.open; nothing of the line is left then. */
   opened(signal: AbortSignal | undefined): Promise<TtyPort> {
@@ -129,83 +99,6 @@ export class HostLine implements TtyPort {
       this.#opening = { resolve, reject };
     }).finally(() => signal?.removeEventListener("abort", abort));
   }
-
-  async configure(settings: LineSettings, options: RequestOptions = {}): Promise<LineSettings> {
-    this.#checkOpen("configure");
-    checkEncodable(this.#context.info, settings);
-    const fields = { kind: KINDS.ttyConfigure, payload: encodeSettings(settings), replyBytes: TTY_SETTINGS_BYTES };
-    this.#settings = await this.#requests.ask(fields, decodeSettings, options);
-    this.#wanted = settings;
-    return this.#settings;
-  }
-
-  async setOutputs(outputs: Partial<OutputLines>, options: RequestOptions = {}): Promise<void> {
-    this.#checkOpen("set lines");
-    await this.#requests.ask({ kind: KINDS.ttyOutputs, payload: encodeOutputs(outputs) }, noReply, options);
-    this.#outputs = { ...this.#outputs, ...outputs };
-  }
-
-  async setBreak(on: boolean, options: RequestOptions = {}): Promise<void> {
-    this.#checkOpen("break");
-    if (on) await this.#writesSettled("break", options.signal);
-    await this.#requests.ask({ kind: KINDS.ttyBreak, count: on ? 1 : 0 }, noReply, options);
-    this.#isBreak = on;
-  }
-
-  async status(options: RequestOptions = {}): Promise<TtyStatus> {
-    this.#checkOpen("status");
-    const fields = { kind: KINDS.ttyStatus, replyBytes: TTY_STATUS_BYTES };
-    return this.#status.note(await this.#requests.ask(fields, decodeStatus, options));
-  }
-
-  async setLatency(latencyMs: number, options: RequestOptions = {}): Promise<number> {
-    this.#checkOpen("latency");
-    const wanted = Math.min(Math.max(Math.round(latencyMs) || 0, 0), MAX_LATENCY_MS);
-    const made = await this.#requests.ask(latencyFields(wanted), decodeLatency, options);
-    this.#latencyMs = wanted;
-    return made;
-  }
-
-  async write(data: Uint8Array, options: RequestOptions = {}): Promise<void> {
-    this.#checkOpen("write");
-    await this.#writes.write(data, options.signal);
-  }
-
-  grant(bytes: number): void {
-    this.#grants.grant(bytes);
-    this.#passGrants();
-  }
-
-  async drain(options: RequestOptions = {}): Promise<void> {
-    this.#checkOpen("drain");
-    await this.#writesSettled("drain", options.signal);
-    await this.#requests.ask({ kind: KINDS.ttyDrain }, noReply, options);
-  }
-
-  async flush(queue: FlushQueue, options: RequestOptions = {}): Promise<void> {
-    this.#checkOpen("flush");
-    if (queue !== "in") this.#writes.stopAll(new DeviceError("ECANCELED", "write: flushed"));
-    // What is written meanwhile must not be thrown away with what was there before.
-    this.#flushes++;
-    try {
-      await this.#requests.ask({ kind: KINDS.ttyFlush, count: FLUSH_NUMBERS[queue] }, noReply, options);
-    } finally {
-      this.#flushes--;
-      this.#writes.pump();
-    }
-  }
-
-  async close(): Promise<void> {
-    if (this.#over === undefined) {
-      this.#finish(new DeviceError("ENODEV", "the port was closed"));
-      this.#writes.stopAll(new DeviceError("ECANCELED", "write: the port was closed"));
-      this.#hangUp();
-    }
-    await this.#whenGone();
-  }
-
-  // -------------------------------------------------------------------------------------------------------------------
-  // For the node
 
   /** A process serves the node from now on. `isDoubtful`: the device may have lost power. */
   bind(channel: HostChannel, nodeNumber: number, isDoubtful: boolean): void {
@@ -310,7 +203,7 @@ export class HostLine implements TtyPort {
   /** Opens the line in this process, and brings it into the state in which the opener has it. */
   async #open(remote: Remote): Promise<void> {
     const isAgain = this.#opening === undefined;
-    const how = { settings: this.#wanted, outputs: this.#over === undefined ? this.#outputs : LOW };
+    const how = { settings: this.#port.wanted, outputs: this.#over === undefined ? this.#port.outputs : LOW };
     const fields = {
       kind: KINDS.ttyOpen,
       payload: encodeTtyOpen(how),
@@ -326,7 +219,7 @@ export class HostLine implements TtyPort {
         return settings;
       });
       if (this.#over === undefined && this.#remote === remote) {
-        this.#settings = made;
+        this.#port.made(made);
         if (isAgain) await this.#restore(remote);
       }
     } catch (error) {
@@ -341,8 +234,7 @@ export class HostLine implements TtyPort {
   async #restore(remote: Remote): Promise<void> {
     const ask = async <T>(fields: TtyRequestFields, decode: (payload: Uint8Array) => T): Promise<T> =>
       await this.#requests.askOwn(remote, fields, decode);
-    if (this.#latencyMs !== undefined) await ask(latencyFields(this.#latencyMs), decodeLatency);
-    if (this.#isBreak) await ask({ kind: KINDS.ttyBreak, count: 1 }, noReply);
+    for (const fields of this.#port.toRestore()) await ask(fields, noReply);
     const before = this.#status.told;
     if (before === undefined) return;
     const now = this.#status.note(await ask({ kind: KINDS.ttyStatus, replyBytes: TTY_STATUS_BYTES }, decodeStatus));
@@ -360,7 +252,7 @@ export class HostLine implements TtyPort {
     this.#isReady = true;
     const opening = this.#opening;
     this.#opening = undefined;
-    opening?.resolve(this);
+    opening?.resolve(this.#port);
     this.#passGrants();
     this.#requests.begin(remote);
     this.#writes.pump();
@@ -411,6 +303,15 @@ export class HostLine implements TtyPort {
     } else this.#goAway();
   }
 
+  async #close(): Promise<void> {
+    if (this.#over === undefined) {
+      this.#finish(new DeviceError("ENODEV", "the port was closed"));
+      this.#writes.stopAll(new DeviceError("ECANCELED", "write: the port was closed"));
+      this.#hangUp();
+    }
+    await this.#whenGone();
+  }
+
   async #whenGone(): Promise<void> {
     if (!this.#isGone) await new Promise<void>((gone) => this.#gone.push(gone));
   }
@@ -423,20 +324,6 @@ export class HostLine implements TtyPort {
     for (const gone of this.#gone.splice(0)) gone();
   }
 
-  /** Resolves when what was written before has ended. @throws DeviceError ECANCELED, or why the line has. */
-  async #writesSettled(what: string, signal: AbortSignal | undefined): Promise<void> {
-    let abort = (): void => undefined;
-    const aborted = new Promise<"aborted">((resolve) => {
-      abort = () => resolve("aborted");
-      if (signal?.aborted === true) abort();
-      else signal?.addEventListener("abort", abort, { once: true });
-    });
-    const first = await Promise.race([this.#writes.settled(), aborted]);
-    signal?.removeEventListener("abort", abort);
-    if (first === "aborted") throw cancelled();
-    this.#checkOpen(what);
-  }
-
   #checkOpen(what: string): void {
     const reason = this.#over ?? this.#refusal;
     if (reason !== undefined) throw new DeviceError(reason.code, `${what}: ${reason.message}`);
@@ -444,11 +331,3 @@ export class HostLine implements TtyPort {
 }
 
 function noReply(): void {}
-
-function latencyFields(latencyMs: number): TtyRequestFields {
-  return { kind: KINDS.ttyLatency, count: latencyMs, replyBytes: TTY_LATENCY_BYTES };
-}
-
-function decodeLatency(payload: Uint8Array): number {
-  return ttyLatencyRecord.decode(payload).latencyMs;
-}
