@@ -1,14 +1,15 @@
-/** The signals of callers: one listener for each, however many commands share it. */
+/** The signals of callers: one listener for each, however many commands share it. Arrays for the reason that flying.ts gives. */
 import type { Task } from "./task.js";
 
 interface Caller {
-  readonly tasks: Set<Task>;
+  readonly signal: AbortSignal;
+  readonly tasks: Task[];
   readonly listener: () => void;
 }
 
 export class Callers {
   readonly #cancel: (task: Task) => void;
-  readonly #bySignal = new Map<AbortSignal, Caller>();
+  readonly #callers: Caller[] = [];
 
   /** `cancel` is called for each task of a signal that is aborted. */
   constructor(cancel: (task: Task) => void) {
@@ -18,26 +19,32 @@ export class Callers {
   join(task: Task): void {
     const { signal } = task.command;
     if (signal === undefined) return;
-    const known = this.#bySignal.get(signal);
+    const known = this.#of(signal);
     if (known !== undefined) {
-      known.tasks.add(task);
+      known.tasks.push(task);
       return;
     }
-    const tasks = new Set([task]);
+    const tasks = [task];
     const listener = (): void => {
-      for (const one of Array.from(tasks)) this.#cancel(one);
+      for (const one of tasks.slice()) this.#cancel(one);
     };
-    this.#bySignal.set(signal, { tasks, listener });
+    this.#callers.push({ signal, tasks, listener });
     signal.addEventListener("abort", listener, { once: true });
   }
 
   leave(task: Task): void {
     const { signal } = task.command;
-    const caller = signal && this.#bySignal.get(signal);
+    const caller = signal && this.#of(signal);
     if (signal === undefined || caller === undefined) return;
-    caller.tasks.delete(task);
-    if (caller.tasks.size > 0) return;
-    this.#bySignal.delete(signal);
-    signal.removeEventListener("abort", caller.listener);
+    const { tasks, listener } = caller;
+    const at = tasks.indexOf(task);
+    if (at >= 0) tasks.splice(at, 1);
+    if (tasks.length > 0) return;
+    this.#callers.splice(this.#callers.indexOf(caller), 1);
+    signal.removeEventListener("abort", listener);
+  }
+
+  #of(signal: AbortSignal): Caller | undefined {
+    return this.#callers.find((one) => one.signal === signal);
   }
 }

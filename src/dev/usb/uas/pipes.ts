@@ -32,14 +32,18 @@ export interface DataStage {
 
 /** Of each request on the default pipe. */
 const CLEAR_HALT_TIMEOUT_MS = 5_000;
-/** Transfers end with their command, which has the deadline. */
-const NO_DEADLINE = { timeoutMs: 0 };
+
+interface InFlight {
+  readonly running: Promise<unknown>;
+  /** Ends it. */
+  readonly signal: AbortSignal;
+}
 
 export class UasPipes {
   readonly #at: Attachment<UasPipeSet>;
   #stop = new AbortController();
-  /** With the signal that ends it. */
-  readonly #inFlight = new Map<Promise<unknown>, AbortSignal>();
+  /** An array for the reason that flying.ts gives. */
+  readonly #inFlight: InFlight[] = [];
   #streams = 0;
 
   constructor(at: Attachment<UasPipeSet>) {
@@ -112,14 +116,14 @@ export class UasPipes {
   /** Cancels what has no signal of its own; resolves when nothing is in flight, whatever has one included. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    await Promise.allSettled(this.#inFlight.keys()); // whoever waits for one sees its error
+    await Promise.allSettled(this.#inFlight.map(({ running }) => running)); // whoever waits for one sees its error
     this.#stop = new AbortController();
   }
 
   /** Resolves when nothing is in flight that the signal ends. */
   async ended(signal: AbortSignal): Promise<void> {
-    const theirs = Array.from(this.#inFlight).filter(([, own]) => own === signal);
-    await Promise.allSettled(theirs.map(([transfer]) => transfer));
+    const theirs = this.#inFlight.filter((one) => one.signal === signal);
+    await Promise.allSettled(theirs.map(({ running }) => running));
   }
 
   /** @throws TransferError */
@@ -129,12 +133,14 @@ export class UasPipes {
   }
 
   async #run(steps: readonly PipeStep[], signal: AbortSignal): Promise<readonly StepResult[]> {
-    const running = this.#at.runChain(steps, { ...NO_DEADLINE, signal });
-    this.#inFlight.set(running, signal);
+    // Transfers end with their command, which has the deadline.
+    const running = this.#at.runChain(steps, { timeoutMs: 0, signal });
+    const own = { running, signal };
+    this.#inFlight.push(own);
     try {
       return await running;
     } finally {
-      this.#inFlight.delete(running);
+      this.#inFlight.splice(this.#inFlight.indexOf(own), 1);
     }
   }
 }

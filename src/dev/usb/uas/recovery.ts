@@ -168,16 +168,18 @@ export class Recovery {
   async #abortTask(task: Task, error: Error): Promise<boolean> {
     const isDone = await this.#manage("abortTask", task.tag, task.command.lun);
     if (!isDone || task.isOver) return task.isOver;
-    task.stop.abort();
     // Its stream must have nothing of it when it is used again.
-    await this.#pipes.ended(task.stop.signal);
+    if (task.stop !== undefined) {
+      task.stop.abort();
+      await this.#pipes.ended(task.stop.signal);
+    }
     if (!task.isOver) this.#target.land(task, asTransportError(error));
     return true;
   }
 
   async #resetAll(task: Task | undefined, error: Error, portOnly: boolean): Promise<void> {
     const flying = this.#target.flying();
-    for (const one of flying) one.stop.abort();
+    for (const one of flying) one.stop?.abort();
     await this.#pipes.stop();
     this.#resetCount++;
     if (portOnly || !(await this.#resetUnits(new Set(flying.map(({ command }) => command.lun)))))

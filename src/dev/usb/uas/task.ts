@@ -30,8 +30,8 @@ export class Task {
   sense: Sense | undefined;
   /** What it ends with, whatever its status is. */
   failure: ScsiTransportError | undefined;
-  /** Aborted: its transfers are taken back; without streams that is its data alone. */
-  stop = new AbortController();
+  /** While it is in flight. Aborted: its transfers are taken back; without streams that is its data alone. */
+  stop: AbortController | undefined;
   /** Waits for data that should have come before the status, or that the caller does not want any more. */
   grace: Timer | undefined;
   #deadline: Timer | undefined;
@@ -86,7 +86,6 @@ export class Task {
     this.movedBytes = 0;
     this.sense = undefined;
     this.failure = undefined;
-    if (this.stop.signal.aborted) this.stop = new AbortController();
   }
 
   succeed(status: "good" | "check", sense: Uint8Array): void {

@@ -19,6 +19,7 @@ import { ProtocolError, TransferError } from "../errors.js";
 import type { Attachment } from "../usbdi.js";
 import { encodeCommand, parseStatusIu, RESPONSE_CODE, responseName, SCSI_STATUS, type StatusIu } from "./iu.js";
 import { Callers } from "./callers.js";
+import { Flying } from "./flying.js";
 import { isStopped, UasPipes, type UasPipeSet } from "./pipes.js";
 import { asError, isOfTheDevice, Recovery } from "./recovery.js";
 import { TagSet } from "./tags.js";
@@ -58,7 +59,9 @@ export class UasTransport implements ScsiTransport {
   readonly #maxCommands: number;
   readonly #buffers = new BufferPool(MAX_IDLE_BYTES);
   readonly #waiting: Task[] = [];
-  readonly #flying = new Map<number, Task>();
+  readonly #flying = new Flying();
+  /** Not aborted, for the next commands: one for each would cost as much as a small command. */
+  readonly #stops: AbortController[] = [];
   readonly #tags: TagSet;
   readonly #callers = new Callers((task) => this.#cancelled(task));
   #bytesInFlight = 0;
@@ -78,10 +81,11 @@ export class UasTransport implements ScsiTransport {
     this.#maxCommands = Math.min(options.maxCommands ?? MAX_COMMANDS, this.#tags.commandTags);
     this.#depth = this.#maxCommands;
     this.#recovery = new Recovery(at, pipes, this.#tags, options.maxTroubles ?? Number.POSITIVE_INFINITY, {
-      flying: () => Array.from(this.#flying.values()),
+      flying: () => this.#flying.tasks.slice(),
       land: (task, error) => {
         this.#land(task);
-        task.fail(error);
+        // The target may have had no room for it in the meantime.
+        this.#drop(task, error);
       },
       readStatus: () => this.#readStatus(),
       take: (iu) => this.#take(iu),
@@ -152,21 +156,23 @@ export class UasTransport implements ScsiTransport {
 
   #send(task: Task): void {
     const { command, stage } = task;
-    task.tag = this.#tags.take((tag) => this.#flying.has(tag));
-    this.#flying.set(task.tag, task);
+    task.tag = this.#tags.take((tag) => this.#flying.get(tag) !== undefined);
+    const stop = this.#stops.pop() ?? new AbortController();
+    task.stop = stop;
+    this.#flying.add(task);
     this.#bytesInFlight += task.requestedBytes;
     task.startDeadline(this.#at.clock, command.timeoutMs ?? DEFAULT_COMMAND_TIMEOUT_MS, (late) => this.#late(late));
     const iu = encodeCommand(task.tag, command.lun, command.cdb);
     if (this.#pipes.streams === 0) {
       if (stage !== undefined) task.data = "waiting";
       // An answer says that it was taken, whatever becomes of the transfer.
-      this.#watch(this.#pipes.send(iu, task.stop.signal), () => {});
+      this.#watch(this.#pipes.send(iu, stop.signal), () => {});
       this.#readStatus();
       return;
     }
     const stream = task.tag;
     if (stage !== undefined) this.#moveData(task, stream);
-    this.#watch(this.#pipes.sendForStatus(iu, stream, task.stop.signal), (bytes) => {
+    this.#watch(this.#pipes.sendForStatus(iu, stream, stop.signal), (bytes) => {
       const status = parseStatusIu(bytes);
       if (status.tag !== stream)
         throw new ProtocolError(`tag ${status.tag} on stream ${stream}`, "UAS r04, information unit sequences", bytes);
@@ -178,7 +184,7 @@ export class UasTransport implements ScsiTransport {
   #readStatus(): void {
     if (this.#pipes.streams !== 0) return;
     let owed = this.#recovery.answersOwed;
-    for (const task of this.#flying.values()) if (!task.hasStatus && !task.stop.signal.aborted) owed++;
+    for (const task of this.#flying.tasks) if (!task.hasStatus && task.stop?.signal.aborted === false) owed++;
     while (this.#statusReads < Math.min(owed, MAX_STATUS_READS)) {
       this.#statusReads++;
       const reading = this.#pipes.readStatus().finally(() => this.#statusReads--);
@@ -190,10 +196,10 @@ export class UasTransport implements ScsiTransport {
   }
 
   #moveData(task: Task, stream?: number): void {
-    const { stage } = task;
-    if (stage === undefined) return;
+    const { stage, stop } = task;
+    if (stage === undefined || stop === undefined) return;
     task.data = "moving";
-    this.#watch(this.#pipes.moveData(stage, stream, task.stop.signal), (bytes) => {
+    this.#watch(this.#pipes.moveData(stage, stream, stop.signal), (bytes) => {
       task.movedBytes = bytes;
       task.data = "ended";
       this.#progress(task);
@@ -204,7 +210,7 @@ export class UasTransport implements ScsiTransport {
   /** Without streams: the pipe is free for the command that the device named next. */
   #nextData(direction: "in" | "out"): void {
     if (this.#pipes.streams !== 0) return;
-    const inDirection = Array.from(this.#flying.values()).filter(({ stage }) => stage?.direction === direction);
+    const inDirection = this.#flying.tasks.filter(({ stage }) => stage?.direction === direction);
     if (inDirection.some(({ data }) => data === "moving")) return;
     const next = inDirection.find(({ data }) => data === "ready");
     if (next !== undefined) this.#moveData(next);
@@ -258,14 +264,14 @@ export class UasTransport implements ScsiTransport {
     if (task.data === "waiting" || task.data === "ready") task.data = "ended";
     if (task.data === "moving") {
       if (task.sense?.status === SCSI_STATUS.good) this.#awaitData(task);
-      else task.stop.abort();
+      else task.stop?.abort();
     }
     this.#progress(task);
   }
 
   #awaitData(task: Task): void {
     task.grace = this.#at.clock.startTimer(DATA_GRACE_MS, () => {
-      if (this.#pipes.streams !== 0) return task.stop.abort();
+      if (this.#pipes.streams !== 0) return task.stop?.abort();
       // What comes late would be taken for the data of the next command.
       this.#recovery.reset(
         new ProtocolError(`GOOD for tag ${task.tag}, and its data did not come`, "UAS r04, SENSE IU"),
@@ -275,7 +281,7 @@ export class UasTransport implements ScsiTransport {
 
   /** Ends a command that has all it needs. */
   #progress(task: Task): void {
-    if (!task.hasStatus || task.data === "moving" || this.#flying.get(task.tag) !== task) return;
+    if (!task.hasStatus || task.data === "moving" || !this.#flying.has(task)) return;
     this.#land(task);
     if (task.failure !== undefined) task.fail(task.failure);
     else if (task.sense !== undefined) this.#reply(task, task.sense);
@@ -321,8 +327,9 @@ export class UasTransport implements ScsiTransport {
 
   /** It is not in flight any more. */
   #land(task: Task): void {
-    if (this.#flying.get(task.tag) !== task) return;
-    this.#flying.delete(task.tag);
+    if (!this.#flying.delete(task)) return;
+    if (task.stop?.signal.aborted === false) this.#stops.push(task.stop);
+    task.stop = undefined;
     this.#tags.give(task.tag);
     this.#bytesInFlight -= task.requestedBytes;
   }
@@ -341,7 +348,7 @@ export class UasTransport implements ScsiTransport {
   }
 
   #late(task: Task): void {
-    if (this.#flying.get(task.tag) === task)
+    if (this.#flying.has(task))
       return this.#recovery.abort(task, new ScsiTransportError("SCSI_TIMED_OUT", "the command's time is up"));
     this.#drop(
       task,
@@ -350,7 +357,7 @@ export class UasTransport implements ScsiTransport {
   }
 
   #cancelled(task: Task): void {
-    if (this.#flying.get(task.tag) !== task) return this.#drop(task, cancelledError("before it was sent"));
+    if (!this.#flying.has(task)) return this.#drop(task, cancelledError("before it was sent"));
     task.failure = cancelledError("in flight");
     const abort = (): void => this.#recovery.abort(task, cancelledError("in flight"));
     // Data on its way over a shared pipe is best let through; to stop it takes a port reset.
@@ -377,11 +384,10 @@ export class UasTransport implements ScsiTransport {
     this.#dead = cause;
     this.#pause?.cancel();
     void this.#pipes.stop();
-    for (const task of this.#flying.values()) {
-      task.stop.abort();
+    for (const task of this.#flying.clear()) {
+      task.stop?.abort();
       task.fail(goneError(cause));
     }
-    this.#flying.clear();
     for (const task of this.#waiting.splice(0)) task.fail(goneError(cause));
   }
 }

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { uas } from "../../../../src/dev/usb/uas/uas.js";
 import { findUasQuirks, UAS_QUIRKS } from "../../../../src/dev/usb/uas/quirks.js";
 import { umass } from "../../../../src/dev/usb/umass/umass.js";
+import { DEFAULT_COMMAND_TIMEOUT_MS } from "../../../../src/dev/scsipi/transport.js";
 import { demotedOptionsOf } from "../../../../src/host/modes.js";
 import type { Fault, FaultAction } from "../../../../src/vdev/faults.js";
 import { FlashDrive } from "../../../../src/vdev/flash-drive.js";
@@ -302,6 +303,21 @@ describe.each(["high", "super"] as const)("%s speed: recovery, step by step", (s
     rig.drive.faults.clear();
     await rig.run(() => rig.disk().write(0, pattern(512, 1)));
     expect(same(await rig.run(() => rig.disk().read(0, 1)), pattern(512, 1))).toBe(true);
+  });
+
+  test("TASK SET FULL for a command that is being aborted: it is not sent once more after its end was told", async () => {
+    const rig = await attachUas({ speed });
+    const late = { kind: "delay", ms: DEFAULT_COMMAND_TIMEOUT_MS + 500 } as const;
+    rig.drive.faults.add({ phase: "cbw", nth: 1, operationCode: WRITE_10, action: { kind: "refuse", value: 0x28 } });
+    rig.drive.faults.add({ phase: "csw", nth: 1, action: late });
+    rig.drive.faults.add({ phase: "task", nth: 1, action: { kind: "response", value: 0 } });
+    rig.drive.faults.add({ phase: "task", nth: 1, action: { kind: "delay", ms: 1_000 } });
+    const disk = rig.disk();
+    const written = rig.run(() => disk.write(0, pattern(512, 7)));
+    await expect(written).rejects.toMatchObject({ code: "ETIMEDOUT" });
+    await rig.settle();
+    expect(same(await rig.run(() => disk.read(0, 1)), new Uint8Array(512))).toBe(true);
+    expect(rig.sim.clock.pendingTimers).toBe(0);
   });
 
   test("it goes wrong too often: bulk-only transport from then on, and no request of a client fails for it", async () => {
