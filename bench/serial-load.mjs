@@ -86,7 +86,7 @@ async function underLoad(chip, path, pids) {
   await delay(WARM_UP_MS);
   const busy = await costs(pids, () => program.heardBytes);
   await program.stop();
-  await delay(1000);
+  for (let before = -1; before !== program.heardBytes; await delay(2000)) before = program.heardBytes;
   const idle = await costs(pids, () => program.heardBytes);
   void program.reading.then(() => closeSync(line));
   const rowsOf = (what, all) => all.map(({ name, cells }) => [`${chip}, ${what}`, name, ...cells]);

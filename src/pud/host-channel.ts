@@ -309,8 +309,8 @@ export class HostChannel implements ChannelConsumer {
   }
 
   /**
-   * Runs while something is in flight, so that a rump process that loops is noticed and an idle one costs nothing. What comes
-   * unasked, as on a serial line, is a sign of life; when it stops one PING tells whether that is the line's or the process's.
+   * Runs while something is in flight, so that a rump process that loops is noticed and an idle one costs nothing. Whatever
+   * comes is a sign of life, also unasked, as on a serial line; after a beat without one a PING asks.
    */
   #watch(): void {
     if (this.#heartbeat !== undefined || this.#limits.heartbeatMs === 0 || this.#channel.ended) return;
@@ -332,7 +332,7 @@ export class HostChannel implements ChannelConsumer {
     const attachMs = this.#attaching ? (this.#limits.attachSilenceMs ?? 0) : 0;
     if (this.#silentMs >= Math.max(MAX_SILENT_BEATS * this.#limits.heartbeatMs, attachMs, ...patiences))
       return this.#channel.fail(this.#silence());
-    if (this.#pingId === undefined && (isAsked || !this.#heard)) {
+    if (this.#pingId === undefined && !this.#heard) {
       this.#pingId = this.#freeId();
       this.#channel.send({ kind: KINDS.ping, requestId: this.#pingId });
     }

@@ -1,8 +1,8 @@
 /**
  * What an open line brings, on its way into the channel.
  *
- * Bytes go at once after a pause; a steady stream of them is gathered for a few milliseconds, because on a full-speed bus they
- * come in a thousand small packets a second. A status goes before the bytes that came after it, in their frame; without bytes it
+ * Bytes go at once after a pause. A steady stream of them is gathered (gathering.ts), because on a full-speed bus they come in
+ * a thousand small packets a second. A status goes before the bytes that came after it, in their frame; without bytes it
  * waits while many were told, and the last one is told then.
  */
 import { concat } from "../bytes.js";
@@ -11,13 +11,12 @@ import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import type { OutgoingFrame } from "./channel.js";
 import { FLAG_STATUS, KINDS, MAX_REASON_BYTES, MAX_TTY_BYTES, STATUS_NUMBERS } from "./frames.js";
 import type { RateBound } from "./rate-bound.js";
+import { Gathering } from "./gathering.js";
 import { encodeText } from "./text.js";
 import { encodeStatus } from "./tty-payloads.js";
 
 /** Gathered bytes are sent at once when they are so many. */
 const GATHER_BYTES = 16 * 1024;
-/** Between two frames of bytes at least, unless they are many or nothing more is granted. */
-const GATHER_MS = 4;
 /** Until a status that had to wait is tried again. */
 const STATUS_DELAY_MS = 50;
 
@@ -38,8 +37,8 @@ export class TtyOutbox implements TtyReceiver {
   readonly #context: OutboxContext;
   #parts: Uint8Array[] = [];
   #bytes = 0;
-  #lastSentMs = Number.NEGATIVE_INFINITY;
-  #gather: Timer | undefined;
+  readonly #gathering = new Gathering();
+  #due: Timer | undefined;
   #status: TtyStatus | undefined;
   #retry: Timer | undefined;
   #closed: DeviceError | undefined;
@@ -61,7 +60,6 @@ export class TtyOutbox implements TtyReceiver {
 
   received(data: Uint8Array): void {
     if (this.#state === "ended") return;
-    if (this.#bytes === 0) this.#flushSoon();
     for (let at = 0; at < data.length; at += MAX_TTY_BYTES) this.#put(data.slice(at, at + MAX_TTY_BYTES));
   }
 
@@ -78,34 +76,35 @@ export class TtyOutbox implements TtyReceiver {
     this.#tellClosed();
   }
 
+  /** Bytes may be late by so much. */
+  limitLatency(latencyMs: number): void {
+    this.#gathering.limit(latencyMs);
+  }
+
   /** The line is closed from this side: what waits is thrown away. */
   end(): void {
     this.#state = "ended";
     this.#retry?.cancel();
-    this.#gather?.cancel();
+    this.#due?.cancel();
     this.#parts = [];
     this.#bytes = 0;
   }
 
   #put(part: Uint8Array): void {
+    const { clock } = this.#context;
     if (this.#bytes + part.length > MAX_TTY_BYTES) this.#flush();
+    const waitMs = this.#gathering.arrived(clock.nowMs());
+    if (waitMs !== undefined) this.#due ??= clock.startTimer(waitMs, () => this.#flush());
     this.#parts.push(part);
     this.#bytes += part.length;
     if (this.#bytes >= GATHER_BYTES || this.#bytes >= this.#context.aheadBytes()) this.#flush();
   }
 
-  #flushSoon(): void {
-    const { clock } = this.#context;
-    const waitMs = this.#lastSentMs + GATHER_MS - clock.nowMs();
-    if (waitMs <= 0) queueMicrotask(() => this.#flush());
-    else this.#gather ??= clock.startTimer(waitMs, () => this.#flush());
-  }
-
   #flush(): void {
-    this.#gather?.cancel();
-    this.#gather = undefined;
+    this.#due?.cancel();
+    this.#due = undefined;
     if (this.#state !== "open" || this.#bytes === 0) return;
-    this.#lastSentMs = this.#context.clock.nowMs();
+    this.#gathering.sent(this.#context.clock.nowMs());
     const status = this.#takeStatus();
     const bytes = this.#bytes;
     const parts = status === undefined ? this.#parts : [encodeStatus(status), ...this.#parts];

@@ -87,6 +87,9 @@ export class ServedTty implements ServedDevice {
         return NO_BYTES;
       case KINDS.ttyFlush.number:
         if (request.count !== FLUSH_NUMBERS.in) this.#flushes++;
+        break;
+      case KINDS.ttyLatency.number:
+        this.#outbox?.limitLatency(request.count);
     }
     const operation = PORT_OPERATIONS.get(request.kind);
     if (operation === undefined) throw new DeviceError("EOPNOTSUPP", `no tty request of kind ${request.kind}`);

@@ -439,14 +439,14 @@ describe("at rest", () => {
       await turn();
     }
     tty.arrive("x");
-    await until("it", () => collector.bytes === 1);
+    await inTime(rig, "it", () => collector.bytes === 1);
     for (let beats = 0; beats < 5; beats++) {
       rig.clock.advance(60);
       for (let turns = 0; turns < 5; turns++) await turn();
     }
     expect(rig.clock.pending).toBe(0);
     tty.arrive("y");
-    await until("it", () => collector.bytes === 2);
+    await inTime(rig, "it", () => collector.bytes === 2);
     rump.rumpEnd.tamper = () => new Uint8Array(0); // it hangs
     for (let beats = 0; beats < 20; beats++) {
       rig.clock.advance(60);

@@ -1,0 +1,80 @@
+/** How long bytes of a serial line are gathered: a stream, an answer, and packets that wait for each other. */
+import { expect, test } from "vitest";
+import { Gathering } from "../../src/pud/gathering.js";
+
+interface Frame {
+  readonly sentMs: number;
+  /** When each of its packets came. */
+  readonly packets: readonly number[];
+}
+
+/** Packets that come at these times, and the frames in which they go. */
+function frames(arrivals: readonly number[], gathering = new Gathering()): Frame[] {
+  const all: Frame[] = [];
+  let waiting: number[] = [];
+  let dueMs = Number.POSITIVE_INFINITY;
+  for (const atMs of [...arrivals, Number.POSITIVE_INFINITY]) {
+    if (dueMs <= atMs && waiting.length > 0) {
+      gathering.sent(dueMs);
+      all.push({ sentMs: dueMs, packets: waiting });
+      waiting = [];
+      dueMs = Number.POSITIVE_INFINITY;
+    }
+    if (atMs === Number.POSITIVE_INFINITY) break;
+    const waitMs = gathering.arrived(atMs);
+    if (waitMs !== undefined) dueMs = atMs + waitMs;
+    waiting.push(atMs);
+  }
+  return all;
+}
+
+const every = (gapMs: number, count: number, fromMs = 0): number[] =>
+  Array.from({ length: count }, (_, n) => fromMs + n * gapMs);
+
+const latenessMs = ({ sentMs, packets }: Frame): number => sentMs - (packets[0] ?? sentMs);
+
+test.each([0.1, 1, 2.8, 5, 7])("a packet every %f ms: a frame every 16 ms at most, soon", (gapMs) => {
+  const late = frames(every(gapMs, 20_000)).filter(({ sentMs }) => sentMs > 200);
+  const gaps = late.slice(1).map(({ sentMs }, n) => sentMs - (late[n]?.sentMs ?? 0));
+  expect(Math.min(...gaps)).toBeGreaterThan(11);
+  expect(Math.max(...gaps)).toBeLessThanOrEqual(16 + gapMs);
+  for (const frame of late) expect(latenessMs(frame)).toBeLessThan(16.01);
+});
+
+test.each([8.5, 16, 100])("a packet every %f ms goes at once", (gapMs) => {
+  for (const frame of frames(every(gapMs, 1000))) expect([latenessMs(frame), frame.packets.length]).toEqual([0, 1]);
+});
+
+test("the end of an answer is late by about as much as the answer took", () => {
+  for (let packets = 2; packets < 60; packets++) {
+    const gathering = new Gathering();
+    frames(every(1, packets), gathering);
+    const answer = frames(every(1, packets, 10_000), gathering);
+    const endMs = 10_000 + packets - 1;
+    expect(answer.at(-1)?.sentMs).toBeLessThanOrEqual(endMs + Math.max(4, 1.5 * packets));
+    expect(answer[0]?.sentMs).toBe(10_000);
+  }
+});
+
+test("packets that wait for each other: what is tried in vain costs less and less", () => {
+  const gathering = new Gathering();
+  let nowMs = 0;
+  let lateMs = 0;
+  for (let n = 0; n < 2000; n++) {
+    nowMs += 3; // the answer takes so long
+    const waitMs = gathering.arrived(nowMs) ?? 0;
+    nowMs += waitMs;
+    lateMs += waitMs;
+    gathering.sent(nowMs);
+  }
+  expect(lateMs / 2000).toBeLessThan(0.15);
+});
+
+test("a limit holds, and 1 ms is no gathering", () => {
+  const limited = new Gathering();
+  limited.limit(4);
+  for (const frame of frames(every(1, 1000), limited)) expect(latenessMs(frame)).toBeLessThanOrEqual(4);
+  const none = new Gathering();
+  none.limit(1);
+  for (const frame of frames(every(0.6, 1000), none)) expect(frame.packets.length).toBe(1);
+});
