@@ -420,8 +420,9 @@ describe("heartbeat", () => {
     void outcome(rig.node().device.read(0, 1));
     for (let silence = 1; silence <= 3; silence++) {
       rig.clock.advance(60); // something came in this one
+      rig.clock.advance(60);
       await until("a PING", () => rump.requests(KINDS.ping).length === silence);
-      for (let beats = 0; beats < 150; beats++) rig.clock.advance(60);
+      for (let beats = 0; beats < 149; beats++) rig.clock.advance(60);
       expect(rig.lost).toEqual([]);
       rump.send(frame(KINDS.pong, { requestId: rump.requests(KINDS.ping).at(-1)?.requestId ?? 0 }));
       for (let turns = 0; turns < 4; turns++) await turn();
