@@ -188,17 +188,16 @@ describe("what cannot be: a message, the right status, nothing left behind", () 
     [
       "a disk that answers nothing right",
       "csw:tag:every",
+      ["sandbox", "demotion", "error"],
       "NO_DRIVER",
       /^sim:flash-drive: no driver has attached; usbdev0: interface 0: umass leaves it: no logical unit can be used: lun 0: CSW: tag \d+, sent \d+/,
     ],
-    ["a device unplugged too early", "control:disconnect", "DEVICE_GONE", /^sim:flash-drive: /],
-  ])("%s: no device is announced, the error says why", async (_name, fault, code, message) => {
+    ["a device unplugged too early", "control:disconnect", ["sandbox", "error"], "DEVICE_GONE", /^sim:flash-drive: /],
+  ])("%s: no device is announced, the error says why", async (_name, fault, events, code, message) => {
     const result = await runToEnd("run", "--json", "--runtime-dir", runtimeDir, `sim:flash-drive,fault=${fault}`);
     expect(result.status).toBe(1);
-    expect(result.events).toMatchObject([
-      { event: "sandbox" },
-      { event: "error", code, message: expect.stringMatching(message) },
-    ]);
+    expect(result.events.map(({ event }) => event)).toEqual(events);
+    expect(result.events.at(-1)).toMatchObject({ code, message: expect.stringMatching(message) });
     expect(left()).toEqual([]);
   });
 
