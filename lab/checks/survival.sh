@@ -5,6 +5,7 @@ stick second size=16M udc=1
 allow second
 mkdir -p "$LAB_TMP/mount"
 LOSSES=10
+CHECK_SECONDS=180
 FIO=(fio --name=verified --rw=randwrite --bsrange=4k-64k --verify=crc32c --verify_fatal=1 --do_verify=1)
 
 # driver_pid NAME: the process that serves the device now.
@@ -97,6 +98,7 @@ on_socket() {
   same_bytes "$LAB_TMP/read" "$(image second)"
   stop main
 }
+kill_rumpusb
 check "writes over the socket, $LOSSES SIGKILL" on_socket
 
 unplugged() {
@@ -126,6 +128,7 @@ back_in_time() {
   same_bytes "$LAB_TMP/read" "$(image second)"
   stop main
 }
+kill_rumpusb
 check "unplugged and plugged in again within the grace time, three times, no error, the same node" back_in_time
 
 # begin_pending: a write that is asked for while the device is away.
@@ -150,6 +153,7 @@ another_medium() {
   same_bytes "$(image second)" "$LAB_TMP/other"
   stop main
 }
+kill_rumpusb
 check "another medium within the grace time, what was asked fails, the node goes and comes, nothing is written" another_medium
 
 too_late() {
@@ -166,6 +170,7 @@ too_late() {
   same_bytes "$(image second)" "$LAB_TMP/before"
   stop main
 }
+kill_rumpusb
 check "too late, what was asked fails and the node is gone; plugged in later it is a new one" too_late
 
 # Cut off in a data phase, the device takes the next command block for data.
@@ -197,4 +202,5 @@ cut_off() {
     wait_for 15 "end of the user's processes" no_user_processes
   done
 }
+kill_rumpusb
 check "kill -9 of host and driver in the middle of a write with --take, the kernel's driver gets a device that works" cut_off

@@ -22,7 +22,7 @@ const USAGE = `usage: lab/run [--kernel auto|uml|qemu] [--with SET]… [--timeou
   --kernel    uml: the executable in $RUMPUSB_UML; qemu: a stock Debian kernel. auto (default): uml where the variable
               is set and no --with asks for QEMU's devices, else qemu.
   --with      devices that QEMU plugs in: ${Object.keys(DEVICE_SETS).join(", ")}.
-  --timeout   for each script (default 300 uml, 900 qemu).
+  --timeout   for each script (default 600 uml, 900 qemu).
   --processor a uml guest runs on one processor: the Nth from the last of those allowed (default 0), so that two guests can have one each.
   --offline   never download: without a prepared kernel package the run ends with status 77.
   --prepare   download and unpack the kernel package for QEMU, then stop.`;
@@ -30,7 +30,7 @@ const USAGE = `usage: lab/run [--kernel auto|uml|qemu] [--with SET]… [--timeou
 const EXIT = { passed: 0, failed: 1, usage: 2, cannotRun: 77 };
 /** `bootSeconds`: how long a guest may take for everything but its scripts; after that and the time of the scripts it is stopped. */
 const BOOTS = {
-  uml: { boot: bootUml, bootSeconds: 15, scriptSeconds: 300 },
+  uml: { boot: bootUml, bootSeconds: 15, scriptSeconds: 600 },
   qemu: { boot: bootQemu, bootSeconds: 120, scriptSeconds: 900 },
 };
 
