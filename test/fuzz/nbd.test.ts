@@ -185,7 +185,7 @@ async function memoryBytes(): Promise<number> {
   return leastBytes;
 }
 
-test(`${STREAMS} mutated streams: no crash, no hang, no growth`, { timeout: 60_000 }, async () => {
+test(`${STREAMS} mutated streams: no crash, no hang, no growth`, { timeout: 120_000 }, async () => {
   let asked = 0;
   const disk = strictDisk(() => asked++);
   let settledBytes = 0;

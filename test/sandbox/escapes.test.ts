@@ -6,7 +6,7 @@ import type { SandboxSummary } from "../../src/cli/sandbox-command.js";
 
 const COMMAND = resolve(import.meta.dirname, "../../bin/rumpusb.js");
 const NOBODY = 65534;
-const TRIAL_MS = 120_000;
+const TRIAL_MS = 240_000;
 
 interface Run {
   readonly status: number;
@@ -36,7 +36,8 @@ const USERS: readonly (readonly [string, number | undefined])[] = isRoot
     ]
   : [["this user", undefined]];
 
-describe.each(USERS)("started by %s", (_name, uid) => {
+// At the same time: each tries one act after the other, mostly waiting for a process to start or to end.
+describe.concurrent.each(USERS)("started by %s", (_name, uid) => {
   test.each(["standard", "strict"])(
     "%s profile: every act is refused or ends the process, status 0",
     async (profile) => {
