@@ -3,6 +3,7 @@
  *
  * | outcome                                   | then                                                    |
  * | the transport failed, or data are missing | once more                                               |
+ * | not answered in its time, and `verify`    | once more, if the command before it was answered        |
  * | ABORTED COMMAND, no readable sense        | once more                                               |
  * | unit attention (29h, 2Ah, …)              | `verify`, then once more for each kind, 4 kinds at most |
  * | unit attention 28h, 2Ah/09h               | never: another medium, another size                     |
@@ -10,6 +11,9 @@
  * | needs START UNIT                          | one START UNIT, then again                              |
  * | deferred error (of an earlier command)    | `onDeferred`, then once more                            |
  * | anything else                             | ScsiError                                               |
+ *
+ * A command of an attached disk that was not answered in time is repeated as Linux and NetBSD do, and no more than once: it
+ * was aborted, so nobody knows whether it was done, and READ, WRITE, UNMAP and SYNCHRONIZE CACHE may be done twice.
  *
  * Beside other commands only the first attempt is made; what comes after a failure is done alone.
  */
@@ -67,7 +71,7 @@ export async function runCommand(context: RetryContext, command: RetryCommand): 
     try {
       outcome = await context.unit.command(command.block, command.data ?? NO_DATA, context.signal);
     } catch (error) {
-      if (!(error instanceof ScsiTransportError) || error.code !== "SCSI_TRANSPORT") throw error;
+      if (!(error instanceof ScsiTransportError) || !isRepeatable(error, context)) throw error;
       await context.alone?.();
       await repeatOnce(context, (budget ??= new Budget()), undefined, error);
       continue;
@@ -81,6 +85,11 @@ export async function runCommand(context: RetryContext, command: RetryCommand): 
       await answerSense(context, command.block.what, outcome, (budget ??= new Budget()));
     }
   }
+}
+
+function isRepeatable({ code }: ScsiTransportError, { unit, verify }: RetryContext): boolean {
+  if (code === "SCSI_TIMED_OUT") return verify !== undefined && unit.unansweredInARow <= MAX_REPEATS;
+  return code === "SCSI_TRANSPORT";
 }
 
 /** Returns when the command may be sent again; else throws. */

@@ -61,7 +61,7 @@ export interface ScsiTransport {
 /**
  * | code              | means                                                      | who acts              |
  * | SCSI_TRANSPORT    | the command failed below SCSI; the target was recovered    | sd: once more         |
- * | SCSI_TIMED_OUT    | its deadline passed; the target was recovered              | sd: fail the request  |
+ * | SCSI_TIMED_OUT    | its deadline passed; the target was recovered              | sd: once more         |
  * | SCSI_CANCELLED    | the caller's signal                                        | nobody                |
  * | SCSI_GONE         | the target is unplugged, detached or given up              | sd: fail everything   |
  */

@@ -59,7 +59,19 @@ const OUTCOMES: readonly {
     reads: 2,
     code: "EIO",
   },
-  { name: "a timeout is an error at once", answers: [{ fails: "SCSI_TIMED_OUT" }], reads: 1, code: "ETIMEDOUT" },
+  { name: "one that is not answered in time: once more", answers: [{ fails: "SCSI_TIMED_OUT" }], reads: 2 },
+  {
+    name: "not answered in time twice",
+    answers: [{ fails: "SCSI_TIMED_OUT" }, { fails: "SCSI_TIMED_OUT" }],
+    reads: 2,
+    code: "ETIMEDOUT",
+  },
+  {
+    name: "not answered in time, then a lost transport: two in all",
+    answers: [{ fails: "SCSI_TIMED_OUT" }, { fails: "SCSI_TRANSPORT" }],
+    reads: 2,
+    code: "EIO",
+  },
   { name: "an unplug", answers: [{ fails: "SCSI_GONE" }], reads: 1, code: "ENODEV" },
   { name: "half the data, then all", answers: [{ data: new Uint8Array(2048) }], reads: 2 },
   {
@@ -110,6 +122,40 @@ describe.each([1, 32])("a target that takes %i commands at a time:", (queueDepth
       const before = host.clock.nowMs();
       await expect(settle(disk.read(0, 1))).rejects.toMatchObject({ code: "ETIMEDOUT" });
       expect(host.clock.nowMs() - before).toBe(30_000);
+    });
+
+    test("a write or a flush that is not answered in time is sent once more, with the same bytes", async () => {
+      const { disk, target, settle } = await attach();
+      for (const opcode of [OPCODE.WRITE_10, OPCODE.SYNCHRONIZE_CACHE_10])
+        target.answer(opcode, { fails: "SCSI_TIMED_OUT" });
+      const flushes = target.count(OPCODE.SYNCHRONIZE_CACHE_10);
+      const data = new Uint8Array(512).fill(7);
+      await settle(disk.write(3, data));
+      await settle(disk.flush());
+      expect(await settle(disk.read(3, 1))).toEqual(data);
+      expect(target.count(OPCODE.WRITE_10)).toBe(2);
+      expect(target.count(OPCODE.SYNCHRONIZE_CACHE_10) - flushes).toBe(2);
+    });
+
+    test("not sent again when the medium is another one by then", async () => {
+      const { disk, target, settle } = await attach();
+      target.answer(OPCODE.WRITE_10, { fails: "SCSI_TIMED_OUT" });
+      target.answer(OPCODE.READ_CAPACITY_10, { sense: SENSE.mediumChanged });
+      await expect(settle(disk.write(3, new Uint8Array(512)))).rejects.toMatchObject({ code: "ESTALE" });
+      expect(target.count(OPCODE.WRITE_10)).toBe(1);
+    });
+
+    test("a unit that answers nothing: the requests behind the first one are not repeated, until it answers again", async () => {
+      const { disk, target, settle } = await attach();
+      target.answer(OPCODE.READ_10, { fails: "SCSI_TIMED_OUT" }, 4);
+      for (const reads of [2, 3, 4]) {
+        await expect(settle(disk.read(0, 1))).rejects.toMatchObject({ code: "ETIMEDOUT" });
+        expect(target.count(OPCODE.READ_10)).toBe(reads);
+      }
+      await settle(disk.read(0, 1));
+      target.answer(OPCODE.READ_10, { fails: "SCSI_TIMED_OUT" });
+      await settle(disk.read(100, 1));
+      expect(target.count(OPCODE.READ_10)).toBe(7);
     });
   });
 

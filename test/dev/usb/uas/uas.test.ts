@@ -102,7 +102,7 @@ describe.each(["high", "super"] as const)("at %s speed", (speed) => {
     await rig.run(() => Promise.all([first.write(0, pattern(4096, 1)), second.write(0, pattern(4096, 2))]));
     rig.drive.faults.add({ phase: "cbw", nth: 1, operationCode: READ_10, action: { kind: "nak" } });
     rig.drive.faults.add({ phase: "task", nth: 1, action: { kind: "response", value: 4 } });
-    await expect(rig.run(() => first.read(0, 8))).rejects.toMatchObject({ code: "ETIMEDOUT" });
+    expect(same(await rig.run(() => first.read(0, 8)), pattern(4096, 1))).toBe(true);
     expect(same(await rig.run(() => second.read(0, 8)), pattern(4096, 2))).toBe(true);
     await rig.run(() => second.flush());
   });
@@ -129,12 +129,13 @@ describe.each(["high", "super"] as const)("at %s speed", (speed) => {
     expect((await rig.run(() => rig.disk().read(0, 1))).length).toBe(512);
   });
 
-  test("one command that never ends is aborted alone: the others do not notice", async () => {
+  test("one command that never ends is aborted alone and sent once more: the others do not notice", async () => {
     const rig = await attachUas({ speed });
     const disk = rig.disk();
     rig.drive.faults.add({ phase: "cbw", nth: 3, operationCode: READ_10, action: { kind: "nak" } });
     const results = await rig.run(() => Promise.allSettled(Array.from({ length: 8 }, (_, at) => disk.read(at, 1))));
-    expect(results.filter(({ status }) => status === "rejected").length).toBe(1);
+    expect(results.filter(({ status }) => status === "rejected")).toEqual([]);
+    expect(rig.log().filter((line) => line.includes("the command's time is up")).length).toBe(1);
     expect(rig.log().filter((line) => line.includes("resetting the port"))).toEqual([]);
     expect(rig.drive.taskCount).toBe(0);
     expect(rig.sim.clock.pendingTimers).toBe(0);
@@ -156,7 +157,7 @@ describe.each(["high", "super"] as const)("at %s speed", (speed) => {
     const data = await rig.run(() => disk.read(8, 1));
     expect(same(data, pattern(512, 1))).toBe(true);
     expect(clock.nowMs() - began).toBeLessThan(31_000);
-    expect(await rig.run(() => stuck)).toMatchObject({ code: "ETIMEDOUT" });
+    expect(await rig.run(() => stuck)).toHaveLength(512);
     expect(rig.drive.counters.busResets).toBe(1);
   });
 
@@ -254,7 +255,7 @@ describe.each(["high", "super"] as const)("%s speed: what the device gets wrong"
 });
 
 describe.each(["high", "super"] as const)("%s speed: recovery, step by step", (speed) => {
-  /** A read that never ends, then whatever becomes of task management. */
+  /** A read that never ends, then whatever becomes of task management, then the read once more. */
   async function stuck(rig: UasRig): Promise<unknown> {
     rig.drive.faults.add({ phase: "cbw", nth: 1, operationCode: READ_10, action: { kind: "nak" } });
     return rig.run(() =>
@@ -272,15 +273,15 @@ describe.each(["high", "super"] as const)("%s speed: recovery, step by step", (s
 
   test("ABORT TASK is enough", async () => {
     const rig = await attachUas({ speed });
-    expect(await stuck(rig)).toMatchObject({ code: "ETIMEDOUT" });
-    expect(steps(rig).slice(0, -1)).toEqual(["recovery: the command's time is up"]);
+    expect(await stuck(rig)).toHaveLength(512);
+    expect(steps(rig)).toEqual(["recovery: the command's time is up"]);
     expect(rig.drive.counters.busResets).toBe(1);
   });
 
   test("ABORT TASK is not supported: LOGICAL UNIT RESET", async () => {
     const rig = await attachUas({ speed });
     rig.drive.faults.add({ phase: "task", nth: 1, action: { kind: "response", value: 4 } });
-    expect(await stuck(rig)).toMatchObject({ code: "ETIMEDOUT" });
+    expect(await stuck(rig)).toHaveLength(512);
     expect(steps(rig)[1]).toBe("abortTask: function not supported");
     expect(rig.drive.counters.busResets).toBe(1);
     // The unit attention of that reset is our own: nothing was lost.
@@ -297,7 +298,7 @@ describe.each(["high", "super"] as const)("%s speed: recovery, step by step", (s
   ] as const)("task management that %s: a port reset", async (_, action) => {
     const rig = await attachUas({ speed });
     rig.drive.faults.add({ phase: "task", nth: "every", action });
-    expect(await stuck(rig)).toMatchObject({ code: "ETIMEDOUT" });
+    expect(await stuck(rig)).toHaveLength(512);
     expect(steps(rig)).toContain("resetting the port");
     expect(rig.drive.counters.busResets).toBe(2);
     rig.drive.faults.clear();
