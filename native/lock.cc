@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <initializer_list>
 #include <vector>
@@ -219,6 +220,14 @@ Napi::Value Lock(const Napi::CallbackInfo& info) {
   if (failed > 0) return result(-ESRCH);  // the id of a thread that could not be brought along
   return result(failed < 0 ? -errno : 0);
 }
+
+/** dieWithParent() → 0 or -errno. SIGKILL for this process when the thread that started it ends (prctl(2)). */
+Napi::Value DieWithParent(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), prctl(PR_SET_PDEATHSIG, SIGKILL) ? -errno : 0);
+}
 }  // namespace
 
-void DefineLock(Napi::Env env, Napi::Object exports) { exports["lock"] = Napi::Function::New<Lock>(env, "lock"); }
+void DefineLock(Napi::Env env, Napi::Object exports) {
+  exports["lock"] = Napi::Function::New<Lock>(env, "lock");
+  exports["dieWithParent"] = Napi::Function::New<DieWithParent>(env, "dieWithParent");
+}

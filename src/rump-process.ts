@@ -20,7 +20,7 @@ import type { RumpKernel } from "./rump/kernel.js";
 import { RUMP_CONFIG_VERSION, type RumpProcessConfig, type SharedProcessConfig } from "./rump-process/config.js";
 import { RumpDevice } from "./rump-process/device.js";
 import { serveShared } from "./rump-process/shared.js";
-import { receiveFd } from "./rumpuser/real/locked-calls.js";
+import { dieWithParent, receiveFd } from "./rumpuser/real/locked-calls.js";
 import { streamOfFd } from "./rumpuser/real/byte-stream.js";
 import { lockProcess, type LockProfile } from "./rumpuser/real/lock.js";
 import { keepHeapSmall } from "./rumpuser/real/v8.js";
@@ -81,6 +81,7 @@ async function loadAll(kernel: RumpKernel, entries: readonly DriverToLoad[]): Pr
 /** Locks the process and says that it is ready for what comes over PASS_FD. */
 async function askForDevices(profile: LockProfile | undefined, deviceCount: number): Promise<void> {
   if (profile !== undefined) await lockProcess({ profile, deviceFd: LOCKED_DEVICE_FD, deviceCount, passFd: PASS_FD });
+  else dieWithParent(); // with a lock the launcher has seen to it
   writeSync(PASS_FD, new Uint8Array(1));
 }
 

@@ -79,6 +79,7 @@ interface Addon {
   sendFd(socket: number, fd: number): number;
   recvFd(socket: number, placeholder: number): number;
   lock(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): number;
+  dieWithParent(): number;
 }
 
 /** The addon is not built for this machine. */

@@ -26,3 +26,9 @@ export function lockSystemCalls(strict: boolean, deviceFd: number, deviceCount: 
   const rc = loadAddon().lock(strict, deviceFd, deviceCount, passFd);
   if (rc < 0) throw new SystemCallError("seccomp", rc);
 }
+
+/** SIGKILL for this process when the one that started it ends, whatever ends it. @throws SystemCallError */
+export function dieWithParent(): void {
+  const rc = loadAddon().dieWithParent();
+  if (rc < 0) throw new SystemCallError("prctl PR_SET_PDEATHSIG", rc);
+}
