@@ -90,6 +90,7 @@ const ROOMS = [
       "buffers.ts",
       "rump/devsw.ts",
       "pud/",
+      "rumpuser/real/clock.ts",
       "rumpuser/real/socket-reader.ts",
       "rumpuser/real/device-file.ts",
     ],

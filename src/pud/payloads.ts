@@ -1,8 +1,8 @@
 /**
  * Payloads of announcements: fixed-width records, text padded with zeroes or, where it ends a frame, as long as it is.
  *
- * Here they are laid out and read; what writes them is in served-payloads.ts, so that a host does not load it. The decoders run in the host on bytes that a hostile process may have written: they return values that are safe to
- * use and to print, or throw a LinkError.
+ * Here they are laid out and read; what writes them is in served-payloads.ts. The decoders run in the host on bytes that a
+ * hostile process may have written: they return values that are safe to use and to print, or throw a LinkError.
  */
 import { raw, record, u8, u16le, u32le } from "../bytes.js";
 import type { DiskInfo, TtyInfo } from "../rump/devsw.js";

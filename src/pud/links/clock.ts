@@ -4,10 +4,3 @@ export interface Clock {
   /** Calls `fire` once, `delayMs` from now, unless cancelled before. */
   startTimer(delayMs: number, fire: () => void): { cancel(): void };
 }
-
-export const realClock: Clock = {
-  startTimer(delayMs, fire) {
-    const timer = setTimeout(fire, delayMs);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};

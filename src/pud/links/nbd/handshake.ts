@@ -5,7 +5,7 @@
  * bounded length; what is beyond that is taken for an attack and dropped ("Termination of the session during option
  * haggling" allows it).
  */
-import { RecordError, viewOf } from "../../../bytes.js";
+import { concat, RecordError, viewOf } from "../../../bytes.js";
 import { transmissionFlags } from "./export.js";
 import type { ExportTable, NbdExport } from "./export.js";
 import { Gatherer } from "./payload.js";
@@ -23,9 +23,11 @@ import {
   greeting,
   infoBlockSize,
   infoExport,
+  infoText,
   optionHeader,
   optionName,
   optionReplyHeader,
+  serverName,
 } from "./protocol.js";
 
 export const MAX_OPTIONS = 256;
@@ -33,6 +35,8 @@ export const MAX_OPTION_BYTES = 64 * 1024;
 
 const CLIENT_FLAGS_BYTES = 4;
 const NO_DATA = new Uint8Array(0);
+/** "Option types": these carry none. */
+const WITHOUT_DATA: ReadonlySet<number> = new Set([OPTION.LIST, OPTION.STRUCTURED_REPLY]);
 
 export interface HandshakeEvents {
   send(bytes: Uint8Array): void;
@@ -142,9 +146,12 @@ export class Handshake {
   }
 
   #option(request: OptionRequest): void {
-    const handle = this.#handlers.get(request.option);
+    const { option, data } = request;
+    const handle = this.#handlers.get(option);
     if (handle === undefined)
-      this.#reply(request.option, OPTION_REPLY.ERR_UNSUP, utf8(`${optionName(request.option)} is not supported`));
+      this.#reply(option, OPTION_REPLY.ERR_UNSUP, utf8(`${optionName(option)} is not supported`));
+    else if (data.length > 0 && WITHOUT_DATA.has(option))
+      this.#reply(option, OPTION_REPLY.ERR_INVALID, utf8(`${data.length} bytes of data, none allowed`));
     else handle(request);
     this.#expectOption();
   }
@@ -172,28 +179,16 @@ export class Handshake {
     this.#events.aborted();
   }
 
-  #list({ option, data }: OptionRequest): void {
-    if (data.length > 0) {
-      this.#reply(option, OPTION_REPLY.ERR_INVALID, utf8(`${data.length} bytes of data, none allowed`));
-      return;
-    }
+  #list({ option }: OptionRequest): void {
     for (const exported of this.#exports.values()) {
       const name = utf8(exported.name);
-      const description = utf8(exported.description);
-      const reply = new Uint8Array(4 + name.length + description.length);
-      viewOf(reply).setUint32(0, name.length);
-      reply.set(name, 4);
-      reply.set(description, 4 + name.length);
-      this.#reply(option, OPTION_REPLY.SERVER, reply);
+      const head = serverName.encode({ nameBytes: name.length });
+      this.#reply(option, OPTION_REPLY.SERVER, concat([head, name, utf8(exported.description)]));
     }
     this.#reply(option, OPTION_REPLY.ACK);
   }
 
-  #structuredReply({ option, data }: OptionRequest): void {
-    if (data.length > 0) {
-      this.#reply(option, OPTION_REPLY.ERR_INVALID, utf8(`${data.length} bytes of data, none allowed`));
-      return;
-    }
+  #structuredReply({ option }: OptionRequest): void {
     this.#structuredReplies = true;
     this.#reply(option, OPTION_REPLY.ACK);
   }
@@ -249,10 +244,8 @@ export class Handshake {
   }
 
   #reply(option: number, replyType: number, data: Uint8Array = NO_DATA): void {
-    const bytes = new Uint8Array(optionReplyHeader.size + data.length);
-    optionReplyHeader.encodeInto(bytes, 0, { magic: OPTION_REPLY_MAGIC, option, replyType, dataBytes: data.length });
-    bytes.set(data, optionReplyHeader.size);
-    this.#events.send(bytes);
+    const head = optionReplyHeader.encode({ magic: OPTION_REPLY_MAGIC, option, replyType, dataBytes: data.length });
+    this.#events.send(concat([head, data]));
   }
 
   #exportNames(): string {
@@ -291,11 +284,7 @@ function decodeInfoRequest(data: Uint8Array): { name: string; infos: ReadonlySet
 }
 
 function textInfo(infoType: number, text: string): Uint8Array {
-  const bytes = utf8(text);
-  const info = new Uint8Array(2 + bytes.length);
-  viewOf(info).setUint16(0, infoType);
-  info.set(bytes, 2);
-  return info;
+  return concat([infoText.encode({ infoType }), utf8(text)]);
 }
 
 function utf8(text: string): Uint8Array {

@@ -26,7 +26,6 @@ export const TRANSMISSION_FLAG = {
   READ_ONLY: 1 << 1,
   SEND_FLUSH: 1 << 2,
   SEND_FUA: 1 << 3,
-  ROTATIONAL: 1 << 4,
   SEND_TRIM: 1 << 5,
   SEND_WRITE_ZEROES: 1 << 6,
   SEND_DF: 1 << 7,
@@ -62,10 +61,8 @@ export const OPTION_REPLY = {
   SERVER: 2,
   INFO: 3,
   ERR_UNSUP: 0x8000_0001,
-  ERR_POLICY: 0x8000_0002,
   ERR_INVALID: 0x8000_0003,
   ERR_UNKNOWN: 0x8000_0006,
-  ERR_SHUTDOWN: 0x8000_0007,
   ERR_BLOCK_SIZE_REQD: 0x8000_0008,
   ERR_TOO_BIG: 0x8000_0009,
 } as const;
@@ -81,7 +78,7 @@ export const COMMAND_FLAG = { FUA: 1 << 0, NO_HOLE: 1 << 1, DF: 1 << 2, FAST_ZER
 
 /** "Structured reply flags" and "Structured reply types"; errors have bit 15 set. */
 export const REPLY_FLAG_DONE = 1;
-export const REPLY_TYPE = { NONE: 0, OFFSET_DATA: 1, ERROR: 0x8001 } as const;
+export const REPLY_TYPE = { OFFSET_DATA: 1, ERROR: 0x8001 } as const;
 
 /** "Error values": these numbers whatever the host's errno.h says. */
 export const NBD_ERROR = {
@@ -90,7 +87,6 @@ export const NBD_ERROR = {
   ENOMEM: 12,
   EINVAL: 22,
   ENOSPC: 28,
-  EOVERFLOW: 75,
   ENOTSUP: 95,
   ESHUTDOWN: 108,
 } as const;
@@ -144,6 +140,12 @@ export const exportNameReply = record("NBD_OPT_EXPORT_NAME reply", "Newstyle neg
   transmissionFlags: u16be,
 });
 export const EXPORT_NAME_ZEROES = 124;
+
+/** Begins NBD_REP_SERVER: the name follows, then a description to the end. */
+export const serverName = record("NBD_REP_SERVER", "Option reply types", { nameBytes: u32be });
+
+/** Begins NBD_INFO_NAME and NBD_INFO_DESCRIPTION: text follows to the end. */
+export const infoText = record("NBD_INFO_NAME", "Option reply types", { infoType: u16be });
 
 export const infoExport = record("NBD_INFO_EXPORT", "Option reply types", {
   infoType: u16be,

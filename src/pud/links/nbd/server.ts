@@ -4,7 +4,7 @@ import type { Server, Socket } from "node:net";
 import type { Disk } from "../../../rump/devsw.js";
 import { checkAddress, hostAndPort, listen } from "../address.js";
 import type { ListenAddress } from "../address.js";
-import { realClock } from "../clock.js";
+import { realClock } from "../../../rumpuser/real/clock.js";
 import type { Clock } from "../clock.js";
 import type { Connection } from "./connection.js";
 import { ExportTable, makeExport } from "./export.js";

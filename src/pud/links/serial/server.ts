@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import { DeviceError, type LineSettings, type Tty } from "../../../rump/devsw.js";
 import { type ListenAddress, hostAndPort, listen } from "../address.js";
-import { realClock } from "../clock.js";
+import { realClock } from "../../../rumpuser/real/clock.js";
 import { LinkSetupError } from "../errors.js";
 import type { LinkLog } from "../link.js";
 import { LineConnection, type StartProtocol } from "./connection.js";
