@@ -15,8 +15,9 @@ import {
 } from "../../../rump/devsw.js";
 import type { Clock } from "../clock.js";
 import { openNearest } from "../tty/nearest.js";
+import { Outgoing } from "../tty/outgoing.js";
 
-/** What may be on its way to a client, and what may wait for the line before the client is held. */
+/** What may be on its way to a client. */
 export const WINDOW_BYTES = 64 * 1024;
 
 export interface LineUser {
@@ -32,10 +33,9 @@ export interface LineUser {
 export class ServedLine {
   readonly #user: LineUser;
   readonly #clock: Clock;
-  readonly #writes = new Set<Promise<void>>();
   #opening: Promise<TtyPort> | undefined;
   #port: TtyPort | undefined;
-  #waitingBytes = 0;
+  #outgoing: Outgoing | undefined;
   #ended = false;
   #closing: Promise<void> | undefined;
   #deadline: { cancel(): void } | undefined;
@@ -59,7 +59,12 @@ export class ServedLine {
     };
     const opening = exact ? tty.open(how, receiver) : openNearest(tty, how, receiver);
     this.#opening = opening;
-    this.#port = await opening;
+    const port = await opening;
+    this.#port = port;
+    this.#outgoing = new Outgoing(port, {
+      room: () => (this.#closing === undefined ? this.#user.writable() : undefined),
+      failed: (error) => this.#writeFailed(error),
+    });
   }
 
   start(): void {
@@ -73,23 +78,12 @@ export class ServedLine {
   }
 
   get full(): boolean {
-    return this.#waitingBytes >= WINDOW_BYTES;
+    return this.#outgoing?.hasRoom === false;
   }
 
   /** Sends bytes; they belong to the line now. */
   write(data: Uint8Array): void {
-    if (this.#port === undefined || this.#ended || this.#closing !== undefined) return;
-    this.#waitingBytes += data.length;
-    const write: Promise<void> = this.#port
-      .write(data)
-      .catch((error: unknown) => this.#writeFailed(error))
-      .then(() => {
-        const wasFull = this.full;
-        this.#writes.delete(write);
-        this.#waitingBytes -= data.length;
-        if (wasFull && !this.full && this.#closing === undefined) this.#user.writable();
-      });
-    this.#writes.add(write);
+    if (!this.#ended && this.#closing === undefined) this.#outgoing?.add(data);
   }
 
   /** The client has so many bytes that were received: as many more may come. */
@@ -104,7 +98,7 @@ export class ServedLine {
 
   /** Resolves when what was written before has left the device. @throws DeviceError */
   async drain(): Promise<void> {
-    await Promise.all(this.#writes);
+    await this.#outgoing?.settled();
     await this.port.drain();
   }
 
@@ -138,8 +132,6 @@ export class ServedLine {
 
   #writeFailed(error: unknown): void {
     const isDeviceError = error instanceof DeviceError;
-    // Flushed or given up; of a line that has gone the receiver is told.
-    if (isDeviceError && (error.code === "ECANCELED" || error.code === "ENODEV")) return;
     this.#fail(isDeviceError ? error : new DeviceError("EIO", `write: ${String(error)}`, { cause: error }));
   }
 

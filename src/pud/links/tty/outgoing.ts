@@ -1,4 +1,4 @@
-/** What programs wrote and the device has not taken: bounded, in order. */
+/** What programs or a client wrote and the device has not taken: bounded, in order. */
 import { DeviceError, type TtyPort } from "../../../rump/devsw.js";
 
 const MAX_BYTES = 64 * 1024;
@@ -36,6 +36,11 @@ export class Outgoing {
     this.#bytes += data.length;
     const written = this.#write(data);
     this.#last = Promise.all([this.#last, written]).then(() => undefined);
+  }
+
+  /** Resolves when everything that was added is taken, or given up. Never rejects. */
+  async settled(): Promise<void> {
+    await this.#last;
   }
 
   /** Resolves when what was added has left the device, or the signal says that it took too long. Never rejects. */
