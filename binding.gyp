@@ -16,6 +16,7 @@
         "native/listener.cc",
         "native/lock.cc",
         "native/loop_resource.cc",
+        "native/memory.cc",
         "native/port.cc",
         "native/port_calls.cc",
         "native/port_chains.cc",

@@ -19,6 +19,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineUevents(env, exports);
   DefineDeviceFile(env, exports);
   DefineLock(env, exports);
+  DefineMemory(env, exports);
   return exports;
 }
 }  // namespace

@@ -8,3 +8,4 @@ void DefineSockets(Napi::Env env, Napi::Object exports);
 void DefineUevents(Napi::Env env, Napi::Object exports);
 void DefineDeviceFile(Napi::Env env, Napi::Object exports);
 void DefineLock(Napi::Env env, Napi::Object exports);
+void DefineMemory(Napi::Env env, Napi::Object exports);

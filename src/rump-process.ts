@@ -4,7 +4,8 @@
  * | descriptor | what                                                                 | with N slots                          |
  * | 1, 2       | log pipes, for what goes wrong before the channel is there           |                                       |
  * | 3          | the pud channel                                                      | which devices come, which have ended  |
- * | 4          | the way by which the device comes when the process is locked         |                                       |
+ * | 4          | the way by which the device comes when the process is locked, and    | the same, without memory              |
+ * |            | before that the memory that is shared with the host, if there is any |                                       |
  * | 5          | the device: a usbfs descriptor, or a connection to a USB/IP server   | 5 to 4 + N: the devices               |
  * |            |                                                                      | 5 + N to 4 + 2 N: their pud channels  |
  *
@@ -21,6 +22,7 @@ import { RUMP_CONFIG_VERSION, type RumpProcessConfig, type SharedProcessConfig }
 import { RumpDevice } from "./rump-process/device.js";
 import { serveShared } from "./rump-process/shared.js";
 import { dieWithParent, receiveFd } from "./rumpuser/real/locked-calls.js";
+import { mapMemory } from "./rumpuser/real/addon.js";
 import { streamOfFd } from "./rumpuser/real/byte-stream.js";
 import { lockProcess, type LockProfile } from "./rumpuser/real/lock.js";
 import { keepHeapSmall } from "./rumpuser/real/v8.js";
@@ -42,10 +44,11 @@ async function serveOne(config: RumpProcessConfig): Promise<void> {
   const device = new RumpDevice();
   const drivers = await loadAll(device.kernel, config.drivers);
   const channel = streamOfFd(PUD_FD);
+  const memory = config.memoryBytes === undefined ? undefined : takeMemory(config.memoryBytes);
   await askForDevices(config.lock, 1);
   const deviceFd = takeDescriptor(config.lock, 0, 1);
   closeSync(PASS_FD);
-  const attached = await device.serve({ config, drivers, channel, deviceFd, onLost: () => process.exit(0) });
+  const attached = await device.serve({ config, drivers, channel, memory, deviceFd, onLost: () => process.exit(0) });
   if (!attached) process.exitCode = 1;
 }
 
@@ -76,6 +79,19 @@ async function loadAll(kernel: RumpKernel, entries: readonly DriverToLoad[]): Pr
     kernel,
     entries.map((driver) => ({ ...driver, specifier: resolveDriver(driver.specifier) })),
   );
+}
+
+/** Maps the memory that comes first; nothing is mapped later. Undefined: it cannot be, and data come in frames. */
+function takeMemory(bytes: number): ArrayBuffer | undefined {
+  const fd = receiveFd(PASS_FD, -1);
+  try {
+    return mapMemory(fd, bytes);
+  } catch (error) {
+    process.stderr.write(`no shared memory: ${error instanceof Error ? error.message : String(error)}\n`);
+    return undefined;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Locks the process and says that it is ready for what comes over PASS_FD. */

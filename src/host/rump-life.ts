@@ -132,6 +132,7 @@ export class RumpLife {
       pud.connect(this.#process.pud, {
         deviceKept,
         processorWaitMs: () => wait.sinceLastMs(),
+        ...(this.#process.memory === undefined ? {} : { memory: this.#process.memory.slots }),
         heartbeatMs: Math.max(heartbeatMs, Math.min(MAX_SLOW_BEAT_MS, this.#startMs / BEATS_PER_START)),
         ...(attachSilenceMs === undefined ? {} : { attachSilenceMs }),
       });

@@ -6,6 +6,7 @@ import { type AllDriverOptions, demotedMode, demotedOptionsOf, driverOptionsOf, 
 import type { RumpGroup } from "./rump-group.js";
 import { RumpLife } from "./rump-life.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
+import { SharedMemory } from "./shared-memory.js";
 import type { DeviceSource, OpenedDevice } from "./sources/source.js";
 
 /** Short: the next death may come soon. A process at its start needs a processor for about 100 ms. */
@@ -20,6 +21,8 @@ export interface RumpSupplyContext {
   readonly group?: RumpGroup;
   /** Script to run in place of the rump process; for tests. */
   readonly rumpScript?: string;
+  /** False: processes get no memory to share. Default true. */
+  readonly sharesMemory?: boolean;
 }
 
 /** What a process is started for. */
@@ -35,6 +38,8 @@ export class RumpSupply {
   readonly #debug: (message: string) => void;
   #source: DeviceSource;
   #opened: OpenedDevice | undefined;
+  /** The same for all processes, so that what one was to write can be asked of the next. */
+  #memory: SharedMemory | undefined;
   /** The next one, started before it is needed. */
   #spare: Promise<RumpLife> | undefined;
   /** The one that was taken last. */
@@ -73,6 +78,12 @@ export class RumpSupply {
   /** @throws HostError as the source says. */
   async open(): Promise<void> {
     this.#opened = await this.#source.open();
+    if (this.#context.sharesMemory === false) return;
+    try {
+      this.#memory = new SharedMemory();
+    } catch (error) {
+      this.#debug(`no memory to share with the driver's process: ${messageOf(error)}`); // data are sent then
+    }
   }
 
   /** The device has come back: from now on it is this one. */
@@ -150,6 +161,8 @@ export class RumpSupply {
   async killSpare(): Promise<void> {
     this.#discardSpare();
     await this.#discarded;
+    this.#memory?.close();
+    this.#memory = undefined;
   }
 
   #discardSpare(): void {
@@ -179,6 +192,7 @@ export class RumpSupply {
     if (group !== undefined && !alone) return await group.lease(config, ahead, this.#current);
     return await RumpLife.spawn({
       config: { version: RUMP_CONFIG_VERSION, ...config },
+      memory: this.#memory,
       sandbox,
       clock,
       onLine: (line) => this.#debug(line),

@@ -5,7 +5,8 @@
  * | 0          | nothing                                                                 |
  * | 1, 2       | log pipes                                                               |
  * | 3          | the pud channel                                                         |
- * | 4          | the way by which the device comes, once the process has locked itself   |
+ * | 4          | the way by which memory comes that is shared with the host; and, once   |
+ * |            | the process has locked itself, the device                               |
  *
  * The device is a usbfs descriptor or the connection to a USB/IP server. The process asks for it with one byte; it gets it
  * when the kernel says that the process is kept as it must be (sandbox/verify.ts).
@@ -25,6 +26,7 @@ import type { RumpProcessConfig, SharedProcessConfig } from "../rump-process/con
 import { HostError, messageOf } from "./errors.js";
 import { LogLines } from "./log-lines.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
+import type { SharedMemory } from "./shared-memory.js";
 import { innerPid, type SandboxReport, verifySandbox } from "./sandbox/verify.js";
 import { waitAtMost } from "./waits.js";
 
@@ -47,7 +49,9 @@ export interface RumpStart {
 
 export interface RumpSpawn extends RumpStart {
   /** How it locks itself is the sandbox's to say. */
-  readonly config: Omit<RumpProcessConfig, "lock">;
+  readonly config: Omit<RumpProcessConfig, "lock" | "memoryBytes">;
+  /** For it and the host; stays the caller's. */
+  readonly memory?: SharedMemory | undefined;
 }
 
 export interface ProcessExit {
@@ -60,6 +64,8 @@ export interface RumpProcess {
   /** The launcher's at first; from `locked` on that of the process itself. */
   readonly pid: number;
   readonly pud: ByteStream;
+  /** What it has got to share with the host. */
+  readonly memory?: SharedMemory | undefined;
   /**
    * Resolves when the process has locked itself and that was read back: it waits for its device now.
    * Rejects with HostError SANDBOX_UNAVAILABLE: it is not as it must be; RUMP_LOST: it ended first.
@@ -91,7 +97,9 @@ export interface StartedProcess
 
 /** @throws HostError INSTALLATION: not built; SANDBOX_UNAVAILABLE; FAILED: the process cannot be started. */
 export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
-  const process = await startProcess(options, options.config);
+  const { memory } = options;
+  const config = memory === undefined ? options.config : { ...options.config, memoryBytes: memory.slots.bytes };
+  const process = await startProcess(options, config, memory);
   const [channel] = process.channels;
   if (channel === undefined) throw new Error("spawn made no channel");
   return {
@@ -99,6 +107,7 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
       return process.pid;
     },
     pud: streamOfSocket(channel),
+    memory,
     locked: process.locked,
     sendDevice: (device) => {
       process.sendDevice(device);
@@ -115,6 +124,7 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
 export async function startProcess(
   options: RumpStart,
   config: Omit<RumpProcessConfig, "lock"> | Omit<SharedProcessConfig, "lock">,
+  memory?: SharedMemory,
 ): Promise<StartedProcess> {
   const script = options.script ?? RUMP_PROCESS;
   if (!existsSync(script)) throw new HostError("INSTALLATION", `${script} is missing; run: npm run build`);
@@ -138,7 +148,7 @@ export async function startProcess(
     pid = innerPid(plan, pid);
     return verifySandbox(plan, pid);
   };
-  const locked = asked(way, exit).then(async () => {
+  const locked = asked(way, exit, memory).then(async () => {
     try {
       return verified();
     } catch (error) {
@@ -184,8 +194,9 @@ function devicesAndChannels(slots: number): ("ignore" | "pipe")[] {
   return [...Array<"ignore">(slots).fill("ignore"), ...Array<"pipe">(slots).fill("pipe")];
 }
 
-/** Resolves when the process asks for its device. @throws HostError RUMP_LOST */
-async function asked(way: net.Socket, exit: Promise<ProcessExit>): Promise<void> {
+/** Gives the process its memory. Resolves when it asks for its device. @throws HostError RUMP_LOST; SystemCallError */
+async function asked(way: net.Socket, exit: Promise<ProcessExit>, memory: SharedMemory | undefined): Promise<void> {
+  if (memory !== undefined) sendFd(fdOfSocket(way), memory.fd);
   await new Promise<void>((resolve, reject) => {
     way.once("data", () => resolve());
     way.once("error", (error) => reject(lostUnlocked(error.message)));

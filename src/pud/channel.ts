@@ -28,6 +28,8 @@ export interface OutgoingFrame {
   readonly node?: number;
   readonly requestId?: number;
   readonly status?: number;
+  /** READ, WRITE: in place of a status. */
+  readonly slot?: number;
   readonly flags?: number;
   readonly offset?: number;
   readonly count?: number;
@@ -84,7 +86,7 @@ export class FrameChannel {
       version: PUD_VERSION,
       kind: frame.kind.number,
       node: frame.node ?? 0,
-      status: frame.status ?? 0,
+      status: frame.status ?? frame.slot ?? 0,
       flags: frame.flags ?? 0,
       requestId: frame.requestId ?? 0,
       payloadBytes: payload.length,

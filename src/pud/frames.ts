@@ -11,7 +11,8 @@
  * | version      | 1     | of this protocol; frames of another version are refused                             |
  * | kind         | 1     | KINDS                                                                               |
  * | node         | 2     | which device node; numbers are given by the rump process, 0 = none                  |
- * | status       | 1     | REPLY, SHUTDOWN_DONE, TTY_CLOSED: 0 or a number of STATUS_NUMBERS                   |
+ * | status       | 1     | REPLY, SHUTDOWN_DONE, TTY_CLOSED: 0 or a number of STATUS_NUMBERS; READ, WRITE: in  |
+ * |              |       | which slot of the shared memory the data are, from 1; 0 = they come in frames       |
  * | flags        | 1     | requests: FLAG_CANCELLABLE; WRITE, WRITE_ZEROES: FLAG_FUA; TTY_DATA: FLAG_STATUS    |
  * | requestId    | 4     | requests, their REPLY, CANCEL (of the request meant), PING and PONG                 |
  * | payloadBytes | 4     | bytes that follow                                                                   |
@@ -110,7 +111,9 @@ export const TTY_LATENCY_BYTES = 4;
 /**
  * Every kind of frame.
  *
- * HELLO comes first. DEVICE: a driver has attached. DEMOTION: the device went wrong, and in which mode it shall be driven by
+ * HELLO comes first, and says whether the process has mapped the memory that it was given (shared-memory.ts). What a READ or a
+ * WRITE has in there comes in no frame: neither the WRITE nor the REPLY to the READ has a payload. DEVICE: a driver has
+ * attached. DEMOTION: the device went wrong, and in which mode it shall be driven by
  * the processes after this one. NODE and NODE_GONE: a device node comes and goes; when NODE_GONE is
  * sent every request of that node has been answered, and those that cross it on the wire are answered ENODEV. READY:
  * exploring is done and nothing more will attach for now. CANCEL is not answered itself: the request it names is.
@@ -138,7 +141,7 @@ export const KINDS = {
   ttyClosed: kind("TTY_CLOSED", 0x0d, "rump", 0, MAX_REASON_BYTES),
   demotion: kind("DEMOTION", 0x0e, "rump", DEMOTION_BYTES, DEMOTION_BYTES + MAX_DEMOTION_REASON_BYTES),
   read: kind("READ", 0x41, "host", 0, 0),
-  write: kind("WRITE", 0x42, "host", 1, MAX_PAYLOAD_BYTES),
+  write: kind("WRITE", 0x42, "host", 0, MAX_PAYLOAD_BYTES),
   flush: kind("FLUSH", 0x43, "host", 0, 0),
   trim: kind("TRIM", 0x44, "host", 0, 0),
   writeZeroes: kind("WRITE_ZEROES", 0x45, "host", 0, 0),

@@ -32,6 +32,7 @@ import {
   type NodeAnnouncement,
 } from "./payloads.js";
 import { RateBound } from "./rate-bound.js";
+import type { SharedSlots } from "./shared-memory.js";
 import { decodeText } from "./text.js";
 
 export interface ChannelLimits {
@@ -86,6 +87,8 @@ export class HostChannel implements ChannelConsumer {
   readonly #clock: Clock;
   readonly #limits: ChannelLimits;
   readonly #owner: ChannelOwner;
+  readonly #memory: SharedSlots | undefined;
+  #hasMemory = false;
   readonly #announcements: RateBound;
   readonly #rules: ReadonlyMap<number, Rule>;
   readonly #nodes = new Map<number, NodeHalf>();
@@ -106,10 +109,12 @@ export class HostChannel implements ChannelConsumer {
   #isFlowing = false;
   #pingId: number | undefined;
 
-  constructor(stream: ByteStream, clock: Clock, limits: ChannelLimits, owner: ChannelOwner) {
+  /** @param memory  The process was given it; until it says so it may not have mapped it. */
+  constructor(stream: ByteStream, clock: Clock, limits: ChannelLimits, owner: ChannelOwner, memory?: SharedSlots) {
     this.#clock = clock;
     this.#limits = limits;
     this.#owner = owner;
+    this.#memory = memory;
     this.#announcements = new RateBound(clock, limits.announcementBurst, limits.announcementsPerSecond);
     this.#channel = new FrameChannel(stream, "rump", this);
     this.#rules = new Map<number, Rule>([
@@ -118,7 +123,7 @@ export class HostChannel implements ChannelConsumer {
       [KINDS.ttyData.number, this.#nodeRule(false)],
       [KINDS.ttyChanged.number, this.#nodeRule(true)],
       [KINDS.ttyClosed.number, this.#nodeRule(false)],
-      [KINDS.hello.number, { announcement: true, take: (_, p) => decodeHello(p) }],
+      [KINDS.hello.number, { announcement: true, take: (_, p) => this.#hello(p) }],
       [KINDS.device.number, { announcement: true, take: (_, p) => this.#owner.device(decodeDevice(p)) }],
       [KINDS.demotion.number, { announcement: true, take: (_, p) => this.#owner.demotion(decodeDemotion(p)) }],
       [KINDS.node.number, { announcement: true, take: (h, p) => this.#node(h, p) }],
@@ -141,6 +146,11 @@ export class HostChannel implements ChannelConsumer {
     return this.#channel.choked;
   }
 
+  /** Memory that the process has mapped. */
+  get slots(): SharedSlots | undefined {
+    return this.#hasMemory ? this.#memory : undefined;
+  }
+
   sendRequest(nodeNumber: number, request: HostRequest): void {
     const requestId = this.#freeId();
     request.requestId = requestId;
@@ -153,7 +163,8 @@ export class HostChannel implements ChannelConsumer {
       flags: request.flags | (request.cancellable ? FLAG_CANCELLABLE : 0),
       offset: request.offset,
       count: request.count,
-      payload: request.payload,
+      slot: request.slot,
+      payload: request.slot === 0 ? request.payload : NO_BYTES,
     });
     this.#watch();
   }
@@ -246,10 +257,11 @@ export class HostChannel implements ChannelConsumer {
         `REPLY to request ${requestId} from node ${node}; ${request.nodeNumber} was asked`,
       );
     if (status === STATUS_OK) {
-      if (payloadBytes !== request.replyBytes)
+      const replyBytes = request.slot === 0 ? request.replyBytes : 0;
+      if (payloadBytes !== replyBytes)
         throw new LinkError(
           "PUD_LENGTH",
-          `REPLY to ${request.kind.name} ${requestId}: ${payloadBytes} bytes of payload, not ${request.replyBytes}`,
+          `REPLY to ${request.kind.name} ${requestId}: ${payloadBytes} bytes of payload, not ${replyBytes}`,
         );
       return payloadBytes === 0 ? NO_BYTES : request.replyMemory(payloadBytes);
     }
@@ -266,6 +278,10 @@ export class HostChannel implements ChannelConsumer {
       throw new LinkError("PUD_REPLY", `REPLY to request ${requestId}, which is not in flight`);
     this.#inFlight.delete(requestId);
     request.answered(status === STATUS_OK ? undefined : deviceErrorCodeOf(status), payload);
+  }
+
+  #hello(payload: Uint8Array): void {
+    this.#hasMemory = decodeHello(payload) === this.#memory?.bytes;
   }
 
   #node({ node }: FrameHeader, payload: Uint8Array): void {

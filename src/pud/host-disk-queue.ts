@@ -9,6 +9,7 @@ import type { HostChannel } from "./host-channel.js";
 import { DiskRequest, type RequestFields } from "./host-disk-request.js";
 import { DEPARTURE_MS, type NodeContext, type NodeLimits } from "./host-node.js";
 import type { MediumMemory } from "./medium-memory.js";
+import type { SharedSlots } from "./shared-memory.js";
 import { decodeText } from "./text.js";
 import { Turns } from "./turns.js";
 
@@ -23,8 +24,10 @@ const SHARED_BYTES = 2 * 1024 * 1024;
 const SHARING_MS = 1_000;
 
 export class DiskQueue {
-  /** Memory for what is read. */
+  /** Memory for data that travel in frames. */
   readonly buffers = new BufferPool(MAX_IDLE_BYTES);
+  /** Of the process that serves it, or did. */
+  #slots: SharedSlots | undefined;
   readonly #context: NodeContext;
   readonly #limits: NodeLimits;
   readonly #memory: MediumMemory | undefined;
@@ -102,6 +105,20 @@ export class DiskQueue {
     return request.result;
   }
 
+  /** Memory for data, shared with the process where it can be; to be recycled. */
+  lend(bytes: number): Uint8Array {
+    return this.#slots?.take(bytes) ?? this.buffers.take(bytes);
+  }
+
+  recycle(data: Uint8Array): void {
+    if (this.#slots?.give(data) !== true) this.buffers.give(data);
+  }
+
+  /** Of a request that has failed: a process may still be busy with it. */
+  doubt(data: Uint8Array): void {
+    this.#slots?.doubt(data);
+  }
+
   /** Something was done that will not have to be done again. */
   noteWork(): void {
     this.#context.onAnswered();
@@ -120,6 +137,7 @@ export class DiskQueue {
       if (!next.isOwn) this.#noteClient(next.client);
       this.#inFlight.add(next);
       this.#inFlightBytes += next.bytes;
+      next.place(channel.slots);
       channel.sendRequest(this.#nodeNumber, next);
     }
   }
@@ -130,6 +148,7 @@ export class DiskQueue {
    */
   bind(channel: HostChannel, nodeNumber: number, gated = false): void {
     this.#channel = channel;
+    this.#slots = channel.slots ?? this.#slots;
     this.#nodeNumber = nodeNumber;
     this.#gated = gated;
     this.pump();

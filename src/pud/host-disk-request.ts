@@ -1,7 +1,8 @@
 /** One request of a link on a disk. */
-import type { DeviceErrorCode } from "../rump/devsw.js";
+import type { DeviceError, DeviceErrorCode } from "../rump/devsw.js";
 import type { DiskQueue } from "./host-disk-queue.js";
 import { type FrameFields, HostRequest } from "./host-request.js";
+import type { SharedSlots } from "./shared-memory.js";
 
 /** `offset` and `count` are the first block and the number of blocks. */
 export interface RequestFields extends FrameFields {
@@ -11,6 +12,8 @@ export interface RequestFields extends FrameFields {
   readonly isWanted?: (() => boolean) | undefined;
   /** Of RequestOptions. Left out: the same for all. */
   readonly client?: object | undefined;
+  /** READ: of ReadOptions. */
+  readonly passesOn?: boolean | undefined;
 }
 
 const always = (): boolean => true;
@@ -28,6 +31,11 @@ export class DiskRequest extends HostRequest {
   /** READ: how many changes of the medium were answered before it was sent. */
   changesBefore = 0;
   readonly #queue: DiskQueue;
+  readonly #passesOn: boolean;
+  /** READ: memory of a slot for its data. */
+  #into: Uint8Array | undefined;
+  /** The process has let go of its data. */
+  #isDone = false;
 
   constructor(fields: RequestFields, queue: DiskQueue) {
     super(fields);
@@ -36,6 +44,7 @@ export class DiskRequest extends HostRequest {
     this.client = fields.client ?? queue;
     this.bytes = this.payload.length + this.replyBytes;
     this.#queue = queue;
+    this.#passesOn = fields.passesOn ?? false;
   }
 
   get firstBlock(): number {
@@ -50,7 +59,31 @@ export class DiskRequest extends HostRequest {
     return this.#queue.buffers.take(bytes);
   }
 
+  /** Before it is sent, also once more: where its data are. `slots`: those of the process that gets it. */
+  place(slots: SharedSlots | undefined): void {
+    if (this.#passesOn) this.#into ??= slots?.take(this.replyBytes);
+    this.slot = slots?.slotOf(this.#into ?? this.payload) ?? 0;
+  }
+
   answered(failure: DeviceErrorCode | undefined, payload: Uint8Array): void {
-    this.#queue.answered(this, failure, payload);
+    // ENODEV may be said of a node that is taken away while its driver still moves data.
+    this.#isDone = failure !== "ENODEV";
+    const into = this.#into;
+    if (failure !== undefined || into === undefined) return this.#queue.answered(this, failure, payload);
+    if (this.slot === 0) this.#queue.recycle(into);
+    this.#queue.answered(this, undefined, this.slot === 0 ? payload : into);
+  }
+
+  override reject(error: DeviceError): void {
+    if (!this.settled) this.#letGo();
+    super.reject(error);
+  }
+
+  #letGo(): void {
+    const { slot, payload } = this;
+    const into = this.#into;
+    this.#into = undefined;
+    if (slot !== 0 && !this.#isDone) this.#queue.doubt(into ?? payload);
+    if (into !== undefined) this.#queue.recycle(into);
   }
 }

@@ -1,4 +1,4 @@
-import type { Disk, DiskInfo, RequestOptions, WriteOptions } from "../rump/devsw.js";
+import type { Disk, DiskInfo, ReadOptions, RequestOptions, WriteOptions } from "../rump/devsw.js";
 import { DeviceError } from "../rump/devsw.js";
 import { type BlockOperation, diskRangeError } from "./disk-range.js";
 import { FLAG_FUA, KINDS } from "./frames.js";
@@ -21,12 +21,12 @@ export class HostDisk implements Disk {
     this.#queue = queue;
   }
 
-  async read(firstBlock: number, blockCount: number, options: RequestOptions = {}): Promise<Uint8Array> {
+  async read(firstBlock: number, blockCount: number, options: ReadOptions = {}): Promise<Uint8Array> {
     this.#check("read", firstBlock, blockCount);
     const replyBytes = blockCount * this.info.blockBytes;
-    const { signal, isWanted, client } = options;
+    const { signal, isWanted, client, passesOn } = options;
     return this.#queue.issue(
-      { kind: KINDS.read, offset: firstBlock, count: blockCount, replyBytes, isWanted, client },
+      { kind: KINDS.read, offset: firstBlock, count: blockCount, replyBytes, isWanted, client, passesOn },
       signal,
     );
   }
@@ -44,8 +44,12 @@ export class HostDisk implements Disk {
     );
   }
 
+  lend(bytes: number): Uint8Array {
+    return this.#queue.lend(bytes);
+  }
+
   recycle(data: Uint8Array): void {
-    this.#queue.buffers.give(data);
+    this.#queue.recycle(data);
   }
 
   async flush({ signal, client }: RequestOptions = {}): Promise<void> {

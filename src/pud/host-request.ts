@@ -26,6 +26,8 @@ export abstract class HostRequest {
   /** While it is in flight: how the channel in use names it. */
   requestId = 0;
   nodeNumber = 0;
+  /** While it is in flight: the slot of the shared memory that has its data; 0 = they travel in frames. */
+  slot = 0;
   /** How many channels were lost while it was in flight. */
   losses = 0;
   /** The caller has given up. */

@@ -27,6 +27,7 @@ import {
 import { TtyNode } from "./host-tty-node.js";
 import type { Demotion, DeviceAnnouncement, NodeAnnouncement } from "./payloads.js";
 import { identityChange } from "./readmission.js";
+import type { SharedSlots } from "./shared-memory.js";
 
 export interface PudLimits extends NodeLimits, ChannelLimits {
   /** Nodes of one rump process. Not above MAX_NODES. */
@@ -93,6 +94,8 @@ export interface PudHostOptions {
 export interface ConnectOptions {
   /** It kept its power and its place since the last channel. Otherwise media are checked before they are served again. */
   readonly deviceKept?: boolean;
+  /** Memory that the process was given as well. The one that had it before is gone. */
+  readonly memory?: SharedSlots;
   /** In place of the limits of these names, for this channel. */
   readonly heartbeatMs?: number;
   readonly attachSilenceMs?: number;
@@ -196,13 +199,14 @@ class Host implements PudHost, ChannelOwner {
     return this.#entries.every(({ half, isDoubtful }) => half.bound && !isDoubtful);
   }
 
-  connect(stream: ByteStream, { deviceKept = true, ...own }: ConnectOptions = {}): void {
+  connect(stream: ByteStream, { deviceKept = true, memory, ...own }: ConnectOptions = {}): void {
     if (this.#ended !== undefined) throw new Error(`connect: this pud host has ended (${this.#ended})`);
     if (this.#channel !== undefined) throw new Error("connect: this pud host has a channel");
     const limits = { ...this.#limits, ...own };
     if (!deviceKept) for (const entry of this.#entries) entry.isDoubtful = true;
     this.#identity = undefined;
-    this.#channel = new HostChannel(stream, this.#clock, limits, this);
+    memory?.processGone();
+    this.#channel = new HostChannel(stream, this.#clock, limits, this, memory);
     this.#channel.start();
   }
 

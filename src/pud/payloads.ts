@@ -21,13 +21,14 @@ export const CLASS_NAME = /^[a-z][A-Za-z]{0,14}$/;
 export const DRIVER_NAME = /^[a-z][A-Za-z0-9]{0,14}$/;
 export const MODE_NAME = /^[a-z]{1,15}$/;
 
-export const helloRecord = record("HELLO", "pud frames", { version: u32le, reserved: u32le });
+export const helloRecord = record("HELLO", "pud frames", { version: u32le, memoryBytes: u32le });
 
-/** @throws LinkError PUD_VERSION */
-export function decodeHello(payload: Uint8Array): void {
-  const { version } = helloRecord.decode(payload);
+/** @returns how many bytes of shared memory the process has mapped. @throws LinkError PUD_VERSION */
+export function decodeHello(payload: Uint8Array): number {
+  const { version, memoryBytes } = helloRecord.decode(payload);
   if (version !== PUD_VERSION)
     throw new LinkError("PUD_VERSION", `HELLO: the rump process speaks version ${version}, the host ${PUD_VERSION}`);
+  return memoryBytes;
 }
 
 /** A driver that has attached, and the ids of what it drives. */

@@ -40,8 +40,9 @@ import { encodeText } from "./text.js";
 import { CAN_BREAK, checkInfo, HAS_LATENCY, ttyNodeRecord } from "./tty-node-payload.js";
 import { bitsOf } from "./tty-payloads.js";
 
-export function encodeHello(): Uint8Array {
-  return helloRecord.encode({ version: PUD_VERSION, reserved: 0 });
+/** @param memoryBytes  Shared memory that is mapped; 0 = none. */
+export function encodeHello(memoryBytes = 0): Uint8Array {
+  return helloRecord.encode({ version: PUD_VERSION, memoryBytes });
 }
 
 /** @throws LinkError PUD_NAME: the host would refuse it. */

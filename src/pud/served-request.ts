@@ -11,18 +11,21 @@ export class ServedRequest {
   readonly count: number;
   /** The data of a write. Nobody else holds this memory, so the driver gets it as it is. */
   readonly payload: Uint8Array;
+  /** The slot of the shared memory that has its data, or gets them, until it is answered: all of it. */
+  readonly slot: Uint8Array | undefined;
   /** What the driver is given besides. */
   readonly options: WriteOptions;
   #answered = false;
   readonly #controller: AbortController | undefined;
 
-  constructor(header: FrameHeader, payload: Uint8Array) {
+  constructor(header: FrameHeader, payload: Uint8Array, slot?: Uint8Array) {
     this.requestId = header.requestId;
     this.node = header.node;
     this.kind = header.kind;
     this.offset = header.offset;
     this.count = header.count;
     this.payload = payload;
+    this.slot = slot;
     const forceUnitAccess = (header.flags & FLAG_FUA) !== 0;
     this.#controller = (header.flags & FLAG_CANCELLABLE) === 0 ? undefined : new AbortController();
     this.options =

@@ -24,6 +24,7 @@ import { encodeDemotion, encodeDevice, encodeError, encodeHello, encodeLog, enco
 import { RateBound } from "./rate-bound.js";
 import { ServedDisk } from "./served-disk.js";
 import { DISK_REQUESTS, type ServedDevice, ServedRequest, statusOf, TTY_REQUESTS } from "./served-request.js";
+import { slotOf } from "./shared-memory.js";
 import { ServedTty } from "./served-tty.js";
 import { encodeText } from "./text.js";
 import { encodeTtyFailure } from "./tty-payloads.js";
@@ -45,6 +46,8 @@ export interface PudServerOptions {
   readonly clock: Clock;
   /** For what the server itself has to say; not sent to the host by the server. */
   readonly log: LogSink;
+  /** What the host has given this process to share, mapped (shared-memory.ts). */
+  readonly memory?: ArrayBuffer | undefined;
   /** The host process has gone or spoke nonsense: nothing can be served any more. Not called after SHUTDOWN. */
   readonly onLost?: (error: LinkError) => void;
   /**
@@ -140,7 +143,7 @@ class Server implements PudServer, ChannelConsumer {
 
   start(): void {
     this.#channel.start();
-    this.#channel.send({ kind: KINDS.hello, payload: encodeHello() });
+    this.#channel.send({ kind: KINDS.hello, payload: encodeHello(this.#options.memory?.byteLength) });
   }
 
   publish(className: string, device: Device): ServedNode {
@@ -208,7 +211,7 @@ class Server implements PudServer, ChannelConsumer {
         if (!this.#shuttingDown) void this.#shutDown();
         return;
       default:
-        if (REFUSALS.has(header.kind)) this.#accept(new ServedRequest(header, payload));
+        if (REFUSALS.has(header.kind)) this.#accept(new ServedRequest(header, payload, this.#slot(header)));
         else this.#nodes.get(header.node)?.served.notice?.(header);
     }
   }
@@ -225,6 +228,19 @@ class Server implements PudServer, ChannelConsumer {
   writable(): void {
     this.#balance();
     for (const { served } of this.#nodes.values()) served.writable?.();
+  }
+
+  #slot({ kind, status: slot, payloadBytes }: FrameHeader): Uint8Array | undefined {
+    if (slot === 0) return undefined;
+    const mayHave = (kind === KINDS.read.number || kind === KINDS.write.number) && payloadBytes === 0;
+    const { memory } = this.#options;
+    const found = mayHave && memory !== undefined ? slotOf(memory, slot) : undefined;
+    if (found === undefined)
+      throw new LinkError(
+        "PUD_LENGTH",
+        `request of kind ${kind} with slot ${slot} and ${payloadBytes} bytes of payload`,
+      );
+    return found;
   }
 
   #serveDevice(device: Disk | Tty, node: number): ServedDevice {

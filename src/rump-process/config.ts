@@ -28,6 +28,8 @@ export interface RumpProcessConfig extends DeviceConfig {
   readonly version: typeof RUMP_CONFIG_VERSION;
   /** How the process locks itself; left out: it does not. */
   readonly lock?: LockProfile;
+  /** Before its device comes memory of so many bytes, to be shared with the host; left out: none. */
+  readonly memoryBytes?: number;
 }
 
 /** A process for several devices, which come one after another. */

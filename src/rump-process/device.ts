@@ -21,6 +21,8 @@ export interface ServeOptions {
   /** Loaded, and the only ones that this device may get. */
   readonly drivers: readonly Driver[];
   readonly channel: ByteStream;
+  /** What the host shares with this process. */
+  readonly memory?: ArrayBuffer | undefined;
   /** The device's from now on. */
   readonly deviceFd: number;
   /** The host has gone, or has ended this channel. */
@@ -45,11 +47,12 @@ export class RumpDevice {
   }
 
   /** Serves the device. Resolves when it is explored; false: the bus could not be attached, and everything is undone. */
-  async serve({ config, drivers, channel, deviceFd, onLost }: ServeOptions): Promise<boolean> {
+  async serve({ config, drivers, channel, memory, deviceFd, onLost }: ServeOptions): Promise<boolean> {
     const { kernel } = this;
     const server = createPudServer(channel, {
       clock: kernel.clock,
       log: this.#log,
+      memory,
       onLost,
       // What is not answered is asked of the next process.
       onBug: () => process.exit(EXIT_BUG),

@@ -36,6 +36,16 @@ export interface RequestOptions {
   readonly client?: object;
 }
 
+export interface ReadOptions extends RequestOptions {
+  /** The caller's memory of exactly the bytes that are asked for. A driver that can reads into it; what is returned says whether. */
+  readonly into?: Uint8Array | undefined;
+  /**
+   * What is read is passed on and not looked at: it may be in memory that the driver's process can still change. It is to be
+   * given to `recycle` then.
+   */
+  readonly passesOn?: boolean;
+}
+
 export interface WriteOptions extends RequestOptions {
   /** Resolve only when the data is on the medium, not in a cache (FUA). */
   readonly forceUnitAccess?: boolean;
@@ -49,11 +59,16 @@ export interface Disk {
   readonly kind: "disk";
   readonly info: DiskInfo;
   /** @returns exactly `blockCount * blockBytes` bytes, the caller's. At most `maxTransferBytes`. */
-  read(firstBlock: number, blockCount: number, options?: RequestOptions): Promise<Uint8Array>;
+  read(firstBlock: number, blockCount: number, options?: ReadOptions): Promise<Uint8Array>;
   /** `data` is lent until the promise settles: whole blocks, at most `maxTransferBytes`. */
   write(firstBlock: number, data: Uint8Array, options?: WriteOptions): Promise<void>;
   /**
-   * Takes back what `read` returned, once, for the reads to come: nobody may look at it any more. Neither side has to: what is
+   * Memory for what is to be written, in which it goes to the driver without a copy; exactly so many bytes with anything in them.
+   * To be given to `recycle`, once.
+   */
+  lend?(bytes: number): Uint8Array;
+  /**
+   * Takes back what `read` or `lend` returned, once, for the reads to come: nobody may look at it any more. Neither side has to: what is
    * not taken back is garbage.
    */
   recycle?(data: Uint8Array): void;

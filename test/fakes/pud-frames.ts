@@ -4,6 +4,7 @@
 import { concat } from "../../src/bytes.js";
 import { FrameReader } from "../../src/pud/frame-reader.js";
 import { type FrameHeader, frameHeader, KINDS, type Kind, PUD_MAGIC, PUD_VERSION } from "../../src/pud/frames.js";
+import type { ConnectOptions } from "../../src/pud/host.js";
 import { encodeHello, encodeNode } from "../../src/pud/served-payloads.js";
 import type { HostRig } from "./pud-pair.js";
 import { type MemoryStream, streamPair } from "./stream-pair.js";
@@ -31,8 +32,9 @@ export function frame(
   return concat([header, payload]);
 }
 
-export function hello(): Uint8Array {
-  return frame(KINDS.hello, {}, encodeHello());
+/** @param memoryBytes  Shared memory that it says it has. */
+export function hello(memoryBytes = 0): Uint8Array {
+  return frame(KINDS.hello, {}, encodeHello(memoryBytes));
 }
 
 /** NODE for a memory disk of this shape, as class "sd". */
@@ -53,7 +55,7 @@ export class RawRump {
   closed = false;
   readonly #reader: FrameReader;
 
-  constructor(rig: HostRig, fragmentBytes?: number) {
+  constructor(rig: HostRig, fragmentBytes?: number, options?: ConnectOptions) {
     const [hostEnd, rumpEnd] = streamPair(fragmentBytes === undefined ? {} : { fragmentBytes });
     this.stream = rumpEnd;
     this.#reader = new FrameReader("host", {
@@ -64,7 +66,7 @@ export class RawRump {
     rumpEnd.onClose(() => {
       this.closed = true;
     });
-    rig.host.connect(hostEnd);
+    rig.host.connect(hostEnd, options);
   }
 
   send(...frames: Uint8Array[]): void {

@@ -149,8 +149,13 @@ export interface RumpRig {
   readonly rumpEnd: MemoryStream;
 }
 
+export interface ConnectRumpOptions extends StreamPairOptions, ConnectOptions {
+  /** The shared memory as the rump process has it. */
+  readonly mapped?: ArrayBuffer;
+}
+
 /** A fresh rump process: its server, on a stream that the host is connected to. */
-export function connectRump(rig: HostRig, options: StreamPairOptions & ConnectOptions = {}): RumpRig {
+export function connectRump(rig: HostRig, options: ConnectRumpOptions = {}): RumpRig {
   const [hostEnd, rumpEnd] = streamPair(options);
   const logs: LogEntry[] = [];
   const lost: LinkError[] = [];
@@ -158,6 +163,7 @@ export function connectRump(rig: HostRig, options: StreamPairOptions & ConnectOp
   const server = createPudServer(rumpEnd, {
     clock: rig.clock,
     log: { write: (entry) => logs.push(entry) },
+    memory: options.mapped,
     onLost: (error) => lost.push(error),
   });
   return { server, logs, lost, hostEnd, rumpEnd };

@@ -139,7 +139,7 @@ describe("text", () => {
 describe("payloads", () => {
   test("HELLO of another version is refused", () => {
     decodeHello(encodeHello());
-    expect(() => decodeHello(helloRecord.encode({ version: 2, reserved: 0 }))).toThrow(
+    expect(() => decodeHello(helloRecord.encode({ version: 2, memoryBytes: 0 }))).toThrow(
       expect.objectContaining({ code: "PUD_VERSION" }),
     );
   });

@@ -8,7 +8,7 @@ import { BufferPool } from "../../buffers.js";
 import type { DiskInfo } from "../../rump/devsw.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { type CommandBlock, read } from "./cdb.js";
-import { ReadAhead } from "./read-ahead.js";
+import { copyOf, ReadAhead } from "./read-ahead.js";
 import type { LineEntry, RequestLine } from "./request-line.js";
 import { type RetryContext, runCommand } from "./retry.js";
 import { ScsiError } from "./sd-errors.js";
@@ -47,20 +47,20 @@ export class BlockTransfers {
   /** @param block  the command for this request alone. @returns its blocks. @throws as `runCommand`. */
   async read(context: RetryContext, block: CommandBlock, entry: LineEntry): Promise<Uint8Array> {
     const { range } = entry;
-    const early = entry.data ?? this.#ahead.take(range, context.clock);
+    const early = entry.data ?? this.#ahead.take(range, context.clock, entry.into);
     if (early !== undefined) return early;
     const followers = this.#line.followers(entry, this.#maxBlocks);
     const askedBlocks = blocksOf(entry, followers);
     const asked = { firstBlock: range.firstBlock, blockCount: askedBlocks };
     const blocks = askedBlocks + this.#ahead.blocksBeyond(asked, this.#maxBlocks - askedBlocks);
-    if (blocks === range.blockCount) return this.#readBlocks(context, block, blocks);
+    if (blocks === range.blockCount) return this.#readBlocks(context, block, blocks, entry.into);
     let data: Uint8Array;
     try {
       data = await this.#readBlocks(context, read(range.firstBlock, blocks), blocks);
     } catch (error) {
       if (!isBadBlock(error)) throw error;
       this.#ahead.avoid({ firstBlock: range.firstBlock, blockCount: blocks });
-      return this.#readBlocks(context, block, range.blockCount);
+      return this.#readBlocks(context, block, range.blockCount, entry.into);
     }
     this.#share(data, entry, followers, context.clock);
     return entry.data ?? data;
@@ -90,8 +90,8 @@ export class BlockTransfers {
     for (const follower of followers) follower.isDone = true;
   }
 
-  #readBlocks(context: RetryContext, block: CommandBlock, blockCount: number): Promise<Uint8Array> {
-    const data = { direction: "in", bytes: blockCount * this.#blockBytes } as const;
+  #readBlocks(context: RetryContext, block: CommandBlock, blockCount: number, into?: Uint8Array): Promise<Uint8Array> {
+    const data = { direction: "in", bytes: blockCount * this.#blockBytes, into } as const;
     return runCommand(context, { block, data, whole: true });
   }
 
@@ -99,7 +99,7 @@ export class BlockTransfers {
   #share(data: Uint8Array, entry: LineEntry, followers: readonly LineEntry[], clock: Clock): void {
     let at = 0;
     for (const reader of [entry, ...followers])
-      reader.data = data.slice(at, (at += reader.range.blockCount * this.#blockBytes));
+      reader.data = copyOf(data, at, (at += reader.range.blockCount * this.#blockBytes), reader.into);
     if (at === data.length) return this.#release(data);
     const firstBlock = entry.range.firstBlock + at / this.#blockBytes;
     const blockCount = (data.length - at) / this.#blockBytes;

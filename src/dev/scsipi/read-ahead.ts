@@ -37,8 +37,8 @@ export class ReadAhead {
     this.#endBlock = blockCount - TAIL_BLOCKS;
   }
 
-  /** @returns a copy of the blocks, if all of them are kept; else nothing is kept any more. */
-  take({ firstBlock, blockCount }: BlockRange, clock: Clock): Uint8Array | undefined {
+  /** @returns a copy of the blocks, in `into` where it is given, if all of them are kept; else nothing is kept any more. */
+  take({ firstBlock, blockCount }: BlockRange, clock: Clock, into?: Uint8Array): Uint8Array | undefined {
     const kept = this.#kept;
     if (kept === undefined) return undefined;
     const skipped = firstBlock - kept.firstBlock;
@@ -48,7 +48,7 @@ export class ReadAhead {
       return undefined;
     }
     this.#nextBlock = firstBlock + blockCount;
-    return kept.data.slice(skipped * this.#blockBytes, (skipped + blockCount) * this.#blockBytes);
+    return copyOf(kept.data, skipped * this.#blockBytes, (skipped + blockCount) * this.#blockBytes, into);
   }
 
   /** How many blocks to read beyond these, which are about to be read; at most `maxBlocks`. */
@@ -91,4 +91,11 @@ export class ReadAhead {
       bad !== undefined && firstBlock < bad.firstBlock + bad.blockCount && bad.firstBlock < firstBlock + blockCount
     );
   }
+}
+
+/** Bytes `from` to before `to`, in the memory `into` where there is such. */
+export function copyOf(data: Uint8Array, from: number, to: number, into: Uint8Array | undefined): Uint8Array {
+  if (into === undefined) return data.slice(from, to);
+  into.set(data.subarray(from, to));
+  return into;
 }

@@ -20,6 +20,8 @@ export interface LineEntry {
   readonly range: BlockRange;
   /** WRITE: what is to be written. READ: what came with the read in front of it; the reader's own. */
   data: Uint8Array | undefined;
+  /** READ: where the reader wants it. */
+  readonly into: Uint8Array | undefined;
   /** It was done with the one in front of it. */
   isDone: boolean;
 }
@@ -30,8 +32,8 @@ export class RequestLine {
   readonly #entries: LineEntry[] = [];
 
   /** At the end of the line. */
-  join(kind?: RequestKind, range: BlockRange = NO_BLOCKS, data?: Uint8Array): LineEntry {
-    const entry: LineEntry = { kind, range, data, isDone: false };
+  join(kind?: RequestKind, range: BlockRange = NO_BLOCKS, data?: Uint8Array, into?: Uint8Array): LineEntry {
+    const entry: LineEntry = { kind, range, data, into, isDone: false };
     this.#entries.push(entry);
     return entry;
   }

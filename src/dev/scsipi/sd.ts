@@ -5,7 +5,14 @@
  * Drives: direct-access units whose medium sd-probe.ts accepted; attach-sd.ts makes one of these for each medium.
  * Leaves alone: protection information, reservations, formats.
  */
-import { DeviceError, type Disk, type DiskInfo, type RequestOptions, type WriteOptions } from "../../rump/devsw.js";
+import {
+  DeviceError,
+  type Disk,
+  type DiskInfo,
+  type ReadOptions,
+  type RequestOptions,
+  type WriteOptions,
+} from "../../rump/devsw.js";
 import { BlockTransfers } from "./block-transfers.js";
 import { type CommandBlock, read, synchronizeCache, unmap, write, writeSame16 } from "./cdb.js";
 import { type LineEntry, RequestLine } from "./request-line.js";
@@ -93,10 +100,10 @@ export class ScsiDisk implements Disk {
     return this.#unflushed;
   }
 
-  async read(firstBlock: number, blockCount: number, options: RequestOptions = {}): Promise<Uint8Array> {
+  async read(firstBlock: number, blockCount: number, options: ReadOptions = {}): Promise<Uint8Array> {
     this.#checkTransfer("read", firstBlock, blockCount * this.info.blockBytes);
     const block = read(firstBlock, blockCount);
-    const entry = this.#line.join("read", { firstBlock, blockCount });
+    const entry = this.#line.join("read", { firstBlock, blockCount }, undefined, options.into);
     const claim = { firstBlock, blockCount, writes: false };
     return this.#turn(block, options, (context) => this.#transfers.read(context, block, entry), claim, entry);
   }

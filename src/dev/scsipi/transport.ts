@@ -10,10 +10,10 @@ import type { Clock, LogLevel } from "../../rumpuser/rumpuser.js";
 /** A command without an own deadline gets this long. */
 export const DEFAULT_COMMAND_TIMEOUT_MS = 30_000;
 
-/** The data phase of a command. `in`: at most `bytes` come back. `out`: `data` is lent until the command settles. */
+/** The data phase of a command. `in`: at most `bytes` come back, in the memory `into` where it is given. `out`: `data` is lent until the command settles. */
 export type ScsiData =
   | { readonly direction: "none" }
-  | { readonly direction: "in"; readonly bytes: number }
+  | { readonly direction: "in"; readonly bytes: number; readonly into?: Uint8Array | undefined }
   | { readonly direction: "out"; readonly data: Uint8Array };
 
 export type ScsiCommand = ScsiData & {

@@ -130,7 +130,7 @@ function commandOf(lun: number, { cdb, timeoutMs }: CommandBlock, data: ScsiData
     case "none":
       return { direction: "none", lun, cdb, timeoutMs, signal };
     case "in":
-      return { direction: "in", bytes: data.bytes, lun, cdb, timeoutMs, signal };
+      return { direction: "in", bytes: data.bytes, into: data.into, lun, cdb, timeoutMs, signal };
     case "out":
       return { direction: "out", data: data.data, lun, cdb, timeoutMs, signal };
   }

@@ -78,6 +78,8 @@ interface Addon {
   socketpair(bufferBytes: number): [number, number] | number;
   sendFd(socket: number, fd: number): number;
   recvFd(socket: number, placeholder: number): number;
+  createMemory(bytes: number): number;
+  mapMemory(fd: number, bytes: number): ArrayBuffer | number;
   lock(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): number;
   dieWithParent(): number;
 }
@@ -170,6 +172,20 @@ export function socketpair(bufferBytes = 0): [number, number] {
 export function sendFd(socketFd: number, fd: number): void {
   const rc = loadAddon().sendFd(socketFd, fd);
   if (rc < 0) throw new SystemCallError(`sendmsg of descriptor ${fd}`, rc);
+}
+
+/** Memory of a fixed size that other processes can map: its descriptor, the caller's. @throws SystemCallError */
+export function createMemory(bytes: number): number {
+  const fd = loadAddon().createMemory(bytes);
+  if (fd < 0) throw new SystemCallError(`memfd_create, ${bytes} bytes`, fd);
+  return fd;
+}
+
+/** The memory behind a descriptor of `createMemory`, which may be closed afterwards. @throws SystemCallError */
+export function mapMemory(fd: number, bytes: number): ArrayBuffer {
+  const memory = loadAddon().mapMemory(fd, bytes);
+  if (typeof memory === "number") throw new SystemCallError(`mmap, ${bytes} bytes`, memory);
+  return memory;
 }
 
 /** The program that gives kernel drivers back (native/keeper.c). @throws AddonError when it is not built. */

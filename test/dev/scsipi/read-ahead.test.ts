@@ -47,6 +47,18 @@ describe("read-ahead", () => {
     expect(await walk(rig, 14, 16)).toEqual([14, 15]);
   });
 
+  test("what is given, and what came with another read, is where the reader wants it", async () => {
+    const rig = await numberedRig();
+    await walk(rig, 10, 12);
+    const into = filled(0xff);
+    expect(await rig.settle(rig.disk.read(12, 1, { into }))).toBe(into);
+    const [first, second] = [filled(0xff), filled(0xff)];
+    const both = Promise.all([rig.disk.read(100, 1, { into: first }), rig.disk.read(101, 1, { into: second })]);
+    expect((await rig.settle(both)).map(({ buffer }) => buffer)).toEqual([first.buffer, second.buffer]);
+    expect([into[511], first[0], second[511]]).toEqual([12, 100, 101]);
+    expect(reads(rig.target)).toEqual(["10 + 1", "11 + 2", "100 + 2"]);
+  });
+
   test("reads here and there are what was asked for", async () => {
     const rig = await numberedRig();
     for (const block of [5, 100, 7, 9, 200, 6]) await rig.settle(rig.disk.read(block, 1));

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, ftruncateSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,10 +7,12 @@ import { spawn } from "node:child_process";
 import { describe, expect, test } from "vitest";
 import {
   attachKernelDriver,
+  createMemory,
   detachKernelDriver,
   dropPrivileges,
   keeperPath,
   kernelDriver,
+  mapMemory,
   socketpair,
 } from "../../../src/rumpuser/real/addon.js";
 import { openUsbPort } from "../../../src/rumpuser/real/usb-port.js";
@@ -40,6 +42,27 @@ describe("descriptors that are not a USB device's", () => {
     expect(() => kernelDriver(fd, 0)).toThrow(/USBDEVFS_GETDRIVER for interface 0: ENOTTY/);
     expect(detachKernelDriver(fd, 0)).toBe(-25);
     closeSync(fd);
+  });
+});
+
+describe("shared memory", () => {
+  test("is the same for all who map it, and its size stays", () => {
+    const fd = createMemory(1 << 20);
+    const [one, other] = [new Uint8Array(mapMemory(fd, 1 << 20)), new Uint8Array(mapMemory(fd, 1 << 20))];
+    one[12345] = 67;
+    expect(other[12345]).toBe(67);
+    for (const bytes of [0, 1 << 21])
+      expect(() => ftruncateSync(fd, bytes)).toThrow(expect.objectContaining({ code: "EPERM" }));
+    closeSync(fd);
+    other[0] = 89;
+    expect(one[0]).toBe(89);
+  });
+
+  test("is closed in programs that are started, and what is none says so", () => {
+    const fd = createMemory(4096);
+    expect(/^flags:\s+(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1]).toMatch(/^02/); // O_CLOEXEC
+    closeSync(fd);
+    expect(() => mapMemory(fd, 4096)).toThrow(/mmap, 4096 bytes: EBADF/);
   });
 });
 

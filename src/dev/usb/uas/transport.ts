@@ -116,7 +116,7 @@ export class UasTransport implements ScsiTransport {
     return new Promise((resolve, reject) => {
       if (this.#dead !== undefined) return reject(goneError(this.#dead));
       if (command.signal?.aborted === true) return reject(cancelledError("before it was sent"));
-      const dataIn = command.direction === "in" ? this.#buffers.take(command.bytes) : NO_BYTES;
+      const dataIn = command.direction === "in" ? (command.into ?? this.#buffers.take(command.bytes)) : NO_BYTES;
       const task = new Task(command, dataIn, { resolve, reject }, (over) => this.#callers.leave(over));
       this.#callers.join(task);
       this.#waiting.push(task);

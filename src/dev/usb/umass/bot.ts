@@ -152,7 +152,7 @@ export class BulkOnly implements ScsiTransport {
       },
       deadlineMs: this.#at.clock.nowMs() + timeoutMs,
       // Whatever an earlier command left in it is cut off with what the device does not send.
-      dataIn: command.direction === "in" ? this.#buffers.take(requestedBytes) : NO_DATA,
+      dataIn: command.direction === "in" ? (command.into ?? this.#buffers.take(requestedBytes)) : NO_DATA,
     };
     encodeCbw(exchange, this.#cbwBytes);
     const steps = this.#steps(exchange);

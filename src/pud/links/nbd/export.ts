@@ -24,6 +24,9 @@ export interface ExportOptions {
   readonly blockSizeKnown?: boolean;
 }
 
+/** Memory for the data of writes: `take` gives exactly so many bytes with anything in them, `give` takes them back. */
+export type PayloadMemory = Pick<BufferPool, "take" | "give">;
+
 export interface NbdExport {
   readonly name: string;
   readonly description: string;
@@ -38,7 +41,7 @@ export interface NbdExport {
   /** The most bytes handed to the disk at once: whole blocks within its `maxTransferBytes`. */
   readonly partBytes: number;
   /** Memory for what is written. */
-  readonly buffers: BufferPool;
+  readonly buffers: PayloadMemory;
 }
 
 /**
@@ -71,8 +74,14 @@ export function makeExport(name: string, disk: Disk, options: ExportOptions): Nb
     preferredBytes: Math.max(PREFERRED_BYTES, blockBytes),
     maximumBytes: MAX_REQUEST_BYTES,
     partBytes,
-    buffers: new BufferPool(MAX_IDLE_BYTES),
+    buffers: memoryOf(disk),
   };
+}
+
+/** The disk's own, where it lends some. */
+function memoryOf(disk: Disk): PayloadMemory {
+  if (disk.lend === undefined) return new BufferPool(MAX_IDLE_BYTES);
+  return { take: (bytes) => disk.lend?.(bytes) ?? new Uint8Array(bytes), give: (data) => disk.recycle?.(data) };
 }
 
 /**

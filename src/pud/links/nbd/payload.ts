@@ -1,5 +1,5 @@
 /** Bytes that arrive in pieces: a fixed number of them in one buffer, or the payload of a write in its parts. */
-import type { BufferPool } from "../../../buffers.js";
+import type { PayloadMemory } from "./export.js";
 
 /** Collects a structure of `size` bytes over any number of chunks. */
 export class Gatherer {
@@ -39,12 +39,12 @@ export class Gatherer {
  */
 export class PayloadCollector {
   readonly parts: Uint8Array[] = [];
-  readonly #pool: BufferPool;
+  readonly #pool: PayloadMemory;
   readonly #partBytes: number;
   #missingBytes: number;
   #filled = 0;
 
-  constructor(lengthBytes: number, partBytes: number, pool: BufferPool) {
+  constructor(lengthBytes: number, partBytes: number, pool: PayloadMemory) {
     this.#missingBytes = lengthBytes;
     this.#partBytes = partBytes;
     this.#pool = pool;

@@ -5,7 +5,7 @@
  * when all that were started have ended.
  */
 import { DeviceError } from "../../../rump/devsw.js";
-import type { RequestOptions, WriteOptions } from "../../../rump/devsw.js";
+import type { ReadOptions, WriteOptions } from "../../../rump/devsw.js";
 import type { NbdExport } from "./export.js";
 import { COMMAND, COMMAND_FLAG } from "./protocol.js";
 import type { RequestHeader } from "./protocol.js";
@@ -16,7 +16,7 @@ const MAX_PARTS_IN_FLIGHT = 4;
 const NO_DATA: readonly Uint8Array[] = [];
 
 /** What the disk is told of who asks. */
-export type AskedBy = Required<Pick<RequestOptions, "client" | "isWanted">>;
+export type AskedBy = Required<Pick<ReadOptions, "client" | "isWanted" | "passesOn">>;
 
 /**
  * @param payload  of a write, cut at `partBytes`; lent until the promise settles.
@@ -61,15 +61,28 @@ async function readParts(
   exported: NbdExport,
   firstBlock: number,
   blockCount: number,
-  options: RequestOptions,
+  options: ReadOptions,
 ): Promise<readonly Uint8Array[]> {
   const { minimumBytes, partBytes } = exported;
   const partBlocks = partBytes / minimumBytes;
   if (blockCount <= partBlocks) return [await readExactly(exported, firstBlock, blockCount, options)];
-  return inParallel(Math.ceil(blockCount / partBlocks), (index) => {
+  const parts: Uint8Array[] = [];
+  const read = async (index: number): Promise<void> => {
     const skipped = index * partBlocks;
-    return readExactly(exported, firstBlock + skipped, Math.min(partBlocks, blockCount - skipped), options);
-  });
+    parts[index] = await readExactly(
+      exported,
+      firstBlock + skipped,
+      Math.min(partBlocks, blockCount - skipped),
+      options,
+    );
+  };
+  try {
+    await inParallel(Math.ceil(blockCount / partBlocks), read);
+  } catch (error) {
+    parts.forEach((part) => exported.disk.recycle?.(part));
+    throw error;
+  }
+  return parts;
 }
 
 /** One byte more or less than promised and the client would take data for headers for ever after. */
@@ -77,7 +90,7 @@ async function readExactly(
   { disk, minimumBytes }: NbdExport,
   firstBlock: number,
   blockCount: number,
-  options: RequestOptions,
+  options: ReadOptions,
 ): Promise<Uint8Array> {
   const data = await disk.read(firstBlock, blockCount, options);
   if (data.length !== blockCount * minimumBytes)
@@ -100,19 +113,15 @@ async function writeParts(
   });
 }
 
-/**
- * Runs `run(0 … count-1)`, a few at once. Starts no more after a failure; settles when all started ones have.
- * @returns the results in order.
- */
-async function inParallel<T>(count: number, run: (index: number) => Promise<T>): Promise<T[]> {
-  const results: T[] = [];
+/** Runs `run(0 … count-1)`, a few at once. Starts no more after a failure; settles when all started ones have. */
+async function inParallel(count: number, run: (index: number) => Promise<void>): Promise<void> {
   const failures: unknown[] = [];
   let next = 0;
   const worker = async (): Promise<void> => {
     while (next < count && failures.length === 0) {
       const index = next++;
       try {
-        results[index] = await run(index);
+        await run(index);
       } catch (error) {
         failures.push(error);
       }
@@ -120,5 +129,4 @@ async function inParallel<T>(count: number, run: (index: number) => Promise<T>):
   };
   await Promise.all(Array.from({ length: Math.min(MAX_PARTS_IN_FLIGHT, count) }, worker));
   if (failures.length > 0) throw failures[0];
-  return results;
 }

@@ -36,13 +36,16 @@ export class ReplyQueue {
   #parts: Uint8Array[] = [];
   /** Those of the parts that are data. */
   #lent: Uint8Array[] = [];
+  /** The same, of each batch that has not left. */
+  readonly #leaving = new Set<readonly Uint8Array[]>();
+  #closed = false;
   #releaseBytes = 0;
   #batchesInFlight = 0;
   #scheduled = false;
 
   /**
    * @param onSent   is told, when a batch has left, the sum of the `releaseBytes` of its answers.
-   * @param recycle  is given the data that has left.
+   * @param recycle  is given the data that has left, or never will.
    */
   constructor(peer: Peer, onSent: (releasedBytes: number) => void, recycle: (data: Uint8Array) => void) {
     this.#peer = peer;
@@ -65,7 +68,7 @@ export class ReplyQueue {
   /** "Simple reply message" that carries what was read. The parts are lent until they are sent. */
   simpleData(to: Cookie, parts: readonly Uint8Array[], releaseBytes: number): void {
     this.simple(to, "OK", 0);
-    for (const part of parts) this.#append(part);
+    for (const part of parts) this.#appendData(part);
     this.#done(releaseBytes);
   }
 
@@ -80,7 +83,7 @@ export class ReplyQueue {
     const at = this.#chunk(to, REPLY_TYPE.OFFSET_DATA, OFFSET_BYTES + lengthBytes, OFFSET_BYTES);
     this.#view.setUint32(at, Math.floor(offset / 0x1_0000_0000));
     this.#view.setUint32(at + 4, offset % 0x1_0000_0000);
-    for (const part of parts) this.#append(part);
+    for (const part of parts) this.#appendData(part);
     this.#done(releaseBytes);
   }
 
@@ -92,6 +95,13 @@ export class ReplyQueue {
     this.#view.setUint16(at + 4, text.length);
     this.#append(text);
     this.#done(releaseBytes);
+  }
+
+  /** The stream has broken: nothing leaves any more. */
+  close(): void {
+    this.#closed = true;
+    for (const lent of this.#leaving) this.#recycleAll(lent);
+    this.#leaving.clear();
   }
 
   /** Writes a chunk header; @returns where the `fixedBytes` that come after it go. */
@@ -106,15 +116,20 @@ export class ReplyQueue {
     return at + CHUNK_BYTES;
   }
 
-  #append(payload: Uint8Array): void {
-    if (payload.length <= COPY_BYTES) {
-      const at = this.#reserve(payload.length);
-      this.#staging.set(payload, at);
+  #append(bytes: Uint8Array): void {
+    const at = this.#reserve(bytes.length);
+    this.#staging.set(bytes, at);
+  }
+
+  #appendData(data: Uint8Array): void {
+    if (data.length <= COPY_BYTES) {
+      this.#append(data);
+      this.#recycle(data);
       return;
     }
     this.#seal();
-    this.#parts.push(payload);
-    this.#lent.push(payload);
+    this.#parts.push(data);
+    this.#lent.push(data);
   }
 
   /** @returns where `bytes` bytes may be written; they are part of the batch from now on. */
@@ -153,12 +168,18 @@ export class ReplyQueue {
     this.#parts = [];
     this.#releaseBytes = 0;
     this.#lent = []; // also when it was empty: the batch keeps its own, and the next one fills another
+    if (this.#closed) return this.#recycleAll(lent);
     this.#batchesInFlight += 1;
+    if (lent.length > 0) this.#leaving.add(lent);
     this.#peer.send(parts, () => this.#sent(releaseBytes, lent));
   }
 
-  #sent(releaseBytes: number, lent: readonly Uint8Array[]): void {
+  #recycleAll(lent: readonly Uint8Array[]): void {
     for (const data of lent) this.#recycle(data);
+  }
+
+  #sent(releaseBytes: number, lent: readonly Uint8Array[]): void {
+    if (this.#leaving.delete(lent)) this.#recycleAll(lent);
     this.#batchesInFlight -= 1;
     if (this.#batchesInFlight === 0 && this.#filledTo === this.#sealedTo && this.#parts.length === 0) {
       // Nobody looks at the staging buffer any more: start again at its beginning.

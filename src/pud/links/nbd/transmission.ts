@@ -78,7 +78,7 @@ export class Transmission {
   #idleBytes = 0;
   /** Reads that wait until the client has fetched what there is. */
   #held: Pending[] = [];
-  readonly #askedBy: AskedBy = { client: this, isWanted: () => !this.#clientGone };
+  readonly #askedBy: AskedBy = { client: this, isWanted: () => !this.#clientGone, passesOn: true };
   #diskCalls = 0;
   #ended = false;
   #clientGone = false;
@@ -127,7 +127,7 @@ export class Transmission {
     this.#ended = true;
     this.#waiting = undefined;
     const arriving = this.#collecting?.pending ?? this.#skipping?.pending;
-    this.#collecting = undefined;
+    this.#dropPayload();
     this.#skipping = undefined;
     if (arriving === undefined) return;
     this.#claim(arriving);
@@ -138,6 +138,9 @@ export class Transmission {
   clientGone(): void {
     this.#clientGone = true;
     this.#held = [];
+    this.#ended = true;
+    this.#dropPayload();
+    this.#replies.close();
   }
 
   /** "Terminating the transmission phase": answers all requests, now and from now on, with ESHUTDOWN. */
@@ -146,7 +149,7 @@ export class Transmission {
     this.#held = [];
     if (this.#collecting !== undefined) {
       const { pending, payload } = this.#collecting;
-      this.#collecting = undefined;
+      this.#dropPayload();
       this.#skipping = {
         pending,
         refusal: { error: "ESHUTDOWN", message: reason },
@@ -270,6 +273,12 @@ export class Transmission {
     );
   }
 
+  /** Of the write that is arriving. */
+  #dropPayload(): void {
+    for (const part of this.#collecting?.payload.parts ?? []) this.#export.buffers.give(part);
+    this.#collecting = undefined;
+  }
+
   #diskCallEnded(payload: readonly Uint8Array[]): void {
     this.#diskCalls -= 1;
     for (const part of payload) this.#export.buffers.give(part);
@@ -282,7 +291,10 @@ export class Transmission {
   }
 
   #succeed(pending: Pending, data: readonly Uint8Array[]): void {
-    if (!this.#claim(pending)) return;
+    if (!this.#claim(pending)) {
+      for (const part of data) this.#export.disk.recycle?.(part);
+      return;
+    }
     const { header, windowBytes } = pending;
     if (header.type !== COMMAND.READ) this.#replies.simple(header, "OK", windowBytes);
     else if (this.#structured)

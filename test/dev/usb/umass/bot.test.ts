@@ -124,6 +124,19 @@ const STATUS_FAULTS: readonly { readonly name: string; readonly script: readonly
 ];
 
 describe.each(MODES)("phases: %s", (phases) => {
+  test("data come in the memory that the command brings", async () => {
+    const into = new Uint8Array(BYTES);
+    const { reply } = await runIn(phases, [CBW, sends(BYTES), GOOD], {
+      lun: 0,
+      cdb: CDB,
+      direction: "in",
+      bytes: BYTES,
+      into,
+    });
+    expect(reply?.data.buffer).toBe(into.buffer);
+    expect(into).toEqual(counting(BYTES));
+  });
+
   const run = (
     script: readonly Reply[],
     command: ScsiCommand,

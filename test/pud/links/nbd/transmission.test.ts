@@ -334,6 +334,79 @@ describe("the end (Terminating the transmission phase)", () => {
   );
 });
 
+/** Keeps count of the memory that a link has of it. */
+class LendingDisk extends MemoryDisk {
+  readonly out = new Set<ArrayBufferLike>();
+
+  override async read(...args: Parameters<MemoryDisk["read"]>): Promise<Uint8Array> {
+    return this.#lent(await super.read(...args));
+  }
+
+  lend(bytes: number): Uint8Array {
+    return this.#lent(new Uint8Array(bytes));
+  }
+
+  recycle(data: Uint8Array): void {
+    if (!this.out.delete(data.buffer)) throw new Error("given back twice, or not lent");
+    data.fill(0xee); // whoever looks at it afterwards finds this
+  }
+
+  #lent(data: Uint8Array): Uint8Array {
+    this.out.add(data.buffer);
+    return data;
+  }
+}
+
+describe.each(KINDS)("lent memory goes back once, structured replies %s", (structured) => {
+  const lending = (options: MemoryDiskOptions = {}): LendingDisk =>
+    new LendingDisk({ blockCount: 1024, ...options }).fillPattern();
+
+  test("when answers have left, small ones and large ones", async () => {
+    const disk = lending({ maxTransferBytes: 64 * 1024 });
+    const { client } = await chosen(disk, { structured });
+    for (const length of [512, 8192, 16384, 65536, 3 * 65536]) {
+      const data = bytesOf(length, length);
+      expect((await client.do({ type: CMD.WRITE, offset: 512, data })).error).toBe(0);
+      expect((await client.do({ type: CMD.READ, offset: 512, length })).data).toEqual(data);
+      await until(() => disk.out.size === 0, "all is back");
+    }
+  });
+
+  test("when a part of a read fails", async () => {
+    const disk = lending({ maxTransferBytes: 16 * 1024 }).fail({ operation: "read", nth: 3, error: "EIO" });
+    const { client } = await chosen(disk, { structured });
+    expect((await client.do({ type: CMD.READ, length: 6 * 16 * 1024 })).error).toBe(ERRNO.EIO);
+    await until(() => disk.out.size === 0, "all is back");
+  });
+
+  test("when the client vanishes: with answers on their way, reads at the disk, a write half arrived", async () => {
+    const rig = await chosen(lending(), { structured });
+    const { disk, client, connection, peer } = rig;
+    peer.deaf = true;
+    for (let index = 0; index < 3; index++) client.send(request({ type: CMD.READ, length: 32768 }));
+    await until(() => disk.inProgress === 0 && peer.queuedBytes > 3 * 32768, "answers that nobody fetches");
+    const release = disk.hold();
+    client.send(request({ type: CMD.READ, length: 32768 }));
+    client.send(request({ type: CMD.WRITE, data: bytesOf(32768) }).subarray(0, 20_000));
+    const out = (disk as LendingDisk).out;
+    expect(out.size).toBe(4);
+    connection.peerClosed();
+    release();
+    await until(() => rig.closed() && out.size === 0, "all is back");
+  });
+
+  test("when the export goes while the disk reads, and while a write arrives", async () => {
+    const rig = await chosen(lending(), { structured });
+    const { disk, client, connection } = rig;
+    const release = disk.hold();
+    client.send(request({ type: CMD.READ, length: 32768 }));
+    client.send(request({ type: CMD.WRITE, data: bytesOf(32768) }).subarray(0, 20_000));
+    connection.shutDown("unplugged");
+    release();
+    await until(() => (disk as LendingDisk).out.size === 0, "all is back");
+  });
+});
+
 describe("bounds", () => {
   test("a client that reads no answers is not read any more, and goes on where it stopped", async () => {
     const rig = await chosen(small());
