@@ -1,4 +1,4 @@
-/** What the addon does for a process that locks itself, and in none other. */
+/** What the addon does for a rump process: it gets its device, locks itself, and dies with the host. */
 import { loadAddon, SystemCallError } from "./addon.js";
 
 /**
