@@ -22,12 +22,11 @@
 #include <string>
 
 #include "arguments.h"
-#include "listener.h"
-#include "loop_resource.h"
 #include "usbfs.h"
+#include "watched_object.h"
 
 namespace {
-class DeviceFile : public Napi::ObjectWrap<DeviceFile>, public LoopResource {
+class DeviceFile : public WatchedObject<DeviceFile> {
  public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "DeviceFile",
@@ -38,41 +37,19 @@ class DeviceFile : public Napi::ObjectWrap<DeviceFile>, public LoopResource {
   }
 
   explicit DeviceFile(const Napi::CallbackInfo& info)
-      : Napi::ObjectWrap<DeviceFile>(info), LoopResource(info.Env()) {
-    Napi::Function on_ready;
-    if (!ReadFunction(info, 0, "onReady", &on_ready)) return;
-    on_ready_.Set(on_ready, "rumpusb.device-file");
-  }
+      : WatchedObject<DeviceFile>(info, "onReady", "rumpusb.device-file") {}
 
  protected:
-  void Shutdown() override { CloseFile(); }
-
-  void Released() override {
-    on_ready_.Release();
-    Unref();
-  }
-
   void OnReady(int) override {
     const Napi::HandleScope scope(Env());
-    on_ready_.Call(Env(), {});
+    listener().Call(Env(), {});
   }
 
  private:
   Napi::Value OpenFile(const Napi::CallbackInfo& info) {
     int fd = -1;
-    if (!ReadInt(info, 0, "fd", &fd)) return {};
-    if (opened_) {
-      Napi::Error::New(info.Env(), "this file has been opened before").ThrowAsJavaScriptException();
-      return {};
-    }
-    if (!Open()) {
-      close(fd);
-      return Napi::Number::New(info.Env(), -ENOMEM);
-    }
-    opened_ = true;
-    fd_ = fd;
-    Ref();
-    return Napi::Number::New(info.Env(), 0);
+    if (!ReadInt(info, 0, "fd", &fd) || !MayOpen(info.Env(), "file")) return {};
+    return Napi::Number::New(info.Env(), Adopt(fd));
   }
 
   template <typename Call>
@@ -80,7 +57,7 @@ class DeviceFile : public Napi::ObjectWrap<DeviceFile>, public LoopResource {
     Napi::Uint8Array bytes;
     if (!ReadBytes(info, 0, "bytes", &bytes)) return {};
     ssize_t moved;
-    do moved = call(fd_, bytes.Data(), bytes.ByteLength());
+    do moved = call(fd(), bytes.Data(), bytes.ByteLength());
     while (moved < 0 && errno == EINTR);
     return Napi::Number::New(info.Env(), moved < 0 ? -errno : static_cast<double>(moved));
   }
@@ -95,52 +72,38 @@ class DeviceFile : public Napi::ObjectWrap<DeviceFile>, public LoopResource {
     if (info[1].IsNumber()) {
       int argument = 0;
       if (!ReadInt(info, 1, "argument", &argument)) return {};
-      result = ioctl(fd_, request, static_cast<unsigned long>(argument));
+      result = ioctl(fd(), request, static_cast<unsigned long>(argument));
     } else {
       Napi::Uint8Array memory;
       if (!ReadBytes(info, 1, "argument", &memory)) return {};
-      result = ioctl(fd_, request, memory.Data());
+      result = ioctl(fd(), request, memory.Data());
     }
     return Napi::Number::New(info.Env(), result < 0 ? -errno : result);
   }
 
   Napi::Value Ready(const Napi::CallbackInfo& info) {
-    pollfd asked = {fd_, POLLIN | POLLOUT | POLLPRI, 0};
-    const int count = fd_ < 0 ? 0 : poll(&asked, 1, 0);
+    pollfd asked = {fd(), POLLIN | POLLOUT | POLLPRI, 0};
+    const int count = fd() < 0 ? 0 : poll(&asked, 1, 0);
     return Napi::Number::New(info.Env(), count < 0 ? -errno : asked.revents);
   }
 
   Napi::Value WatchFile(const Napi::CallbackInfo& info) {
     int events = 0;
     if (!ReadInt(info, 0, "events", &events)) return {};
-    if (events == events_ || fd_ < 0) return info.Env().Undefined();
-    if (poll_ != nullptr) Unwatch(poll_);
-    poll_ = events == 0 ? nullptr : Watch(fd_, events, true);
-    events_ = poll_ == nullptr ? 0 : events;
-    if (events != 0 && poll_ == nullptr)
+    if (events == events_ || fd() < 0) return info.Env().Undefined();
+    const bool watches = WatchFor(events);
+    events_ = watches ? events : 0;
+    if (!watches)
       Napi::Error::New(info.Env(), "the loop cannot watch this file").ThrowAsJavaScriptException();
     return info.Env().Undefined();
   }
 
   Napi::Value Close(const Napi::CallbackInfo& info) {
-    CloseFile();
+    CloseDescriptor();
     return info.Env().Undefined();
   }
 
-  void CloseFile() {
-    if (fd_ < 0) return;
-    if (poll_ != nullptr) Unwatch(poll_);
-    poll_ = nullptr;
-    close(fd_);
-    fd_ = -1;
-    Unpin();
-  }
-
-  int fd_ = -1;
   int events_ = 0;
-  uv_poll_t* poll_ = nullptr;
-  bool opened_ = false;
-  Listener on_ready_;
 };
 
 Napi::Value WatchPath(const Napi::CallbackInfo& info) {

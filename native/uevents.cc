@@ -12,10 +12,8 @@
 
 #include <cerrno>
 
-#include "arguments.h"
-#include "listener.h"
-#include "loop_resource.h"
 #include "usbfs.h"
+#include "watched_object.h"
 
 namespace {
 /** The kernel's own limit of one message is UEVENT_BUFFER_SIZE, 2 KiB, and a header. */
@@ -23,7 +21,7 @@ constexpr size_t kDatagramBytes = 8192;
 /** The most taken per wake-up, so that a storm of messages leaves the loop its turn. */
 constexpr int kMaxPerWakeUp = 32;
 
-class UeventSocket : public Napi::ObjectWrap<UeventSocket>, public LoopResource {
+class UeventSocket : public WatchedObject<UeventSocket> {
  public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "UeventSocket", {InstanceMethod<&UeventSocket::OpenSocket>("open"),
@@ -31,23 +29,12 @@ class UeventSocket : public Napi::ObjectWrap<UeventSocket>, public LoopResource 
   }
 
   explicit UeventSocket(const Napi::CallbackInfo& info)
-      : Napi::ObjectWrap<UeventSocket>(info), LoopResource(info.Env()) {
-    Napi::Function on_datagram;
-    if (!ReadFunction(info, 0, "onDatagram", &on_datagram)) return;
-    on_datagram_.Set(on_datagram, "rumpusb.uevents");
-  }
+      : WatchedObject<UeventSocket>(info, "onDatagram", "rumpusb.uevents") {}
 
  protected:
-  void Shutdown() override { CloseSocket(); }
-
-  void Released() override {
-    on_datagram_.Release();
-    Unref();
-  }
-
   void OnReady(int) override {
     const Napi::HandleScope scope(Env());
-    for (int i = 0; i < kMaxPerWakeUp && fd_ >= 0; i++) {
+    for (int i = 0; i < kMaxPerWakeUp && fd() >= 0; i++) {
       sockaddr_nl sender = {};
       iovec part = {datagram_, sizeof datagram_};
       msghdr message = {};
@@ -55,64 +42,43 @@ class UeventSocket : public Napi::ObjectWrap<UeventSocket>, public LoopResource 
       message.msg_namelen = sizeof sender;
       message.msg_iov = &part;
       message.msg_iovlen = 1;
-      const ssize_t bytes = recvmsg(fd_, &message, MSG_DONTWAIT);
+      const ssize_t bytes = recvmsg(fd(), &message, MSG_DONTWAIT);
       if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) return;
       // ENOBUFS: the receive buffer overflowed. Any other error of this socket loses messages just the same.
-      if (bytes < 0) return on_datagram_.Call(Env(), {Env().Undefined()});
+      if (bytes < 0) return listener().Call(Env(), {Env().Undefined()});
       if (message.msg_namelen != sizeof sender || sender.nl_pid != 0) continue;
       const bool whole = (message.msg_flags & MSG_TRUNC) == 0;
-      on_datagram_.Call(Env(), {whole ? NewUint8Array(Env(), datagram_, static_cast<size_t>(bytes))
-                                      : static_cast<napi_value>(Env().Undefined())});
+      listener().Call(Env(), {whole ? NewUint8Array(Env(), datagram_, static_cast<size_t>(bytes))
+                                    : static_cast<napi_value>(Env().Undefined())});
     }
   }
 
  private:
   Napi::Value OpenSocket(const Napi::CallbackInfo& info) {
-    if (opened_) {
-      Napi::Error::New(info.Env(), "this socket has been opened before").ThrowAsJavaScriptException();
-      return {};
-    }
-    fd_ = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
-    if (fd_ < 0) return Napi::Number::New(info.Env(), -errno);
+    if (!MayOpen(info.Env(), "socket")) return {};
+    const int made = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+    if (made < 0) return Napi::Number::New(info.Env(), -errno);
     sockaddr_nl group = {};
     group.nl_family = AF_NETLINK;
     group.nl_groups = 1;
-    if (bind(fd_, reinterpret_cast<sockaddr*>(&group), sizeof group) < 0) {
+    if (bind(made, reinterpret_cast<sockaddr*>(&group), sizeof group) < 0) {
       const int error = errno;
-      close(fd_);
-      fd_ = -1;
+      close(made);
       return Napi::Number::New(info.Env(), -error);
     }
-    if (!Open()) {
-      close(fd_);
-      fd_ = -1;
-      return Napi::Number::New(info.Env(), -ENOMEM);
+    int result = Adopt(made);
+    if (result == 0 && !WatchFor(UV_READABLE)) {
+      CloseDescriptor();
+      result = -EIO;
     }
-    opened_ = true;
-    Ref();
-    poll_ = Watch(fd_, UV_READABLE, true);
-    if (poll_ == nullptr) CloseSocket();
-    return Napi::Number::New(info.Env(), poll_ == nullptr ? -EIO : 0);
+    return Napi::Number::New(info.Env(), result);
   }
 
   Napi::Value Close(const Napi::CallbackInfo& info) {
-    CloseSocket();
+    CloseDescriptor();
     return info.Env().Undefined();
   }
 
-  void CloseSocket() {
-    if (fd_ < 0) return;
-    if (poll_ != nullptr) Unwatch(poll_);
-    poll_ = nullptr;
-    close(fd_);
-    fd_ = -1;
-    Unpin();
-  }
-
-  int fd_ = -1;
-  uv_poll_t* poll_ = nullptr;
-  bool opened_ = false;
-  Listener on_datagram_;
   uint8_t datagram_[kDatagramBytes];
 };
 }  // namespace
