@@ -9,28 +9,9 @@ import { parseSelector } from "../../src/host/selector.js";
 import { type Simulator, startSimulator } from "../../src/host/sources/simulator.js";
 import { type Launched, Supervisor } from "../../src/host/supervisor.js";
 import { LocalUnits, sharedUnits } from "../../src/host/units.js";
-import type { Link } from "../../src/pud/links/links.js";
-import type { Device, Tty } from "../../src/rump/devsw.js";
+import type { Tty } from "../../src/rump/devsw.js";
 import { realClock } from "../../src/rumpuser/real/clock.js";
-
-/** A link that notes the lines it serves. */
-class NotedLink implements Link {
-  readonly kind = "noted";
-  readonly served = new Map<string, Tty>();
-
-  async serve(name: string, device: Device): ReturnType<Link["serve"]> {
-    if (device.kind !== "tty") throw new Error(`no ${device.kind} here`);
-    this.served.set(name, device);
-    return {
-      uri: `noted:${name}`,
-      remove: async () => {
-        this.served.delete(name);
-      },
-    };
-  }
-
-  async close(): Promise<void> {}
-}
+import { NotedLink } from "./noted-link.js";
 
 export interface SerialHost {
   readonly events: HostEvent[];
@@ -48,7 +29,7 @@ export async function startSerialHost(selector: string, graceMs = 2_000): Promis
   const parsed = parseSelector(selector);
   if (parsed.kind !== "sim") throw new Error(`${selector} is no simulated device`);
   const events: HostEvent[] = [];
-  const link = new NotedLink();
+  const link = new NotedLink("tty");
   const supervisor = new Supervisor({
     clock: realClock,
     takeUnit: await sharedUnits(folder),

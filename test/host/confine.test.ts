@@ -1,22 +1,7 @@
 import { constants } from "node:os";
 import { describe, expect, test } from "vitest";
 import { confine, confinedTo, mayReset } from "../../src/host/confine.js";
-import type { UsbDevice } from "../../src/host/discovery.js";
-
-/** A device with interfaces of these classes, of which some have a driver of ours. */
-function device(classes: readonly number[], matched: readonly number[]): UsbDevice {
-  return {
-    path: "1-1",
-    interfaces: classes.map((interfaceClass, interfaceNumber) => ({
-      interfaceNumber,
-      interfaceClass,
-      interfaceSubClass: 0,
-      interfaceProtocol: 0,
-      kernelDriver: undefined,
-    })),
-    matches: matched.map((interfaceNumber) => ({ interfaceNumber, driver: "any", rank: 1, kernelDriver: undefined })),
-  } as unknown as UsbDevice;
-}
+import { deviceOf } from "./interfaces.js";
 
 test.each([
   ["a stick", [8], [0], [0], true],
@@ -25,19 +10,19 @@ test.each([
   ["a modem with its data interface", [2, 10], [0], [0, 1], true],
   ["not configured", [], [], [], true],
 ])("%s", (_name, classes, matched, allowed, reset) => {
-  expect(confinedTo(device(classes, matched))).toEqual(allowed);
-  expect(mayReset(device(classes, matched))).toBe(reset);
+  expect(confinedTo(deviceOf(classes, matched))).toEqual(allowed);
+  expect(mayReset(deviceOf(classes, matched))).toBe(reset);
 });
 
 describe("the call", () => {
   test("has one bit for each interface", () => {
     const masks: number[] = [];
-    confine(device([3, 8, 8], [1, 2]), 9, { dropPrivileges: (fd, mask) => masks.push(fd, mask) && 0 });
+    confine(deviceOf([3, 8, 8], [1, 2]), 9, { dropPrivileges: (fd, mask) => masks.push(fd, mask) && 0 });
     expect(masks).toEqual([9, 0b110]);
   });
 
   test("is left out for a device that is not configured", () => {
-    confine(device([], []), 9, {
+    confine(deviceOf([], []), 9, {
       dropPrivileges: () => {
         throw new Error("called");
       },
@@ -49,6 +34,6 @@ describe("the call", () => {
     ["ENOTTY", "FAILED"],
   ] as const)("%s is %s", (errno, code) => {
     const calls = { dropPrivileges: () => -constants.errno[errno] };
-    expect(() => confine(device([8], [0]), 9, calls)).toThrow(expect.objectContaining({ code }));
+    expect(() => confine(deviceOf([8], [0]), 9, calls)).toThrow(expect.objectContaining({ code }));
   });
 });

@@ -1,23 +1,8 @@
 import { expect, test } from "vitest";
 import { confinedTo } from "../../src/host/confine.js";
-import type { UsbDevice } from "../../src/host/discovery.js";
 import { functionsOf, partsOf } from "../../src/host/functions.js";
 import { narrowed } from "../../src/host/parts.js";
-
-/** A device with interfaces of these classes, of which some have a driver of ours. */
-function device(classes: readonly number[], matched: readonly number[]): UsbDevice {
-  return {
-    path: "1-1",
-    interfaces: classes.map((interfaceClass, interfaceNumber) => ({
-      interfaceNumber,
-      interfaceClass,
-      interfaceSubClass: 0,
-      interfaceProtocol: 0,
-      kernelDriver: undefined,
-    })),
-    matches: matched.map((interfaceNumber) => ({ interfaceNumber, driver: "any", rank: 1, kernelDriver: undefined })),
-  } as unknown as UsbDevice;
-}
+import { deviceOf } from "./interfaces.js";
 
 test.each([
   ["a stick", [8], [0], [[0]]],
@@ -41,13 +26,13 @@ test.each([
   ["nothing with a driver", [3, 3], [], []],
   ["not configured", [], [], []],
 ])("%s", (_name, classes, matched, functions) => {
-  const it = device(classes, matched);
+  const it = deviceOf(classes, matched);
   expect(functionsOf(it)).toEqual(functions);
   expect(functions.flat().sort((a, b) => a - b)).toEqual(confinedTo(it));
 });
 
 test("a function has the number of its first interface in its key, and its own matches only", () => {
-  const parts = partsOf(device([8, 2, 10], [0, 1]));
+  const parts = partsOf(deviceOf([8, 2, 10], [0, 1]));
   expect(parts.map(({ key, interfaces }) => [key, interfaces])).toEqual([
     ["1-1:0", [0]],
     ["1-1:1", [1, 2]],
@@ -59,7 +44,7 @@ test.each([
   ["one function", [2, 10], [0]],
   ["none", [3], []],
 ])("a device with %s is left whole", (_name, classes, matched) => {
-  const it = device(classes, matched);
+  const it = deviceOf(classes, matched);
   expect(partsOf(it)).toEqual([{ key: "1-1", device: it, interfaces: undefined }]);
   expect(narrowed(it, undefined)).toBe(it);
 });

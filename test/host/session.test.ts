@@ -9,35 +9,15 @@ import { DeviceSession } from "../../src/host/session.js";
 import { noSandbox } from "../../src/host/sandbox/sandbox.js";
 import type { DeviceSource } from "../../src/host/sources/source.js";
 import { LocalUnits, sharedUnits } from "../../src/host/units.js";
-import type { Link } from "../../src/pud/links/links.js";
-import type { Device, Disk } from "../../src/rump/devsw.js";
 import { realClock } from "../../src/rumpuser/real/clock.js";
+import { NotedLink } from "../fakes/noted-link.js";
 
 const FAKE_RUMP = fileURLToPath(new URL("fake-rump.mjs", import.meta.url));
-
-/** A link that notes what it serves. */
-class NotedLink implements Link {
-  readonly kind = "noted";
-  readonly served = new Map<string, Disk>();
-
-  async serve(name: string, device: Device): ReturnType<Link["serve"]> {
-    if (device.kind !== "disk") throw new Error(`no ${device.kind} here`);
-    this.served.set(name, device);
-    return {
-      uri: `noted:${name}`,
-      remove: async () => {
-        this.served.delete(name);
-      },
-    };
-  }
-
-  async close(): Promise<void> {}
-}
 
 interface Rig {
   readonly session: DeviceSession;
   readonly events: HostEvent[];
-  readonly link: NotedLink;
+  readonly link: NotedLink<"disk">;
   /** How the session ended; started by the first `run`. */
   readonly ended: Promise<HostError | undefined>;
   /** Resolves when it has attached or ended. */
@@ -75,7 +55,7 @@ async function start(
   { readOnly = false, graceMs = 0, mayReturn = false, reopenFailures = 0, startFailures = 0 }: RigOptions = {},
 ): Promise<Rig> {
   const events: HostEvent[] = [];
-  const link = new NotedLink();
+  const link = new NotedLink("disk");
   let releases = 0;
   let opens = 0;
   let starts = 0;
