@@ -1,31 +1,30 @@
 /** One workload on one target, by fio. */
-import { spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { tmpdir } from "node:os";
-import { cpuSeconds, systemCalls, wakeUps } from "./processes.mjs";
+import { promisify } from "node:util";
+import { measured, systemCalls } from "./processes.mjs";
 
 /** Operations of a run in which system calls are counted: strace is slow. */
 const COUNTED_OPERATIONS = 2000;
 
 /**
- * @returns {{ operationsPerSecond: number, cpu: Record<string, number>, wakeUps: Record<string, number>, latencyUs: number[] }}
+ * @returns {Promise<{ operationsPerSecond: number, cpu: Record<string, number>, wakeUps: Record<string, number>, latencyUs: number[] }>}
  *   by role: processor seconds per GiB, wake-ups per operation. Latencies: p50, p99, p99.9.
  */
-export function runFio(target, workload, seconds, sizeMiB) {
-  const before = Object.entries(target.pids).map(([role, pid]) => ({
-    role,
-    pid,
-    cpu: cpuSeconds(pid),
-    woken: wakeUps(pid),
-  }));
-  const job = fio(target, workload, sizeMiB, ["--time_based", `--runtime=${seconds}`]);
-  const gib = job.io_bytes / 2 ** 30;
+export async function runFio(target, workload, seconds, sizeMiB) {
+  const work = () => fio(target, workload, sizeMiB, ["--time_based", `--runtime=${seconds}`]);
+  const { result: job, cpu, woken } = await measured(`${target.name}, ${workload.name}`, target.pids, work);
   const percentile = (p) => (job.clat_ns.percentile?.[p] ?? Number.NaN) / 1000;
   return {
     operationsPerSecond: job.iops,
-    cpu: Object.fromEntries(before.map(({ role, pid, cpu }) => [role, (cpuSeconds(pid) - cpu) / gib])),
-    wakeUps: Object.fromEntries(before.map(({ role, pid, woken }) => [role, (wakeUps(pid) - woken) / job.total_ios])),
+    cpu: each(cpu, job.io_bytes / 2 ** 30),
+    wakeUps: each(woken, job.total_ios),
     latencyUs: ["50.000000", "99.000000", "99.900000"].map(percentile),
   };
+}
+
+function each(byRole, count) {
+  return Object.fromEntries(Object.entries(byRole).map(([role, value]) => [role, value / count]));
 }
 
 /** System calls per operation of one of the target's processes; undefined where they cannot be counted. */
@@ -36,8 +35,8 @@ export async function callsPerOperation(target, role, workload, sizeMiB) {
   return calls === undefined ? undefined : calls / operations;
 }
 
-function fio(target, workload, sizeMiB, extraArguments) {
-  const run = spawnSync(
+async function fio(target, workload, sizeMiB, extraArguments) {
+  const { stdout } = await promisify(execFile)(
     "fio",
     [
       "--name=bench",
@@ -52,7 +51,6 @@ function fio(target, workload, sizeMiB, extraArguments) {
     ],
     { encoding: "utf8", cwd: tmpdir(), maxBuffer: 1 << 24 },
   );
-  if (run.status !== 0) throw new Error(`fio: ${run.stderr || run.error}`);
-  const [job] = JSON.parse(run.stdout.slice(run.stdout.indexOf("{"))).jobs;
+  const [job] = JSON.parse(stdout.slice(stdout.indexOf("{"))).jobs;
   return workload.write ? job.write : job.read;
 }

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { cpuSeconds, wakeUps } from "./processes.mjs";
+import { measured } from "./processes.mjs";
 
 const PORT = fileURLToPath(new URL("lab-port.mjs", import.meta.url));
 const CLI = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
@@ -32,13 +32,12 @@ const CLI = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
 /** One process that is the client and the driver. @returns {Contender} */
 export function direct(name, command, ...args) {
   const client = startClient(command, args);
-  return { name, pids: { driver: client.pid }, ...measured({ driver: client.pid }, client) };
+  return contender(name, { driver: client.pid }, client);
 }
 
 /** The kernel's disk: nothing of what it costs is in a process. @returns {Contender} */
 export function kernelDisk(program, node) {
-  const client = startClient(program, ["kernel", node]);
-  return { name: "kernel", pids: {}, ...measured({}, client) };
+  return contender("kernel", {}, startClient(program, ["kernel", node]));
 }
 
 /** Our driver at the device switch. @returns {Contender} */
@@ -57,13 +56,13 @@ export async function byNbdkit(client, node) {
     if (tries === 50) throw new Error("nbdkit does not answer");
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  const contender = overNbd("nbdkit", { server: server.pid }, startClient(client, [socket, ""]), () => end(server));
+  const served = contender("nbdkit", { server: server.pid }, startClient(client, [socket, ""]), () => end(server));
   return {
-    ...contender,
+    ...served,
     run: (workload, count) => {
       spawnSync("sync");
       writeFileSync("/proc/sys/vm/drop_caches", "3");
-      return contender.run(workload, count);
+      return served.run(workload, count);
     },
   };
 }
@@ -76,26 +75,32 @@ export async function wholePath(client, name, options) {
   });
   const pids = { host: host.pid };
   let uri;
-  for await (const line of createInterface({ input: host.stdout })) {
-    const event = JSON.parse(line);
-    if (event.event === "device") pids.rump = event.pid;
-    if (event.event === "link") uri = new URL(event.uri);
-    if (event.event === "error") throw new Error(`${event.code}: ${event.message}`);
-    if (event.event === "ready") break;
-  }
-  host.stdout.resume();
+  await new Promise((resolve, reject) => {
+    createInterface({ input: host.stdout }).on("line", (line) => {
+      const event = JSON.parse(line);
+      if (event.event === "device" || event.event === "restart") pids.rump = event.pid;
+      if (event.event === "link") uri = new URL(event.uri);
+      if (event.event === "error") reject(new Error(`${name}: ${event.code}: ${event.message}`));
+      if (event.event === "ready") resolve();
+    });
+    host.once("exit", (code) => reject(new Error(`${name} ended with status ${code} before it was ready`)));
+  });
   const args = [uri.searchParams.get("socket"), decodeURIComponent(uri.pathname.slice(1))];
-  return overNbd(name, pids, startClient(client, args), () => end(host));
+  return contender(name, pids, startClient(client, args), () => end(host));
 }
 
-function overNbd(name, pids, client, stopServer) {
-  const { run, stop } = measured(pids, client);
+/** @returns {Contender} */
+function contender(name, pids, client, stopServer = async () => {}) {
   return {
     name,
     pids,
-    run,
+    run: async ({ direction, order, bytes, depth }, count) => {
+      const line = `${direction} ${order} ${bytes} ${depth} ${count}`;
+      const { result, cpu, woken } = await measured(`${name}: ${line}`, pids, () => client.ask(line));
+      return { ...result, cpu, woken };
+    },
     stop: async () => {
-      await stop();
+      await client.stop();
       await stopServer();
     },
   };
@@ -122,19 +127,5 @@ function startClient(command, args) {
       child.stdin.end();
       await once(child, "exit");
     },
-  };
-}
-
-function measured(pids, client) {
-  const each = (count) => Object.fromEntries(Object.entries(pids).map(([role, pid]) => [role, count(pid)]));
-  const less = (after, before) =>
-    Object.fromEntries(Object.keys(pids).map((role) => [role, after[role] - before[role]]));
-  return {
-    run: async ({ direction, order, bytes, depth }, count) => {
-      const before = { cpu: each(cpuSeconds), woken: each(wakeUps) };
-      const { seconds, us } = await client.ask(`${direction} ${order} ${bytes} ${depth} ${count}`);
-      return { seconds, us, cpu: less(each(cpuSeconds), before.cpu), woken: less(each(wakeUps), before.woken) };
-    },
-    stop: client.stop,
   };
 }

@@ -115,8 +115,10 @@ async function compare(group, contenders, workloads) {
     const able = contenders.filter(({ name }) => workload.direction === "read" || !name.startsWith("C "));
     const turns = new Map(able.map((contender) => [contender, []]));
     for (let round = 0; round < rounds; round++)
-      for (const contender of round % 2 === 0 ? able : able.toReversed())
+      for (const contender of round % 2 === 0 ? able : able.toReversed()) {
+        console.error(`${group}: ${contender.name}, ${JSON.stringify(workload)}, round ${round + 1}`); // where it is, if it stops here
         turns.get(contender).push(await contender.run(workload, count));
+      }
     for (const contender of able) {
       const calls = isCounted(workload) ? await callsOf(contender, workload) : {};
       tell(group, contender, workload, count, turns.get(contender), turns.get(able[0]), calls);

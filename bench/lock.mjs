@@ -15,8 +15,6 @@ import { WORKLOADS } from "./workloads.mjs";
 
 const SIZE_MIB = 64;
 const WARM_UP_SECONDS = 2;
-/** The event that says so has come by then. */
-const REPLACED_MS = 1_000;
 const VARIANTS = [
   { name: "no sandbox", options: ["--no-sandbox"] },
   { name: "standard", options: [] },
@@ -40,26 +38,14 @@ if (!(seconds > 0) || !(rounds >= 1)) {
 /** @returns for each variant its figures, one a round, of one workload. */
 async function measure(targets, workload) {
   const figures = targets.map(() => []);
-  for (const target of targets) runFio({ ...target, pids: {} }, workload, WARM_UP_SECONDS, SIZE_MIB);
+  for (const target of targets) await runFio(target, workload, WARM_UP_SECONDS, SIZE_MIB);
   for (let round = 0; round < rounds; round++)
     for (let turn = 0; turn < targets.length; turn++) {
       const at = (round + turn) % targets.length;
-      figures[at].push(await measureOnce(targets[at], workload));
+      const { operationsPerSecond, cpu } = await runFio(targets[at], workload, seconds, SIZE_MIB);
+      figures[at].push({ operationsPerSecond, cpu: cpu.rump });
     }
   return figures;
-}
-
-/** A driver that a busy machine takes for hanging is replaced: that round does not count. */
-async function measureOnce(target, workload) {
-  const { rump } = target.pids;
-  try {
-    const { operationsPerSecond, cpu } = runFio(target, workload, seconds, SIZE_MIB);
-    return { operationsPerSecond, cpu: cpu.rump };
-  } catch (error) {
-    await new Promise((resolve) => setTimeout(resolve, REPLACED_MS));
-    if (target.pids.rump === rump) throw error;
-    return { operationsPerSecond: Number.NaN, cpu: Number.NaN };
-  }
 }
 
 /** Of the second to the first, as a difference in percent: "+2.1 %". */

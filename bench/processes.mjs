@@ -4,6 +4,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+const MAX_ATTEMPTS = 4;
+/** Until the word of it has come. */
+const REPLACED_MS = 1000;
+
 /** Processor seconds used, from /proc/PID/stat (fields 14 and 15, in 1/100 s). */
 export function cpuSeconds(pid) {
   const fields = readFileSync(`/proc/${pid}/stat`, "latin1")
@@ -54,6 +58,41 @@ export async function systemCalls(pid, work, without = []) {
 function countedCalls(table, without) {
   const rows = table.matchAll(/^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)(?:\s+\d+)?\s+(\w+)$/gm);
   return Array.from(rows, ([, calls, name]) => (without.includes(name) ? 0 : Number(calls))).reduce((a, b) => a + b, 0);
+}
+
+/**
+ * Runs `work` and tells what each process used meanwhile. A driver that a busy machine takes for hanging is replaced; then `work` is
+ * run again, because nobody knows what the one that has gone has used.
+ *
+ * @template T
+ * @param {string} what  for the error
+ * @param {Record<string, number>} pids  by role; kept up to date by others
+ * @param {() => Promise<T>} work
+ * @returns {Promise<{ result: T, cpu: Record<string, number>, woken: Record<string, number> }>} by role: seconds, wake-ups
+ * @throws Error when a process was replaced in each of a few attempts
+ */
+export async function measured(what, pids, work) {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    const before = Object.entries(pids).map(([role, pid]) => ({ role, pid, ...usedBy(pid) }));
+    const result = await work();
+    const after = before.map(({ role, pid }) => (pids[role] === pid ? usedBy(pid) : undefined));
+    if (!after.includes(undefined)) {
+      const used = (figure) => Object.fromEntries(before.map((was, at) => [was.role, after[at][figure] - was[figure]]));
+      return { result, cpu: used("cpu"), woken: used("woken") };
+    }
+    await new Promise((resolve) => setTimeout(resolve, REPLACED_MS));
+  }
+  throw new Error(`${what}: a process was replaced in each of ${MAX_ATTEMPTS} attempts`);
+}
+
+/** Undefined: it has gone. */
+function usedBy(pid) {
+  try {
+    return { cpu: cpuSeconds(pid), woken: wakeUps(pid) };
+  } catch (error) {
+    if (error.code === "ENOENT" || error.code === "ESRCH") return undefined;
+    throw error;
+  }
 }
 
 function isTraced(pid) {

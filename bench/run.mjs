@@ -41,7 +41,7 @@ const nbdkit = await startNbdkit(SIZE_MIB);
 const lines = [describeMachine(SIZE_MIB, rounds, seconds)];
 try {
   const atStart = memory(rump);
-  const results = measure([rump, nbdkit].filter((target) => target !== undefined));
+  const results = await measure([rump, nbdkit].filter((target) => target !== undefined));
   lines.push("", ...rateTable(results), "", ...(await costTable(results)), "", ...(await processTable(atStart)));
 } finally {
   await rump.stop();
@@ -58,14 +58,16 @@ if (values.write) {
   );
 }
 
-/** @returns figures of the rounds: by workload, then by target. */
-function measure(targets) {
+/** Resolves with the figures of the rounds: by workload, then by target. */
+async function measure(targets) {
   const results = new Map(WORKLOADS.map((w) => [w.name, new Map()]));
-  for (const target of targets) for (const workload of WORKLOADS) runFio(target, workload, WARM_UP_SECONDS, SIZE_MIB);
+  for (const target of targets)
+    for (const workload of WORKLOADS) await runFio(target, workload, WARM_UP_SECONDS, SIZE_MIB);
   for (let round = 0; round < rounds; round++) {
     const order = round % 2 === 0 ? targets : targets.toReversed();
     for (const workload of WORKLOADS)
-      for (const target of order) add(results, workload.name, target.name, runFio(target, workload, seconds, SIZE_MIB));
+      for (const target of order)
+        add(results, workload.name, target.name, await runFio(target, workload, seconds, SIZE_MIB));
     for (const [name, figure] of runDirect()) add(results, name, "direct", figure);
   }
   return results;
