@@ -20,6 +20,7 @@
         "native/port.cc",
         "native/port_calls.cc",
         "native/port_chains.cc",
+        "native/random.cc",
         "native/sockets.cc",
         "native/transfer.cc",
         "native/uevents.cc",

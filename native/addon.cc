@@ -18,6 +18,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineSockets(env, exports);
   DefineUevents(env, exports);
   DefineDeviceFile(env, exports);
+  DefineRandom(env, exports);
   DefineLock(env, exports);
   DefineMemory(env, exports);
   return exports;

@@ -7,5 +7,6 @@ void DefineUsbfs(Napi::Env env, Napi::Object exports);
 void DefineSockets(Napi::Env env, Napi::Object exports);
 void DefineUevents(Napi::Env env, Napi::Object exports);
 void DefineDeviceFile(Napi::Env env, Napi::Object exports);
+void DefineRandom(Napi::Env env, Napi::Object exports);
 void DefineLock(Napi::Env env, Napi::Object exports);
 void DefineMemory(Napi::Env env, Napi::Object exports);

@@ -14,6 +14,7 @@
  * after a shutdown, when the device or the host has gone, with 1 when the bus cannot be attached.
  */
 import { closeSync, writeSync } from "node:fs";
+import { extname } from "node:path";
 import { loadDrivers } from "./dev/usb/attach-bus.js";
 import type { DriverToLoad } from "./dev/usb/driver-modules.js";
 import type { Driver } from "./dev/usb/usbdi.js";
@@ -109,8 +110,11 @@ function takeDescriptor(profile: LockProfile | undefined, slot: number, deviceCo
   return fd;
 }
 
+/** A driver of ours is beside this file, and of its kind: `.js`, or `.cjs` in the bundle. */
 function resolveDriver(specifier: string): string {
-  return specifier.startsWith(".") ? new URL(specifier, new URL("./dev/usb/", import.meta.url)).href : specifier;
+  if (!specifier.startsWith(".")) return specifier;
+  const beside = new URL(specifier, new URL("./dev/usb/", import.meta.url)).href;
+  return beside.replace(/\.js$/, extname(import.meta.url));
 }
 
 function readConfig(argument: string | undefined): RumpProcessConfig | SharedProcessConfig {
@@ -122,4 +126,4 @@ function readConfig(argument: string | undefined): RumpProcessConfig | SharedPro
   return config;
 }
 
-await main(process.argv[2]);
+void main(process.argv[2]); // what it throws ends the process, with the reason

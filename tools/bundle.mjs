@@ -1,6 +1,7 @@
 /**
  * Makes dist/bundle/ from dist/: the rump process and each driver as one file, with what they share in files of their own. A
- * rump process with one driver loads five files then in place of eighty, which halves its start.
+ * rump process with one driver loads five files then in place of eighty, which halves its start. They are CommonJS: Node's loader
+ * for that is there already, the other one would have to be started.
  *
  * The folders are those of dist/, so that a driver's specifier (src/dev/usb/drivers.ts) means the same in both.
  */
@@ -18,10 +19,10 @@ const bundle = await rolldown({
 });
 await bundle.write({
   dir: join(DIST, "bundle"),
-  format: "esm",
+  format: "cjs",
   cleanDir: true,
-  entryFileNames: "[name].js",
-  chunkFileNames: "shared/[name].js",
+  entryFileNames: "[name].cjs",
+  chunkFileNames: "shared/[name].cjs",
   comments: false,
 });
 await bundle.close();

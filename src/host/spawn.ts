@@ -31,7 +31,7 @@ import { innerPid, type SandboxReport, verifySandbox } from "./sandbox/verify.js
 import { waitAtMost } from "./waits.js";
 
 /** As tools/bundle.mjs makes it. */
-const RUMP_PROCESS = fileURLToPath(new URL("../bundle/rump-process.js", import.meta.url));
+const RUMP_PROCESS = fileURLToPath(new URL("../bundle/rump-process.cjs", import.meta.url));
 
 /** A process that has ended may have left something in its pipes; whoever inherited them may keep them open. */
 const LAST_WORDS_MS = 200;

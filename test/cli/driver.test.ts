@@ -57,6 +57,36 @@ test("it is matched by its own rows, before ours, and is kept as ours are", asyn
   expect(host.stderr).toContain("undeclared request: USB_REFUSED");
 });
 
+/** Needs randomness of Node's own once it is locked. */
+const random = (load: string, name: string): string => `
+${load}
+${name} = {
+  name: "random",
+  match: [{ vendor: 0x1209, product: 0x0001 }],
+  endpoints: {},
+  requests: [],
+  async attach(at) {
+    const bytes = [randomBytes(16), getRandomValues(new Uint8Array(16))];
+    at.log("warn", "random " + bytes.map((one) => one.length).join(" "));
+  },
+};`;
+
+test.each([
+  ["random.mjs", random('import { getRandomValues, randomBytes } from "node:crypto";', "export const random"), []],
+  ["random.cjs", random('const { getRandomValues, randomBytes } = require("node:crypto");', "exports.random"), []],
+  [
+    "random.cjs",
+    random('const { getRandomValues, randomBytes } = require("node:crypto");', "exports.random"),
+    ["--strict"],
+  ],
+])("%s draws random bytes after the lock", async (name, text, options) => {
+  const args = ["--runtime-dir", join(folder, "rt"), "--driver", driverFile(name, text), ...options];
+  await using host = new RunningCommand("run", "--json", ...args, "sim:flash-drive");
+  expect(await host.event("device")).toMatchObject({ driver: "random0" });
+  expect(host.stderr).toContain("random 16 16");
+  expect(await host.end()).toBe(0);
+});
+
 test.each([
   ["no such file", "none.mjs", undefined, 2, /none\.mjs: ENOENT/],
   ["TypeScript", "driver.ts", "export const a = 1;", 2, /ends in \.mjs or \.cjs/],

@@ -36,6 +36,7 @@ describe("wrong arguments", () => {
     ["setInterface with one number", () => port["setInterface"]?.(1)],
     ["allocStreams with an array", () => port["allocStreams"]?.(1, [0x81])],
     ["kernelDriver without an interface", () => functions["kernelDriver"]?.(1)],
+    ["fillRandom with a number", () => functions["fillRandom"]?.(8)],
     ["socketpair with a text", () => functions["socketpair"]?.("big")],
     ["a device file without a listener", () => Reflect.construct(addon.DeviceFile, [])],
     ["a device file of a text", () => new addon.DeviceFile(nothing).open("3" as unknown as number)],

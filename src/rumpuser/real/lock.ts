@@ -4,8 +4,7 @@
  * The code and every thread must be there before. What Node, V8 and libc do lazily is done once here, because a file cannot
  * be opened nor a thread started later.
  */
-import { randomBytes } from "node:crypto";
-import { stat } from "node:fs/promises";
+import { stat } from "node:fs";
 import { loadAddon } from "./addon.js";
 import { lockSystemCalls } from "./locked-calls.js";
 import { forbidCodeFromStrings } from "./v8.js";
@@ -41,17 +40,16 @@ export async function prepareToLock(): Promise<void> {
 
 /** libuv starts all of its pool threads with the first piece of work. */
 async function startPoolThreads(): Promise<void> {
-  await stat("/");
+  await new Promise((resolve) => stat("/", resolve));
 }
 
 /**
- * libc opens the time zone, OpenSSL its source of randomness, Node the log streams. ICU keeps its data in the program; to have
+ * libc opens the time zone, Node the log streams. ICU keeps its data in the program; to have
  * looked at it once costs a process 8 MiB.
  */
 function touchLazyParts(): void {
   new Date().toString();
   new TextDecoder("utf-8").decode(new TextEncoder().encode("a"));
-  randomBytes(1);
   process.stdout.cork();
   process.stdout.uncork();
   process.stderr.cork();

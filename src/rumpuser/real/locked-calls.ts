@@ -32,3 +32,9 @@ export function dieWithParent(): void {
   const rc = loadAddon().dieWithParent();
   if (rc < 0) throw new SystemCallError("prctl PR_SET_PDEATHSIG", rc);
 }
+
+/** Random bytes, as good as those of node:crypto, which costs a process 2 MiB. @throws SystemCallError */
+export function fillRandom(bytes: Uint8Array): void {
+  const rc = loadAddon().fillRandom(bytes);
+  if (rc < 0) throw new SystemCallError("getrandom", rc);
+}

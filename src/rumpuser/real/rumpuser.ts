@@ -1,23 +1,23 @@
-/** The real hypercalls: Node's clock, randomness and module loader. The log goes where the entry point says. */
-import { getRandomValues } from "node:crypto";
+/** The real hypercalls: Node's clock, the kernel's randomness, Node's module loader. The log goes where the entry point says. */
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 import { type LogSink, type Rumpuser, RUMPUSER_VERSION } from "../rumpuser.js";
 import { realClock } from "./clock.js";
+import { fillRandom } from "./locked-calls.js";
 
-/** Drawn at the start: where a locked process would need more than getrandom(2) for it, it has these. */
-const EARLY_RANDOM_BYTES = 1024;
+const require = createRequire(import.meta.url);
 
 export function createRumpuser(log: LogSink): Rumpuser {
-  const early = getRandomValues(new Uint8Array(EARLY_RANDOM_BYTES));
-  let used = 0;
-  const fill = (bytes: Uint8Array): void => {
-    if (used + bytes.length > early.length) return void getRandomValues(bytes);
-    bytes.set(early.subarray(used, (used += bytes.length)));
-  };
   return {
     version: RUMPUSER_VERSION,
     clock: realClock,
-    random: { fill },
+    random: { fill: fillRandom },
     log,
-    loadComponent: (specifier) => import(specifier) as Promise<unknown>,
+    loadComponent,
   };
+}
+
+/** Where everything is CommonJS (tools/bundle.mjs), Node's loader for the other kind is not started, which takes 6 ms. */
+async function loadComponent(specifier: string): Promise<unknown> {
+  return specifier.endsWith(".cjs") ? require(fileURLToPath(specifier)) : await import(specifier);
 }

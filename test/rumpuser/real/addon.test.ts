@@ -15,6 +15,7 @@ import {
   mapMemory,
   socketpair,
 } from "../../../src/rumpuser/real/addon.js";
+import { fillRandom } from "../../../src/rumpuser/real/locked-calls.js";
 import { openUsbPort } from "../../../src/rumpuser/real/usb-port.js";
 
 const openDescriptors = (): number => readdirSync("/proc/self/fd").length;
@@ -133,6 +134,21 @@ describe("keeper", () => {
     stdin.write("x");
     expect(await ended).toEqual([0, null]);
   });
+});
+
+test("random bytes: all of them are written, and they are never the same", () => {
+  const draw = (length: number): Buffer => {
+    const memory = Buffer.alloc(length + 2);
+    fillRandom(memory.subarray(1, length + 1));
+    expect([memory.at(0), memory.at(-1)]).toEqual([0, 0]);
+    return memory.subarray(1, length + 1);
+  };
+  for (const length of [0, 1]) draw(length);
+  // Sixteen zeroes, or twice the same sixteen bytes, do not happen.
+  for (const length of [16, 100_000]) {
+    expect(draw(length).equals(draw(length))).toBe(false);
+    expect(draw(length).subarray(-16).equals(Buffer.alloc(16))).toBe(false);
+  }
 });
 
 test("a missing addon names what to run", async () => {
