@@ -34,6 +34,11 @@ int UsbEvents::Handle(int wait_ms) {
   return libusb_handle_events_timeout_completed(context_, &wait, nullptr);
 }
 
+void UsbEvents::Hold(bool on) {
+  const auto found = watched_.find(device_fd_);
+  if (found != watched_.end()) LoopResource::Hold(found->second, on);
+}
+
 void UsbEvents::DropDevice() {
   if (device_fd_ >= 0) Removed(device_fd_, this);
   device_dropped_ = true;

@@ -32,6 +32,8 @@ class UsbEvents {
   void SetDevice(int fd) { device_fd_ = fd; }
   /** libusb has dropped the device's descriptor, or the loop refused to watch it. */
   bool DeviceDropped() const { return device_dropped_; }
+  /** While it is on nothing is heard of the device. */
+  void Hold(bool on);
   /** Stops watching the device's descriptor: nothing can be expected of it any more. */
   void DropDevice();
 

@@ -6,8 +6,18 @@ struct Watched {
   uv_poll_t poll;
   LoopResource* owner;
   int fd;
+  int events;
   void (*ready)(LoopResource* owner, int fd);
 };
+
+// libuv stops a handle whose descriptor shows POLLERR and calls back with an error status; libusb polls again itself
+// and sees the same, so the status carries nothing more.
+int StartPoll(Watched* watched) {
+  return uv_poll_start(&watched->poll, watched->events, [](uv_poll_t* handle, int, int) {
+    auto* ready = static_cast<Watched*>(handle->data);
+    ready->ready(ready->owner, ready->fd);
+  });
+}
 }  // namespace
 
 bool LoopResource::Open() {
@@ -32,25 +42,26 @@ void LoopResource::OnEnvironmentEnd(napi_async_cleanup_hook_handle, void* self) 
 uv_poll_t* LoopResource::Watch(int fd, int uv_events, bool keeps_alive) {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return nullptr;
-  auto* watched = new Watched{{}, this, fd, [](LoopResource* owner, int ready_fd) { owner->OnReady(ready_fd); }};
+  auto* watched = new Watched{{}, this, fd, uv_events, [](LoopResource* owner, int ready_fd) { owner->OnReady(ready_fd); }};
   if (uv_poll_init(loop, &watched->poll, fd) != 0) {
     delete watched;
     return nullptr;
   }
   watched->poll.data = watched;
   Pin();
-  // libuv stops a handle whose descriptor shows POLLERR and calls back with an error status; libusb polls again itself
-  // and sees the same, so the status carries nothing more.
-  const int started = uv_poll_start(&watched->poll, uv_events, [](uv_poll_t* handle, int, int) {
-    auto* ready = static_cast<Watched*>(handle->data);
-    ready->ready(ready->owner, ready->fd);
-  });
-  if (started != 0) {
+  if (StartPoll(watched) != 0) {
     Unwatch(&watched->poll);
     return nullptr;
   }
   if (!keeps_alive) uv_unref(reinterpret_cast<uv_handle_t*>(&watched->poll));
   return &watched->poll;
+}
+
+void LoopResource::Hold(uv_poll_t* poll, bool on) {
+  if (on)
+    uv_poll_stop(poll);
+  else
+    StartPoll(static_cast<Watched*>(poll->data));
 }
 
 void LoopResource::Unwatch(uv_poll_t* poll) {

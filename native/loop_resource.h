@@ -25,6 +25,8 @@ class LoopResource {
    * `keeps_alive`: the handle keeps the process running. Returns null when the loop cannot watch the descriptor.
    */
   uv_poll_t* Watch(int fd, int uv_events, bool keeps_alive);
+  /** On: nothing is told of the descriptor, until it is off again; what is ready then is told then. */
+  static void Hold(uv_poll_t* poll, bool on);
   /** Stops at once: the descriptor may be closed after the call. The handle is freed by the loop. */
   void Unwatch(uv_poll_t* poll);
 

@@ -221,6 +221,12 @@ Napi::Value Port::Speed(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), speed);
 }
 
+Napi::Value Port::Hold(const Napi::CallbackInfo& info) {
+  bool on = false;
+  if (ReadBool(info, 0, "on", &on) && !closing_) events_.Hold(on);
+  return info.Env().Undefined();
+}
+
 Napi::Value Port::Close(const Napi::CallbackInfo& info) {
   CloseDevice();
   return info.Env().Undefined();

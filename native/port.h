@@ -12,6 +12,7 @@
  *   cancelChain(chain) → error
  *   configuration() setConfiguration(n) claimInterface(n) releaseInterface(n) setInterface(n, alt) clearHalt(endpoint)
  *   reset() allocStreams(count, endpoints) freeStreams(endpoints)   → Promise of a number
+ *   hold(on)                                  while it is on the device's descriptor is not watched
  *   speed() → enum libusb_speed               close()
  *
  * `results` holds slot, status and bytes of each transfer that ended in this wake-up of the loop, in the order in which
@@ -53,6 +54,7 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
   Napi::Value Cancel(const Napi::CallbackInfo& info);
   Napi::Value SubmitChain(const Napi::CallbackInfo& info);
   Napi::Value CancelChain(const Napi::CallbackInfo& info);
+  Napi::Value Hold(const Napi::CallbackInfo& info);
   Napi::Value Speed(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
   Napi::Value Configuration(const Napi::CallbackInfo& info);

@@ -104,5 +104,5 @@ Napi::Function Port::Define(Napi::Env env) {
                       InstanceMethod<&Port::SetInterface>("setInterface"),
                       InstanceMethod<&Port::ClearHalt>("clearHalt"), InstanceMethod<&Port::Reset>("reset"),
                       InstanceMethod<&Port::AllocStreams>("allocStreams"),
-                      InstanceMethod<&Port::FreeStreams>("freeStreams")});
+                      InstanceMethod<&Port::FreeStreams>("freeStreams"), InstanceMethod<&Port::Hold>("hold")});
 }

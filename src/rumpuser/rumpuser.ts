@@ -166,6 +166,8 @@ export interface UsbPort {
   freeStreams(endpointAddresses: readonly number[]): Promise<PortResult>;
   /** Resets the device's port. "notFound" = it came back as another device. */
   reset(): Promise<PortResult>;
+  /** True: completions and the end of the device are told when it is false again. Left out: they always are at once. */
+  holdBack?(on: boolean): void;
   /** Called once, when the device has gone. */
   onDisconnect(gone: () => void): void;
   close(): void;

@@ -35,6 +35,23 @@ export function transferContract(rig: Bench): void {
       await rig.until(rig.hc.freeStreams(ADDRESS, [ECHO.LOOP_OUT, ECHO.LOOP_IN]));
     });
 
+    test("what ends while it rests is told afterwards, at the latest when the rest is ended", async () => {
+      const sent = start(bulk(ECHO.LOOP_OUT, Uint8Array.of(1, 2, 3)));
+      rig.hc.rest?.(20);
+      expect((await rig.until(sent.ended)).status).toBe("ok");
+      rig.hc.rest?.(1_000_000);
+      const received = start(bulk(ECHO.LOOP_IN, 8));
+      rig.hc.rest?.(0);
+      expect(await rig.until(received.ended)).toEqual({ status: "ok", actualBytes: 3 });
+    });
+
+    test("a controller that rests can be closed", async () => {
+      const never = start(bulk(ECHO.LOOP_IN, 8));
+      rig.hc.rest?.(1_000_000);
+      await rig.until(rig.hc.close());
+      expect((await rig.until(never.ended)).status).toBe("disconnected");
+    });
+
     test("bytes that came before an error are delivered", async () => {
       const data = new Uint8Array(8);
       rig.model.script(ECHO.SCRIPT_IN, "error", Uint8Array.of(7, 8, 9));

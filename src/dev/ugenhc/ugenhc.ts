@@ -8,6 +8,7 @@
  * No request ends the process or throws: each ends as a completion.
  */
 import type { Clock, PortResult, PortTransfer, UsbPort } from "../../rumpuser/rumpuser.js";
+import { RestTimer } from "../usb/rest-timer.js";
 import { checkChain, runChain } from "../usb/chain.js";
 import { TransferError, type TransferErrorCode } from "../usb/errors.js";
 import { ENDPOINT_IN, ENDPOINT_NUMBER_MASK, setupPacket } from "../usb/usb.js";
@@ -45,6 +46,7 @@ class Ugenhc implements HostController {
   readonly #mayReset: boolean;
   readonly #defaultPipe: DefaultPipe;
   readonly #inFlight = new Set<InFlight>();
+  readonly #rest: RestTimer;
   #address = 0;
   #closed = false;
   #lost = false;
@@ -54,6 +56,7 @@ class Ugenhc implements HostController {
     this.#port = port;
     this.#clock = options.clock;
     this.#mayReset = options.mayReset ?? true;
+    this.#rest = new RestTimer(options.clock, (on) => port.holdBack?.(on));
     this.ports = new RootPort(port.speed, options.clock, {
       quiesce: () => this.#cancelAll(),
       resetDevice: () => this.#resetDevice(),
@@ -101,6 +104,10 @@ class Ugenhc implements HostController {
     return () => this.#cancel(entry);
   }
 
+  rest(ms: number): void {
+    if (!this.#closed && !this.#lost) this.#rest.rest(ms);
+  }
+
   async claimInterface(address: number, interfaceNumber: number): Promise<void> {
     const result = this.#reachable(address) ? await this.#port.claimInterface(interfaceNumber) : "disconnected";
     if (result !== "ok") throw this.#refusal(`claiming interface ${interfaceNumber}`, result);
@@ -130,6 +137,7 @@ class Ugenhc implements HostController {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#rest.cancel();
     const left = this.#takeAll(); // before the port ends them as cancelled, which nobody asked for
     this.#port.close();
     await new Promise<void>((resolve) => {

@@ -108,6 +108,9 @@ function attachmentOf(
     clock: kernel.clock,
     signal: node.signal,
     runChain: (steps, options) => runPipeChain(scope, steps, options),
+    rest: (ms) => {
+      if (device.driverCount === 1) device.bus.controller.rest?.(ms);
+    },
     takeSibling: async (interfaceNumber, needs) => {
       const sibling = chooseSibling(device, interfaceNumber, needs);
       await takeInterface(device, node, sibling);

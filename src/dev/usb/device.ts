@@ -88,6 +88,11 @@ export class UsbDevice {
     return scope;
   }
 
+  /** Drivers that have a part of it. */
+  get driverCount(): number {
+    return this.#driverScopes.size;
+  }
+
   closeScope(scope: TransferScope): void {
     scope.end("disconnected");
     this.#driverScopes.delete(scope);

@@ -168,6 +168,11 @@ export interface Attachment<P> {
    */
   runChain(steps: readonly PipeStep[], options?: TransferOptions): Promise<readonly StepResult[]>;
   /**
+   * Lets the bus rest: what has ended is told so many milliseconds later, all of it together; 0 ends that. Does nothing where
+   * another driver has a part of the device, which would have to wait as well.
+   */
+  rest(ms: number): void;
+  /**
    * Takes another interface of the device, for a function that is spread over several, and opens its pipes. It goes back
    * when the driver is detached. The first alternate setting that has the endpoints is selected.
    * @throws UnsupportedError: no such interface, another driver has it, or an endpoint is missing.

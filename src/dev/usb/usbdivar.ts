@@ -82,6 +82,11 @@ export interface HostController {
    * @throws RangeError for a chain that cannot be (chain.ts, `checkChain`).
    */
   submitChain(steps: readonly ChainStep[], done: (result: ChainResult) => void): () => void;
+  /**
+   * What has ended may be told so many milliseconds later, together with what else has ended by then; 0 ends that. A
+   * controller without it tells everything at once.
+   */
+  rest?(ms: number): void;
   /** Takes an interface from the host OS before its endpoints are used. Rejects with TransferError USB_IO. */
   claimInterface(address: number, interfaceNumber: number): Promise<void>;
   releaseInterface(address: number, interfaceNumber: number): Promise<void>;

@@ -5,6 +5,7 @@
  * length beyond what was asked, an unknown command end the connection; every URB in flight then ends as "disconnected".
  */
 import type { ByteStream, Clock, Timer } from "../../rumpuser/rumpuser.js";
+import { RestTimer } from "../usb/rest-timer.js";
 import type { HcCompletion, HcTransfer } from "../usb/usbdivar.js";
 import { type PayloadTarget, RecordReader } from "./reader.js";
 import { AT, COMMAND, DIRECTION, ERRNO, HeaderSlab, statusOfErrno, TRANSFER_FLAG, URB_HEADER_BYTES } from "./wire.js";
@@ -66,7 +67,8 @@ export class UrbConnection {
   #receiving: { readonly urb: PendingUrb; readonly completion: HcCompletion } | undefined;
   #lastSeqnum = 0;
   #out: Uint8Array[] = [];
-  #corks = 0;
+  #willFlush = false;
+  readonly #rest: RestTimer;
   #down = false;
 
   /** Takes over the stream's listeners. */
@@ -75,12 +77,13 @@ export class UrbConnection {
     this.#clock = options.clock;
     this.#devid = options.devid;
     this.#onDown = options.onDown;
+    this.#rest = new RestTimer(options.clock, (on) => (on ? stream.pause() : stream.resume()));
     this.#reader = new RecordReader(URB_HEADER_BYTES, URB_HEADER_BYTES, {
       onHeader: (view) => this.#takeHeader(view),
       onPayload: () => this.#takePayload(),
     });
     stream.onClose((reason) => this.end(reason));
-    stream.onData((chunk) => this.batch(() => this.#reader.push(chunk)));
+    stream.onData((chunk) => this.#reader.push(chunk));
   }
 
   /**
@@ -104,20 +107,12 @@ export class UrbConnection {
 
   /** Asks to cancel everything in flight. */
   cancelAll(): void {
-    this.batch(() => {
-      for (const urb of this.#pending.values()) this.#unlink(urb);
-    });
+    for (const urb of this.#pending.values()) this.#unlink(urb);
   }
 
-  /** What is submitted inside `body` leaves in one write. */
-  batch(body: () => void): void {
-    this.#corks++;
-    try {
-      body();
-    } finally {
-      this.#corks--;
-      this.#flush();
-    }
+  /** As HostController.rest: answers stay in the socket. */
+  rest(ms: number): void {
+    if (!this.#down) this.#rest.rest(ms);
   }
 
   /** Ends the connection; what is in flight ends as "disconnected" in a later turn. Later calls do nothing. */
@@ -126,6 +121,7 @@ export class UrbConnection {
     this.#down = true;
     this.#reader.stop();
     this.#unlinkTimer?.cancel();
+    this.#rest.cancel();
     this.#stream.destroy();
     const receiving = this.#receiving;
     const ended = receiving === undefined ? [] : [receiving.urb];
@@ -163,12 +159,17 @@ export class UrbConnection {
     return bytes;
   }
 
+  /** What is submitted in one go leaves in one write. */
   #flush(): void {
-    if (this.#corks > 0 || this.#out.length === 0) return;
-    const parts = this.#out;
-    this.#out = [];
-    // What waits here is memory of the transfers in flight: the stack bounds it, so the answer may be ignored.
-    this.#stream.write(parts);
+    if (this.#willFlush) return;
+    this.#willFlush = true;
+    queueMicrotask(() => {
+      this.#willFlush = false;
+      const parts = this.#out;
+      this.#out = [];
+      // What waits here is memory of the transfers in flight: the stack bounds it, so the answer may be ignored.
+      if (parts.length > 0) this.#stream.write(parts);
+    });
   }
 
   #unlink(urb: PendingUrb): void {

@@ -107,11 +107,11 @@ class Usbip implements HostController {
   }
 
   submitChain(steps: readonly ChainStep[], done: (result: ChainResult) => void): () => void {
-    let cancel = (): void => undefined;
-    this.#connection.batch(() => {
-      cancel = runChain<HcTransfer>((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
-    });
-    return () => this.#connection.batch(() => cancel());
+    return runChain<HcTransfer>((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
+  }
+
+  rest(ms: number): void {
+    this.#connection.rest(ms);
   }
 
   /** The server has taken the device from its host as a whole. */

@@ -45,6 +45,7 @@ export interface NativePort {
   reset(): Promise<number>;
   allocStreams(count: number, endpointAddresses: Uint8Array): Promise<number>;
   freeStreams(endpointAddresses: Uint8Array): Promise<number>;
+  hold(on: boolean): void;
   close(): void;
 }
 

@@ -175,6 +175,10 @@ class NativeUsbPort implements UsbPort {
     return portResult(await this.#call(() => this.#native.freeStreams(endpoints)));
   }
 
+  holdBack(on: boolean): void {
+    if (!this.#closed) this.#native.hold(on);
+  }
+
   onDisconnect(gone: () => void): void {
     this.#goneListener = gone;
     if (this.#gone) setImmediate(gone);

@@ -54,6 +54,10 @@ class FakeNative implements NativePort {
   speed(): number {
     return 3;
   }
+  hold(on: boolean): void {
+    this.calls.push(`hold ${on}`);
+  }
+
   close(): void {
     this.closed++;
   }

@@ -7,6 +7,7 @@
 import type { Clock, Timer } from "../../../rumpuser/rumpuser.js";
 import { TransferError } from "../errors.js";
 import type { InCompletion, InPipe } from "../usbdi.js";
+import { Pace } from "./pace.js";
 
 /** Errors one after another, of the bus or the endpoint, before the device counts as broken. */
 export const MAX_READ_ERRORS = 8;
@@ -26,6 +27,8 @@ export interface PipeReaderOptions {
   readonly mayRead: () => boolean;
   /** A read that ended well, perhaps empty. @returns whether it said anything. */
   readonly consume: (data: Uint8Array) => boolean;
+  /** Lets the controller rest so long; 0 ends that. Left out: it never does. */
+  readonly rest?: (ms: number) => void;
   /** Called for each read that failed on the bus and is tried again. */
   readonly retried: (error: TransferError) => void;
 }
@@ -40,6 +43,10 @@ export class PipeReader {
   readonly #options: PipeReaderOptions;
   readonly #abort = new AbortController();
   readonly #inFlight: Promise<Outcome>[] = [];
+  readonly #pace: Pace;
+  /** Reads in this turn of the event loop that said something, and what looks at them when it is over. */
+  #eventful = 0;
+  #turn: Timer | undefined;
   #wake: (() => void) | undefined;
   #errors = 0;
   #stalled = false;
@@ -51,6 +58,7 @@ export class PipeReader {
   constructor(pipe: InPipe, options: PipeReaderOptions) {
     this.#pipe = pipe;
     this.#options = options;
+    this.#pace = new Pace(options.reads);
   }
 
   /**
@@ -61,7 +69,7 @@ export class PipeReader {
     const { signal } = this.#abort;
     try {
       while (!signal.aborted) {
-        if (!this.#stalled && this.#pauseMs === 0) this.#fill();
+        if (this.#inFlight.length <= this.#options.reads / 2) this.#fill();
         const next = this.#inFlight.shift();
         if (next !== undefined) this.#take(await next);
         else if (this.#pauseMs > 0) await this.#pause();
@@ -70,6 +78,8 @@ export class PipeReader {
       }
     } finally {
       this.#abort.abort();
+      this.#turn?.cancel();
+      this.#options.rest?.(0);
       await Promise.all(this.#inFlight.splice(0));
     }
   }
@@ -79,14 +89,31 @@ export class PipeReader {
     this.#wake?.();
   }
 
+  /** Nothing may be late by more than so much. */
+  limitLatency(ms: number): void {
+    this.#pace.limit(ms);
+  }
+
   /** Cancels what is in flight; what it brought until then is lost. */
   stop(): void {
     this.#abort.abort();
     this.#wake?.();
   }
 
+  /** After the turn, what has ended is made up for in one go. */
+  #endTurn(): void {
+    const eventful = this.#eventful;
+    this.#turn = undefined;
+    this.#eventful = 0;
+    this.#fill();
+    if (eventful > 0) this.#options.rest?.(this.#pace.next(eventful, this.#options.clock.nowMs()));
+  }
+
   #fill(): void {
-    const { reads, readBytes, mayRead } = this.#options;
+    if (this.#stalled || this.#pauseMs > 0) return;
+    const { readBytes, mayRead } = this.#options;
+    // One at a time is enough to see the end of a storm.
+    const reads = this.#emptyInStorm > STORM_BURST ? 1 : this.#options.reads;
     const { signal } = this.#abort;
     const { clock } = this.#options;
     while (this.#inFlight.length < reads && mayRead()) {
@@ -110,10 +137,13 @@ export class PipeReader {
       return;
     }
     this.#errors = 0;
+    this.#turn ??= this.#options.clock.startTimer(0, () => this.#endTurn());
     // How long the device let this read wait once it was the first in the queue.
     const waitedMs = outcome.endedMs - Math.max(outcome.startedMs, this.#lastEndMs);
     this.#lastEndMs = outcome.endedMs;
-    const storms = !this.#options.consume(data) && waitedMs < STORM_INTERVAL_MS;
+    const saysSomething = this.#options.consume(data);
+    if (saysSomething) this.#eventful++;
+    const storms = !saysSomething && waitedMs < STORM_INTERVAL_MS;
     this.#emptyInStorm = storms ? this.#emptyInStorm + 1 : 0;
     this.#pauseMs = backOffMs(this.#emptyInStorm - STORM_BURST);
   }

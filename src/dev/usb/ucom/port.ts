@@ -17,7 +17,7 @@ import type {
 } from "../../../rump/devsw.js";
 import type { Attachment } from "../usbdi.js";
 import type { SerialChip, SerialPipes } from "./chip.js";
-import { delay, pollMs, TransmitEstimate } from "./drain.js";
+import { delay, pollMs, TransmitEstimate, wireMs } from "./drain.js";
 import { checkSignal, deviceError } from "./errors.js";
 import { LineStatus } from "./line-status.js";
 import { Receive } from "./receive.js";
@@ -26,12 +26,14 @@ import { SoftFlow } from "./soft-flow.js";
 import { Writer } from "./writer.js";
 
 export interface UcomOptions {
-  readonly at: Pick<Attachment<unknown>, "clock" | "runChain" | "log">;
+  readonly at: Pick<Attachment<unknown>, "clock" | "runChain" | "rest" | "log">;
   readonly chip: SerialChip;
   readonly pipes: SerialPipes;
 }
 
 const MAX_LATENCY_MS = 255;
+/** Twice as long as the bus rests at most. */
+const MIN_BUFFERED_MS = 32;
 const LOW: OutputLines = { dtr: false, rts: false };
 
 export class UcomPort implements TtyPort {
@@ -48,6 +50,8 @@ export class UcomPort implements TtyPort {
   #settings: LineSettings;
   #outputs: OutputLines;
   #requests: Promise<unknown> = Promise.resolve();
+  /** Requests that have not ended. */
+  #asked = 0;
   #running: Promise<void> = Promise.resolve();
   #end: Promise<void> | undefined;
 
@@ -74,6 +78,7 @@ export class UcomPort implements TtyPort {
       status: this.#status,
       softFlow: this.#softFlow,
       receiver,
+      rest: (ms) => this.#rest(ms),
       log: (level, message) => at.log(level, message),
     });
   }
@@ -136,6 +141,7 @@ export class UcomPort implements TtyPort {
     const { chip } = this.#options;
     if (chip.setLatency === undefined) throw unsupported(chip, "latency timer");
     const wanted = Math.min(Math.max(Math.round(latencyMs), 1), MAX_LATENCY_MS);
+    this.#receive.limitLatency(wanted);
     return await this.#request("latency", options, () => chip.setLatency?.(wanted) ?? Promise.resolve(wanted));
   }
 
@@ -242,6 +248,13 @@ export class UcomPort implements TtyPort {
     }
   }
 
+  /** Answers do not wait, nor does a transmitter that would run empty. */
+  #rest(ms: number): void {
+    const { at, chip } = this.#options;
+    const staysBusy = this.#writer.idle || wireMs(chip.limits.transmitBufferBytes, this.#settings) >= MIN_BUFFERED_MS;
+    at.rest(this.#asked === 0 && staysBusy ? ms : 0);
+  }
+
   /** Runs `ask` when the requests before it have ended. @throws DeviceError */
   async #request<T>(what: string, options: RequestOptions, ask: () => Promise<T>): Promise<T> {
     this.#checkOpen(what);
@@ -251,10 +264,14 @@ export class UcomPort implements TtyPort {
       return ask();
     });
     this.#requests = turn.catch(() => undefined);
+    this.#asked++;
+    this.#options.at.rest(0);
     try {
       return await turn;
     } catch (error) {
       throw deviceError(error);
+    } finally {
+      this.#asked--;
     }
   }
 

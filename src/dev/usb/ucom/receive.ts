@@ -9,9 +9,10 @@ import type { LineStatus } from "./line-status.js";
 import { PipeReader } from "./pipe-reader.js";
 import type { SoftFlow } from "./soft-flow.js";
 
-/** Reads in flight: of several packets each, or of one. */
-const LONG_READS = 4;
-const SINGLE_READS = 8;
+/** Reads in flight: of so many bytes together, and within these bounds. */
+const IN_FLIGHT_BYTES = 16 * 1024;
+const MIN_READS = 4;
+const MAX_READS = 32;
 
 export interface ReceiveOptions {
   readonly chip: SerialChip;
@@ -20,6 +21,8 @@ export interface ReceiveOptions {
   readonly status: LineStatus;
   readonly softFlow: SoftFlow;
   readonly receiver: TtyReceiver;
+  /** Lets the bus rest for so many milliseconds, if the port may. */
+  readonly rest: (ms: number) => void;
   readonly log: (level: LogLevel, message: string) => void;
 }
 
@@ -46,10 +49,11 @@ export class Receive {
       lines: (lines) => status.setLines(lines),
       error: (error) => status.count(error),
     };
-    const { readPackets: packets, maxReads = packets > 1 ? LONG_READS : SINGLE_READS } = chip.limits;
+    const { readPackets: packets, maxReads = readsOf(packets * pipes.bulkIn.maxPacketBytes) } = chip.limits;
     this.#data = this.#reader(pipes.bulkIn, packets, maxReads, {
       parse: (packet) => chip.parseIn(packet, this.#sink),
       mayRead: () => this.#inbox.wantsMore,
+      rest: options.rest,
     });
     const { interruptIn } = pipes;
     if (interruptIn !== undefined && chip.parseNotification !== undefined)
@@ -86,6 +90,11 @@ export class Receive {
     this.#data.wake();
   }
 
+  /** Bytes may be late by so much. */
+  limitLatency(ms: number): void {
+    this.#data.limitLatency(ms);
+  }
+
   /** Throws away what is kept. */
   clear(): void {
     this.#inbox.clear();
@@ -102,7 +111,11 @@ export class Receive {
     pipe: InPipe,
     packets: number,
     reads: number,
-    hooks: { readonly parse: (packet: Uint8Array) => void; readonly mayRead: () => boolean },
+    hooks: {
+      readonly parse: (packet: Uint8Array) => void;
+      readonly mayRead: () => boolean;
+      readonly rest?: (ms: number) => void;
+    },
   ): PipeReader {
     const { maxPacketBytes } = pipe;
     return new PipeReader(pipe, {
@@ -110,6 +123,7 @@ export class Receive {
       reads,
       readBytes: packets * maxPacketBytes,
       mayRead: hooks.mayRead,
+      ...(hooks.rest === undefined ? {} : { rest: hooks.rest }),
       retried: (error) => this.#retried(error),
       consume: (data) => {
         this.#eventful = false;
@@ -135,4 +149,8 @@ export class Receive {
     this.#options.log("debug", `read again: ${error.message}`);
     this.#tellChange();
   }
+}
+
+function readsOf(readBytes: number): number {
+  return Math.min(Math.max(Math.floor(IN_FLIGHT_BYTES / readBytes), MIN_READS), MAX_READS);
 }

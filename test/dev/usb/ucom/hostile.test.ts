@@ -207,6 +207,7 @@ function fakeAttachment(fill: (data: Uint8Array) => Uint8Array): { at: Attachmen
     tellMode: () => undefined,
     tellDemotion: () => undefined,
     random32: () => 0,
+    rest: () => undefined,
     resetDevice: () => Promise.resolve(),
   };
   return {

@@ -212,6 +212,7 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
     tellMode: () => undefined,
     tellDemotion: (mode, reason) => demotions.push({ mode, reason }),
     random32: () => 0,
+    rest: () => undefined,
     resetDevice: async () => {
       await control("port reset");
     },

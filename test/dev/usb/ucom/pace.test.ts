@@ -1,0 +1,82 @@
+/** How long the controller rests while a stream comes: far enough apart to save wake-ups, never so long that reads run out. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { RestTimer } from "../../../../src/dev/usb/rest-timer.js";
+import { Pace } from "../../../../src/dev/usb/ucom/pace.js";
+import { createSimulatedRumpuser } from "../../../../src/rumpuser/simulated.js";
+
+const READS = 32;
+
+/** A stream of so many packets a millisecond, for a second: how often they were taken, and how many at most together. */
+function stream(packetsPerMs: number, pace: Pace): { turns: number; most: number } {
+  let nowMs = 0;
+  let turns = 0;
+  let most = 0;
+  let taken = 0;
+  while (nowMs < 1000) {
+    const there = Math.floor(nowMs * packetsPerMs) - taken;
+    if (there === 0) {
+      nowMs += 1 / packetsPerMs;
+      continue;
+    }
+    taken += there;
+    turns++;
+    if (nowMs > 100) most = Math.max(most, there);
+    nowMs += Math.max(pace.next(there, nowMs), 0.1);
+  }
+  return { turns, most };
+}
+
+test("a packet each millisecond: some 60 turns a second, and half of the reads are always left", () => {
+  const { turns, most } = stream(1, new Pace(READS));
+  expect(turns).toBeLessThan(80);
+  expect(most).toBeLessThanOrEqual(READS / 2);
+});
+
+test("whatever the rate, more reads than there are would not be needed", () => {
+  fc.assert(
+    fc.property(fc.double({ min: 0.3, max: 15, noNaN: true }), (rate) => {
+      expect(stream(rate, new Pace(READS)).most).toBeLessThanOrEqual(READS);
+    }),
+  );
+});
+
+test("packets far apart, one read at a time, and a limit of a millisecond: no rest", () => {
+  const far = new Pace(READS);
+  for (let n = 0; n < 100; n++) expect(far.next(1, n * 10)).toBe(0);
+  const single = new Pace(1);
+  for (let n = 0; n < 100; n++) expect(single.next(1, n)).toBe(0);
+  const quick = new Pace(READS);
+  quick.limit(1);
+  for (let n = 0; n < 100; n++) expect(quick.next(1, n)).toBe(0);
+});
+
+test("after a pause what comes is taken at once", () => {
+  const pace = new Pace(READS);
+  let nowMs = 0;
+  for (let n = 0; n < 50; n++) nowMs += Math.max(1, pace.next(8, nowMs));
+  expect(pace.next(8, nowMs)).toBeGreaterThan(4);
+  expect(pace.next(1, nowMs + 100)).toBe(0);
+});
+
+test("a rest ends by itself, with the next one, or when it is told", async () => {
+  const { clock } = createSimulatedRumpuser({ seed: 1 });
+  const held: boolean[] = [];
+  const timer = new RestTimer(clock, (on) => held.push(on));
+  timer.rest(0);
+  expect(held).toEqual([]);
+  timer.rest(5);
+  await clock.advance(4);
+  timer.rest(5);
+  await clock.advance(4);
+  expect(held).toEqual([true]);
+  await clock.advance(1);
+  expect(held).toEqual([true, false]);
+  timer.rest(5);
+  timer.rest(0);
+  expect(held).toEqual([true, false, true, false]);
+  timer.rest(5);
+  timer.cancel();
+  await clock.advance(10);
+  expect(clock.pendingTimers).toBe(0);
+});
