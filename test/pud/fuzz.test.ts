@@ -94,7 +94,7 @@ function deliver(stream: DirectStream, bytes: Uint8Array, random: Random): void 
   }
 }
 
-test("10^5 mutated streams into the host half", { timeout: 60_000 }, async () => {
+test("10^5 mutated streams into the host half", { timeout: 120_000 }, async () => {
   const random = randomFrom(SEED);
   const device = {
     driver: "umass0",
@@ -180,7 +180,7 @@ test("10^5 mutated streams into the host half", { timeout: 60_000 }, async () =>
     expect(outcomes.get(code) ?? 0, code).toBeGreaterThan(10);
 });
 
-test("2 x 10^4 mutated streams into the server half", { timeout: 60_000 }, async () => {
+test("2 x 10^4 mutated streams into the server half", { timeout: 120_000 }, async () => {
   const random = randomFrom(SEED + 1);
   const frames = [
     frame(KINDS.read, { node: 1, requestId: 1, offset: 0, count: 4 }),
@@ -315,7 +315,7 @@ test("2 x 10^4 mutated streams from a serial line into the host half", { timeout
     expect(outcomes.get(code) ?? 0, code).toBeGreaterThan(10);
 });
 
-test("2 x 10^4 mutated streams into the server half of a serial line", { timeout: 60_000 }, async () => {
+test("2 x 10^4 mutated streams into the server half of a serial line", { timeout: 120_000 }, async () => {
   const random = randomFrom(SEED + 3);
   const frames = [
     frame(KINDS.ttyOpen, { node: 1, requestId: 1 }, encodeTtyOpen(LINE_HOW)),
