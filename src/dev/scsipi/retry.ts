@@ -3,7 +3,7 @@
  *
  * | outcome                                   | then                                                    |
  * | the transport failed, or data are missing | once more                                               |
- * | not answered in its time, and `verify`    | once more, if the command before it was answered        |
+ * | not answered in its time, and `verify`    | once more, but not at a unit that `isUnresponsive`      |
  * | ABORTED COMMAND, no readable sense        | once more                                               |
  * | unit attention (29h, 2Ah, …)              | `verify`, then once more for each kind, 4 kinds at most |
  * | unit attention 28h, 2Ah/09h               | never: another medium, another size                     |
@@ -72,10 +72,13 @@ export async function runCommand(context: RetryContext, command: RetryCommand): 
       outcome = await context.unit.command(command.block, command.data ?? NO_DATA, context.signal);
     } catch (error) {
       if (!(error instanceof ScsiTransportError) || !isRepeatable(error, context)) throw error;
+      if (error.code === "SCSI_TIMED_OUT" && (budget?.repeats ?? 0) > 0) context.unit.isUnresponsive = true;
       await context.alone?.();
+      if (!isRepeatable(error, context)) throw error; // others have been repeated in vain meanwhile
       await repeatOnce(context, (budget ??= new Budget()), undefined, error);
       continue;
     }
+    if (context.verify !== undefined) context.unit.isUnresponsive = false;
     if (outcome.status === "good" || outcome.sense.meaning === "recovered") {
       if (command.whole !== true || outcome.residueBytes === 0) return outcome.data;
       await context.alone?.();
@@ -88,7 +91,7 @@ export async function runCommand(context: RetryContext, command: RetryCommand): 
 }
 
 function isRepeatable({ code }: ScsiTransportError, { unit, verify }: RetryContext): boolean {
-  if (code === "SCSI_TIMED_OUT") return verify !== undefined && unit.unansweredInARow <= MAX_REPEATS;
+  if (code === "SCSI_TIMED_OUT") return verify !== undefined && !unit.isUnresponsive;
   return code === "SCSI_TRANSPORT";
 }
 

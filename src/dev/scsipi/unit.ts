@@ -33,12 +33,13 @@ export const NO_DATA: ScsiData = { direction: "none" };
 
 export class LogicalUnit {
   readonly lun: number;
+  /** A command was not answered in its time twice, and none of an attached disk was answered since: none is repeated. */
+  isUnresponsive = false;
   readonly #transport: ScsiTransport;
   readonly #oneAtATime: boolean;
   readonly #tasks = new TaskSet(() => this.queueDepth);
   /** Of the transport's resets, those that a reply has come after. */
   #resetsAnswered: number;
-  #unansweredInARow = 0;
 
   /** `oneAtATime`: each command is answered before the next is sent. */
   constructor(transport: ScsiTransport, lun: number, options: { readonly oneAtATime?: boolean } = {}) {
@@ -51,11 +52,6 @@ export class LogicalUnit {
   /** Commands that it takes at a time now. */
   get queueDepth(): number {
     return this.#oneAtATime ? 1 : (this.#transport.queueDepth ?? 1);
-  }
-
-  /** Commands whose time was over, up to the last one; 0 when that was answered, or failed in another way. */
-  get unansweredInARow(): number {
-    return this.#unansweredInARow;
   }
 
   get maxTransferBytes(): number {
@@ -82,15 +78,7 @@ export class LogicalUnit {
   /** One command; to be called within a turn. @throws ScsiTransportError */
   async command(block: CommandBlock, data: ScsiData = NO_DATA, signal?: AbortSignal): Promise<Outcome> {
     const resets = this.#transport.resetCount;
-    let reply: ScsiReply;
-    try {
-      reply = await this.#send(block, data, signal);
-    } catch (error) {
-      this.#noteFailure(error);
-      throw error;
-    }
-    this.#unansweredInARow = 0;
-    const { status, data: received, residueBytes, sense } = reply;
+    const { status, data: received, residueBytes, sense } = await this.#send(block, data, signal);
     const afterOwnReset = resets > this.#resetsAnswered;
     if (afterOwnReset) this.#resetsAnswered = resets;
     if (status === "good") return { status, data: received, residueBytes };
@@ -116,11 +104,6 @@ export class LogicalUnit {
 
   #send(block: CommandBlock, data: ScsiData, signal: AbortSignal | undefined): Promise<ScsiReply> {
     return this.#transport.execute(commandOf(this.lun, block, data, signal));
-  }
-
-  #noteFailure(error: unknown): void {
-    const isLate = error instanceof ScsiTransportError && error.code === "SCSI_TIMED_OUT";
-    this.#unansweredInARow = isLate ? this.#unansweredInARow + 1 : 0;
   }
 }
 

@@ -145,6 +145,25 @@ describe.each([1, 32])("a target that takes %i commands at a time:", (queueDepth
       expect(target.count(OPCODE.WRITE_10)).toBe(1);
     });
 
+    test("many at once that are not answered: each once more; when that is in vain, no more of them", async () => {
+      const { disk, target, settle } = await attach();
+      const readsOf = async (failures: number): Promise<[number, number]> => {
+        const before = target.count(OPCODE.READ_10);
+        target.answer(OPCODE.READ_10, { fails: "SCSI_TIMED_OUT" }, failures);
+        const reads = [0, 200, 400, 600].map((block) => disk.read(block, 1));
+        const results = await settle(Promise.allSettled(reads));
+        const failed = results.filter(({ status }) => status === "rejected").length;
+        return [failed, target.count(OPCODE.READ_10) - before];
+      };
+      if (queueDepth > 1) {
+        expect(await readsOf(4)).toEqual([0, 8]);
+        expect(await readsOf(5)).toEqual([4, 5]);
+      } else {
+        expect(await readsOf(1)).toEqual([0, 5]);
+        expect(await readsOf(5)).toEqual([4, 5]);
+      }
+    });
+
     test("a unit that answers nothing: the requests behind the first one are not repeated, until it answers again", async () => {
       const { disk, target, settle } = await attach();
       target.answer(OPCODE.READ_10, { fails: "SCSI_TIMED_OUT" }, 4);
