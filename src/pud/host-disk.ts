@@ -21,8 +21,9 @@ export class HostDisk implements Disk {
     this.#queue = queue;
   }
 
-  async read(firstBlock: number, blockCount: number, options: ReadOptions = {}): Promise<Uint8Array> {
-    this.#check("read", firstBlock, blockCount);
+  read(firstBlock: number, blockCount: number, options: ReadOptions = {}): Promise<Uint8Array> {
+    const error = diskRangeError(this.info, "read", firstBlock, blockCount);
+    if (error !== undefined) return Promise.reject(error);
     const replyBytes = blockCount * this.info.blockBytes;
     const { signal, isWanted, client, passesOn } = options;
     return this.#queue.issue(

@@ -24,7 +24,7 @@ export type AskedBy = Required<Pick<ReadOptions, "client" | "isWanted" | "passes
  * @returns        what was read, in order; nothing for other commands.
  * @throws DeviceError  of the first part that failed.
  */
-export async function perform(
+export function perform(
   exported: NbdExport,
   { type, flags, offset, lengthBytes }: RequestHeader,
   payload: readonly Uint8Array[],
@@ -33,28 +33,29 @@ export async function perform(
   const { disk, minimumBytes } = exported;
   const firstBlock = offset / minimumBytes;
   const blockCount = lengthBytes / minimumBytes;
-  const { client } = asked;
-  const options: WriteOptions = { client, forceUnitAccess: (flags & COMMAND_FLAG.FUA) !== 0 };
+  const options: WriteOptions = { client: asked.client, forceUnitAccess: (flags & COMMAND_FLAG.FUA) !== 0 };
   switch (type) {
     case COMMAND.READ:
       return readParts(exported, firstBlock, blockCount, asked);
     case COMMAND.WRITE:
-      await writeParts(exported, firstBlock, payload, options);
-      return NO_DATA;
+      return writeParts(exported, firstBlock, payload, options);
     case COMMAND.FLUSH:
-      await disk.flush({ client });
-      return NO_DATA;
+      return disk.flush(options).then(noData);
     case COMMAND.TRIM:
-      await disk.trim(firstBlock, blockCount, { client });
       // "Command flags": with FUA not even a trim is answered before it is persistent.
-      if (options.forceUnitAccess === true) await disk.flush({ client });
-      return NO_DATA;
+      return disk
+        .trim(firstBlock, blockCount, options)
+        .then(() => (options.forceUnitAccess === true ? disk.flush(options) : undefined))
+        .then(noData);
     case COMMAND.WRITE_ZEROES:
-      await disk.writeZeroes(firstBlock, blockCount, options);
-      return NO_DATA;
+      return disk.writeZeroes(firstBlock, blockCount, options).then(noData);
     default:
-      throw new DeviceError("EINVAL", `command ${type} is unknown here`);
+      return Promise.reject(new DeviceError("EINVAL", `command ${type} is unknown here`));
   }
+}
+
+function noData(): readonly Uint8Array[] {
+  return NO_DATA;
 }
 
 async function readParts(
@@ -65,16 +66,18 @@ async function readParts(
 ): Promise<readonly Uint8Array[]> {
   const { minimumBytes, partBytes } = exported;
   const partBlocks = partBytes / minimumBytes;
-  if (blockCount <= partBlocks) return [await readExactly(exported, firstBlock, blockCount, options)];
+  if (blockCount <= partBlocks) {
+    const data = await exported.disk.read(firstBlock, blockCount, options);
+    requireWhole(exported, firstBlock, blockCount, data);
+    return [data];
+  }
   const parts: Uint8Array[] = [];
   const read = async (index: number): Promise<void> => {
     const skipped = index * partBlocks;
-    parts[index] = await readExactly(
-      exported,
-      firstBlock + skipped,
-      Math.min(partBlocks, blockCount - skipped),
-      options,
-    );
+    const count = Math.min(partBlocks, blockCount - skipped);
+    const data = await exported.disk.read(firstBlock + skipped, count, options);
+    requireWhole(exported, firstBlock + skipped, count, data);
+    parts[index] = data;
   };
   try {
     await inParallel(Math.ceil(blockCount / partBlocks), read);
@@ -86,16 +89,15 @@ async function readParts(
 }
 
 /** One byte more or less than promised and the client would take data for headers for ever after. */
-async function readExactly(
+function requireWhole(
   { disk, minimumBytes }: NbdExport,
   firstBlock: number,
   blockCount: number,
-  options: ReadOptions,
-): Promise<Uint8Array> {
-  const data = await disk.read(firstBlock, blockCount, options);
-  if (data.length !== blockCount * minimumBytes)
-    throw new DeviceError("EIO", `read of ${blockCount} blocks at ${firstBlock} gave ${data.length} bytes`);
-  return data;
+  data: Uint8Array,
+): void {
+  if (data.length === blockCount * minimumBytes) return;
+  disk.recycle?.(data);
+  throw new DeviceError("EIO", `read of ${blockCount} blocks at ${firstBlock} gave ${data.length} bytes`);
 }
 
 async function writeParts(
@@ -103,14 +105,18 @@ async function writeParts(
   firstBlock: number,
   payload: readonly Uint8Array[],
   options: WriteOptions,
-): Promise<void> {
+): Promise<readonly Uint8Array[]> {
   const [only] = payload;
-  if (payload.length === 1 && only !== undefined) return disk.write(firstBlock, only, options);
+  if (payload.length === 1 && only !== undefined) {
+    await disk.write(firstBlock, only, options);
+    return NO_DATA;
+  }
   const partBlocks = partBytes / minimumBytes;
   await inParallel(payload.length, async (index) => {
     const part = payload[index];
     if (part !== undefined) await disk.write(firstBlock + index * partBlocks, part, options);
   });
+  return NO_DATA;
 }
 
 /** Runs `run(0 … count-1)`, a few at once. Starts no more after a failure; settles when all started ones have. */
