@@ -70,9 +70,12 @@ export class PipeReader {
     try {
       while (!signal.aborted) {
         if (this.#inFlight.length <= this.#options.reads / 2) this.#fill();
-        const next = this.#inFlight.shift();
-        if (next !== undefined) this.#take(await next);
-        else if (this.#pauseMs > 0) await this.#pause();
+        const [next] = this.#inFlight;
+        if (next !== undefined) {
+          const outcome = await next;
+          void this.#inFlight.shift();
+          this.#take(outcome);
+        } else if (this.#pauseMs > 0) await this.#pause();
         else if (this.#stalled) await this.#clearHalt();
         else await this.#sleep();
       }
@@ -153,7 +156,9 @@ export class PipeReader {
     const passing =
       error instanceof TransferError &&
       (error.code === "USB_IO" || error.code === "USB_OVERFLOW" || error.code === "USB_TIMED_OUT");
-    if (!passing || ++this.#errors > MAX_READ_ERRORS) throw error;
+    // Those that were in flight together are one failure: when a device goes they all end so, some time before it is gone.
+    if (this.#pauseMs === 0) this.#errors++;
+    if (!passing || this.#errors > MAX_READ_ERRORS) throw error;
     this.#options.retried(error);
     this.#pauseMs = backOffMs(this.#errors);
   }
