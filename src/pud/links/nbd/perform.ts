@@ -33,19 +33,20 @@ export function perform(
   const { disk, minimumBytes } = exported;
   const firstBlock = offset / minimumBytes;
   const blockCount = lengthBytes / minimumBytes;
-  const options: WriteOptions = { client: asked.client, forceUnitAccess: (flags & COMMAND_FLAG.FUA) !== 0 };
+  const { client } = asked;
+  const options: WriteOptions = { client, forceUnitAccess: (flags & COMMAND_FLAG.FUA) !== 0 };
   switch (type) {
     case COMMAND.READ:
       return readParts(exported, firstBlock, blockCount, asked);
     case COMMAND.WRITE:
       return writeParts(exported, firstBlock, payload, options);
     case COMMAND.FLUSH:
-      return disk.flush(options).then(noData);
+      return disk.flush({ client }).then(noData);
     case COMMAND.TRIM:
       // "Command flags": with FUA not even a trim is answered before it is persistent.
       return disk
-        .trim(firstBlock, blockCount, options)
-        .then(() => (options.forceUnitAccess === true ? disk.flush(options) : undefined))
+        .trim(firstBlock, blockCount, { client })
+        .then(() => (options.forceUnitAccess === true ? disk.flush({ client }) : undefined))
         .then(noData);
     case COMMAND.WRITE_ZEROES:
       return disk.writeZeroes(firstBlock, blockCount, options).then(noData);
