@@ -155,9 +155,13 @@ export class DeviceSession {
 
   /** The first process, from its start to its end. @throws HostError when nothing attaches. */
   async #firstLife(attached: () => void): Promise<Ending | Lost> {
-    const life = await this.#supply.first();
-    const lost = this.#begin(life, true);
-    const early = await Promise.race([this.#untilAttached(), lost, this.#ending.promise]);
+    let lost = this.#begin(await this.#supply.first(), true);
+    let early = await Promise.race([this.#untilAttached(), lost, this.#ending.promise]);
+    if (early !== undefined && "why" in early && this.#mayBeOfAnother(early)) {
+      const life = await this.#supply.takeSpare(true);
+      lost = this.#begin(life, (await this.#supply.opened?.reopen()) ?? false);
+      early = await Promise.race([this.#untilAttached(), lost, this.#ending.promise]);
+    }
     if (early !== undefined) return "reason" in early ? early : this.#whyEarly(early);
     this.#attached = true;
     for (const { code, message } of this.#earlyErrors) this.#report(code, message);
@@ -181,6 +185,7 @@ export class DeviceSession {
   #begin(life: RumpLife, deviceKept: boolean): Promise<Lost> {
     this.#life = life;
     this.#explored = false;
+    this.#ready.resolve(); // who waited for the life before waits for its end as well
     this.#ready = deferred();
     this.#pud ??= this.#createPud();
     return life.begin({
@@ -255,6 +260,12 @@ export class DeviceSession {
     const [first] = this.#earlyErrors;
     if (this.#attached || first === undefined) return undefined;
     return new HostError(first.code, this.#earlyErrors.map((error) => error.message).join("\n  "));
+  }
+
+  /** The process ended before this device had attached, and other devices were in it: one of those may be to blame. */
+  #mayBeOfAnother({ error, deviceGone }: Lost): boolean {
+    const isOfThis = error !== undefined || deviceGone || this.#whyNotAttached() !== undefined;
+    return this.#context.group !== undefined && !isOfThis && !this.#supply.isOver;
   }
 
   /** Why a device that never attached ends. */

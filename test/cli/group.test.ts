@@ -160,22 +160,22 @@ test("a device that cannot be attached: the others are served, by the process th
   expect(await host.end()).toBe(0);
 });
 
-/** Takes a flash drive with ids of its own, and ends the process as soon as it has attached. */
-const DEADLY = `
+/** Takes a flash drive with ids of its own, and ends the process `when` it attaches. */
+const deadly = (when: string): string => `
 export const deadly = {
   name: "deadly",
   match: [{ vendor: 0x1209, product: 0x0bad }],
   endpoints: {},
   requests: [],
   async attach() {
-    setTimeout(() => process.abort(), 400); // its neighbour has attached, also where the machine is slow
+    ${when};
   },
 };`;
 
 test("one device kills its driver whenever it attaches: it is quarantined, its idle neighbour is not", async (context) => {
   const file = join(folder, "deadly.mjs");
   chmodSync(folder, 0o755);
-  writeFileSync(file, DEADLY);
+  writeFileSync(file, deadly("setTimeout(() => process.abort(), 100)"));
   const good = image("good.img");
   await using host = start("--driver", file, `sim:flash-drive,image=${good.path}`, "sim:flash-drive,ids=1209:0bad");
   await host.event("ready");
@@ -185,6 +185,18 @@ test("one device kills its driver whenever it attaches: it is quarantined, its i
   const restarts = all(host, "restart").filter(({ device }) => device === "sim:flash-drive");
   expect(restarts.length).toBeLessThanOrEqual(2);
   expect((await read(context, uriOf(host, "sim:flash-drive"))).equals(good.content)).toBe(true);
+  expect(await host.end()).toBe(0);
+});
+
+test("one device kills the process before its neighbour has attached: that one gets a process of its own", async (context) => {
+  const file = join(folder, "deadly.mjs");
+  chmodSync(folder, 0o755);
+  writeFileSync(file, deadly("process.abort()"));
+  const good = image("good.img");
+  await using host = start("--driver", file, "sim:flash-drive,ids=1209:0bad", `sim:flash-drive,image=${good.path}`);
+  expect(await host.event("error")).toMatchObject({ code: "RUMP_LOST", device: "sim:flash-drive" });
+  await host.event("ready");
+  expect((await read(context, uriOf(host, "sim:flash-drive#2"))).equals(good.content)).toBe(true);
   expect(await host.end()).toBe(0);
 });
 
