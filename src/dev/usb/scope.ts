@@ -26,7 +26,11 @@ export class TransferScope {
   readonly #clock: Clock;
   /** Signals that are listened to, each once however many transfers name it: most name the same one. */
   readonly #heard = new WeakSet<AbortSignal>();
-  readonly #inFlight = new Set<Flight>();
+  /**
+   * In any order. An array: V8 links each table of a Set to the one that takes its place, and once one of them is old, what they
+   * held, a flight for each transfer, survives until the next collection of everything.
+   */
+  readonly #inFlight: Flight[] = [];
   #ended: EndCause | undefined;
 
   constructor(target: TransferTarget, clock: Clock) {
@@ -65,7 +69,7 @@ export class TransferScope {
   /** Cancels everything in flight and refuses what comes later, with the same cause. */
   end(cause: EndCause): void {
     this.#ended ??= cause;
-    for (const flight of this.#inFlight) flight.end(cause);
+    for (const flight of this.#inFlight.slice()) flight.end(cause);
   }
 
   #fly(options: TransferOptions): Flight {
@@ -74,25 +78,30 @@ export class TransferScope {
     const flight = new Flight(signal);
     if (signal !== undefined && !this.#heard.has(signal)) this.#listen(signal);
     if (timeoutMs > 0) flight.timer = this.#clock.startTimer(timeoutMs, () => flight.end("timedOut"));
-    this.#inFlight.add(flight);
+    flight.at = this.#inFlight.push(flight) - 1;
     return flight;
   }
 
   #land(flight: Flight): void {
     flight.timer?.cancel();
-    this.#inFlight.delete(flight);
+    const last = this.#inFlight.pop();
+    if (last === undefined || last === flight) return;
+    this.#inFlight[flight.at] = last;
+    last.at = flight.at;
   }
 
   #listen(signal: AbortSignal): void {
     this.#heard.add(signal);
     const abort = (): void => {
-      for (const flight of this.#inFlight) if (flight.signal === signal) flight.end("cancelled");
+      for (const flight of this.#inFlight.slice()) if (flight.signal === signal) flight.end("cancelled");
     };
     signal.addEventListener("abort", abort, { once: true });
   }
 }
 
 class Flight {
+  /** Its place among those in flight. */
+  at = 0;
   timer: Timer | undefined;
   cancel: () => void = () => {};
   /** Who asked first. */
