@@ -31,7 +31,7 @@ export const BOOTS: readonly Boot[] = [
   {
     name: "several functions and lines",
     kernel: "uml",
-    scripts: ["split.sh", "split-taking.sh", "group.sh", "acm-gadget.sh", "tty-links.sh"],
+    scripts: ["split.sh", "split-taking.sh", "group.sh", "acm-gadget.sh", "tty-links.sh", "tty-run.sh"],
   },
   {
     name: "disks",

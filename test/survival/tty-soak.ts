@@ -3,22 +3,15 @@
  * chip, and a far end that sends and checks as the program does. Each direction is followed on its own.
  */
 import { execFileSync } from "node:child_process";
-import { closeSync, constants, mkdtempSync, openSync, read, rmSync, write } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, constants, openSync, read, write } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { HostEvent } from "../../src/host/events.js";
-import { noSandbox } from "../../src/host/sandbox/sandbox.js";
-import { usbipSource } from "../../src/host/sources/usbip.js";
-import { Supervisor } from "../../src/host/supervisor.js";
-import { LocalUnits, sharedUnits } from "../../src/host/units.js";
-import { openLink, parseLink } from "../../src/pud/links/links.js";
 import { rfc2217Tty } from "../../src/pud/links/rfc2217/client.js";
 import { realClock } from "../../src/rumpuser/real/clock.js";
-import { serveModels } from "../../src/vdev/server.js";
 import type { SerialModel } from "../../src/vdev/serial-model.js";
 import { Uart } from "../../src/vdev/serial-uart.js";
+import { ServedLine } from "../fakes/served-line.js";
 import { Follower, words } from "./tty-words.js";
 
 const PIECE_BYTES = 32 * 1024;
@@ -26,7 +19,6 @@ const WINDOW_BYTES = 128 * 1024;
 const FAR_BYTES = 16 * 1024;
 /** Nobody is killed when so little is left that what is lost could be the end. */
 const LAST_BYTES = 256 * 1024;
-const BUS_ID = "1-1";
 const STUCK_MS = 30_000;
 
 export interface SoakOptions {
@@ -53,51 +45,24 @@ interface Program {
 }
 
 export async function soak(options: SoakOptions): Promise<Soak> {
-  const folder = mkdtempSync(join(tmpdir(), "rumpusb-soak-"));
   const model = options.makeModel();
   const far = new FarEnd(model, options);
-  const address = { unix: join(folder, "model.sock") };
-  const server = await serveModels({ listen: address, exports: [{ busId: BUS_ID, model }], keepState: true });
-  const events: HostEvent[] = [];
-  const link = await openLink(await parseLink(options.link), { runtimeDir: folder, log: { write: () => undefined } });
-  const supervisor = new Supervisor({
-    clock: realClock,
-    takeUnit: await sharedUnits(folder),
-    driverUnits: new LocalUnits(),
-    links: [link],
-    readOnly: false,
-    emit: (event) => events.push(event),
-    sandbox: noSandbox,
-    graceMs: 5_000,
-    rumpScript: fileURLToPath(new URL("../../dist/rump-process.js", import.meta.url)),
+  await using line = await ServedLine.start(model, options.link);
+  const received = new Follower();
+  const { send, close } = await PROGRAMS[options.link](line.folder, options.baud, (data) => received.feed(data));
+  const killer = new Killer(line.events, options.killMs, () => {
+    return options.bytes - Math.max(received.position, far.received.position) > LAST_BYTES;
   });
-  const source = usbipSource({ key: "soak", address, busId: BUS_ID, clock: realClock, unplugIsTold: true });
-  const launched = supervisor.launch(source);
-  try {
-    const failure = await launched.attached;
-    if (failure !== undefined) throw failure;
-    const received = new Follower();
-    const { send, close } = await PROGRAMS[options.link](folder, options.baud, (data) => received.feed(data));
-    const killer = new Killer(events, options.killMs, () => {
-      return options.bytes - Math.max(received.position, far.received.position) > LAST_BYTES;
-    });
-    const startedMs = performance.now();
-    far.start();
-    const isDone = (): boolean => received.position >= options.bytes && far.received.position >= options.bytes;
-    await Promise.race([
-      Promise.all([send(options.bytes), progress(isDone, () => received.position + far.received.position)]),
-      far.failed,
-    ]).finally(() => killer.stop());
-    const seconds = (performance.now() - startedMs) / 1000;
-    await close();
-    return { kills: killer.kills, seconds, sent: far.received, received };
-  } finally {
-    await supervisor.stopAll("the test is over");
-    await link.close();
-    await server.close();
-    await model.close();
-    rmSync(folder, { recursive: true });
-  }
+  const startedMs = performance.now();
+  far.start();
+  const isDone = (): boolean => received.position >= options.bytes && far.received.position >= options.bytes;
+  await Promise.race([
+    Promise.all([send(options.bytes), progress(isDone, () => received.position + far.received.position)]),
+    far.failed,
+  ]).finally(() => killer.stop());
+  const seconds = (performance.now() - startedMs) / 1000;
+  await close();
+  return { kills: killer.kills, seconds, sent: far.received, received };
 }
 
 /** What a soak showed, for people. */
