@@ -8,6 +8,7 @@ import { createPudServer } from "../../src/pud/server.js";
 import { SHARED_MEMORY_BYTES, SharedSlots, SLOT_BYTES, SLOT_COUNT, slotOf } from "../../src/pud/shared-memory.js";
 import { diskContract } from "../contract/disk.js";
 import { MemoryDisk, type MemoryDiskOptions } from "../fakes/memory-disk.js";
+import { PassingDisk } from "../fakes/passing-disk.js";
 import { frame, hello, nodeFrame, RawRump } from "../fakes/pud-frames.js";
 import { connectRump, type HostRig, hostRig, ManualClock, turn, until } from "../fakes/pud-pair.js";
 import { streamPair } from "../fakes/stream-pair.js";
@@ -22,48 +23,6 @@ interface Shared {
 function shared(slotCount = SLOT_COUNT): Shared {
   const memory = new ArrayBuffer(slotCount * SLOT_BYTES);
   return { memory, slots: new SharedSlots(memory, MIN_BYTES) };
-}
-
-/** A link as NBD is one: it passes on what it reads, writes what it was lent, and gives both back. */
-class PassingDisk implements Disk {
-  readonly kind = "disk";
-  readonly info;
-  readonly #disk: Disk;
-
-  constructor(disk: Disk) {
-    this.#disk = disk;
-    this.info = disk.info;
-  }
-
-  async read(firstBlock: number, blockCount: number, options: ReadOptions = {}): Promise<Uint8Array> {
-    const data = await this.#disk.read(firstBlock, blockCount, { ...options, passesOn: true });
-    const copy = data.slice();
-    this.#disk.recycle?.(data);
-    return copy;
-  }
-
-  async write(...[firstBlock, data, options]: Parameters<Disk["write"]>): Promise<void> {
-    const lent = this.#disk.lend?.(data.length);
-    if (lent === undefined) throw new Error("a disk of pud lends memory");
-    lent.set(data);
-    try {
-      await this.#disk.write(firstBlock, lent, options);
-    } finally {
-      this.#disk.recycle?.(lent);
-    }
-  }
-
-  flush(...args: Parameters<Disk["flush"]>): Promise<void> {
-    return this.#disk.flush(...args);
-  }
-
-  trim(...args: Parameters<Disk["trim"]>): Promise<void> {
-    return this.#disk.trim(...args);
-  }
-
-  writeZeroes(...args: Parameters<Disk["writeZeroes"]>): Promise<void> {
-    return this.#disk.writeZeroes(...args);
-  }
 }
 
 /** Reads into the place that is asked for, as scsipi's disk does; MemoryDisk answers with memory of its own. */

@@ -19,6 +19,8 @@ export interface LifeOptions {
   /** Its end of the channel. */
   readonly stream: ByteStream;
   readonly interrupted: boolean;
+  /** What it shares with the host. */
+  readonly memory?: ArrayBuffer | undefined;
   /** Default: those of storage. */
   readonly drivers?: readonly Driver[];
   readonly driverOptions?: Record<string, DriverOptions>;
@@ -63,13 +65,14 @@ export class Life {
   }
 
   async #boot(): Promise<void> {
-    const { rumpuser, interrupted, onLog, drivers = STORAGE_DRIVERS, driverOptions = {} } = this.#options;
+    const { rumpuser, interrupted, onLog, drivers = STORAGE_DRIVERS, driverOptions = {}, memory } = this.#options;
     const clock = this.#clock;
     const log = { write: onLog };
     const kernel = new RumpKernel({ ...rumpuser, clock, log });
     const server = createPudServer(this.#mortalStream(), {
       clock,
       log,
+      memory,
       onLost: () => this.die(),
       onBug: () => this.die(),
     });

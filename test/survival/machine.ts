@@ -6,6 +6,7 @@
 import { RestartPolicy } from "../../src/host/restart-policy.js";
 import type { LinkError } from "../../src/pud/errors.js";
 import { createPudHost, type PudHost } from "../../src/pud/host.js";
+import { SharedSlots, SLOT_BYTES } from "../../src/pud/shared-memory.js";
 import type { Disk } from "../../src/rump/devsw.js";
 import { createMemoryStreamPair } from "../../src/rumpuser/memory-stream.js";
 import { createSimulatedRumpuser, type SimulatedRumpuser } from "../../src/rumpuser/simulated.js";
@@ -14,12 +15,15 @@ import { MemoryStore } from "../../src/vdev/image.js";
 import type { DeviceModel, Urb } from "../../src/vdev/model.js";
 import { setupPacket } from "../../src/dev/usb/usb.js";
 import type { Way } from "../dev/usb/ways.js";
+import { PassingDisk } from "../fakes/passing-disk.js";
 import { Life } from "./life.js";
 import { SECTOR_BYTES } from "./oracle.js";
 
 export const SECTORS = 128;
 /** Small, so that the workloads fill it: 16 KiB. */
 const JOURNAL_BYTES = 16 << 10;
+/** Fewer than the workloads have requests in flight. */
+const SHARED_SLOTS = 4;
 /** From the end of one process to the start of the next. */
 const SPAWN_MS = 20;
 
@@ -33,6 +37,12 @@ export interface Cut {
   /** "power": how long the device is away, and what its cache loses. */
   readonly awayMs?: number;
   readonly seed?: number;
+}
+
+/** What the host and its rump processes have both mapped. */
+interface Shared {
+  readonly mapped: ArrayBuffer;
+  readonly memory: SharedSlots;
 }
 
 export class Machine {
@@ -53,6 +63,8 @@ export class Machine {
   readonly #driverOptions: Way["driverOptions"];
   #cuts: readonly Cut[] = [];
   #pud: PudHost;
+  readonly #shares: boolean;
+  #shared: Shared | undefined;
   #policy = new RestartPolicy();
   #life: Life | undefined;
   #lifeBegan = 0;
@@ -65,8 +77,13 @@ export class Machine {
   #nodes = 0;
   #waiting: (() => void)[] = [];
 
-  /** The drive has a write cache, whatever the way in which it is driven. */
-  constructor(seed: number, { drive, driverOptions }: Way) {
+  /**
+   * The drive has a write cache, whatever the way in which it is driven.
+   *
+   * @param shares  Data go in memory that is shared, and not in frames.
+   */
+  constructor(seed: number, { drive, driverOptions }: Way, shares = false) {
+    this.#shares = shares;
     this.#driverOptions = driverOptions;
     this.sim = createSimulatedRumpuser({ seed });
     this.#drive = new FlashDrive({
@@ -90,7 +107,7 @@ export class Machine {
     while (this.#nodes === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     const [node] = this.#pud.nodes;
     if (node?.device.kind !== "disk") throw new Error(`the disk has gone; ${this.story()}`);
-    return node.device;
+    return this.#shares ? new PassingDisk(node.device) : node.device;
   }
 
   /** After the host process was killed: another one, and no more cuts. */
@@ -119,6 +136,10 @@ export class Machine {
 
   #createHost(): PudHost {
     const down = (): boolean => this.hostDown;
+    if (this.#shares) {
+      const mapped = new ArrayBuffer(SHARED_SLOTS * SLOT_BYTES);
+      this.#shared = { mapped, memory: new SharedSlots(mapped, SECTOR_BYTES) };
+    }
     return createPudHost({
       clock: this.sim.clock,
       lossPolicy: "hold",
@@ -152,13 +173,18 @@ export class Machine {
       stream: rumpEnd,
       interrupted: this.#lives++ > 0,
       driverOptions: this.#driverOptions,
+      memory: this.#shared?.mapped,
       onFrame: () => this.#count("frame"),
       onLog: ({ level, source, message }) => this.logs.push(`${level} ${source}: ${message}`),
     });
     this.#life = life;
     this.#lifeBegan = this.sim.clock.nowMs();
     this.#answeredBefore = this.#pud.answeredRequests;
-    this.#pud.connect(hostEnd, { deviceKept: this.#seenPlug === this.#plugs, heartbeatMs: this.#policy.heartbeatMs });
+    this.#pud.connect(hostEnd, {
+      deviceKept: this.#seenPlug === this.#plugs,
+      heartbeatMs: this.#policy.heartbeatMs,
+      ...(this.#shared === undefined ? {} : { memory: this.#shared.memory }),
+    });
     this.#seenPlug = this.#plugs;
     life.start();
   }

@@ -35,13 +35,22 @@ function randomCuts(roll: Dice): Cut[] {
 
 /** `wanted`: in each of the ways. */
 export function randomCutsTest(workload: keyof typeof WORKLOADS, wanted: number, ...ways: readonly WayName[]): void {
+  cutsTest(workload, wanted, ways, false);
+}
+
+/** The same with data in memory that host and rump process share. */
+export function sharedCutsTest(workload: keyof typeof WORKLOADS, wanted: number, ...ways: readonly WayName[]): void {
+  describe("shared memory", () => cutsTest(workload, wanted, ways, true));
+}
+
+function cutsTest(workload: keyof typeof WORKLOADS, wanted: number, ways: readonly WayName[], shares: boolean): void {
   describe.each(ways.map((way, index) => [way, FIRST_SEED + index * SEEDS_PER_WAY] as const))("%s", (way, first) => {
     test(`${workload}: ${wanted} random cuts lose nothing that was flushed, and nothing hangs`, {
       timeout: TIMEOUT_MS,
     }, async () => {
       let made = 0;
       for (let seed = first; made < wanted; seed++) {
-        const options: RunOptions = { workload, seed, cuts: randomCuts(dice(seed)), way };
+        const options: RunOptions = { workload, seed, cuts: randomCuts(dice(seed)), way, shares };
         const result = await runOnce(options);
         made += result.made;
         expect(result.wrong, describeRun(options)).toEqual([]);

@@ -14,6 +14,8 @@ export interface RunOptions {
   readonly cuts: readonly Cut[];
   /** How the drive is driven. Default overlap. */
   readonly way?: WayName;
+  /** Data go in memory that host and rump process share. */
+  readonly shares?: boolean;
 }
 
 export interface RunResult {
@@ -27,8 +29,8 @@ export interface RunResult {
   readonly from: { readonly transfer: number; readonly frame: number };
 }
 
-export async function runOnce({ workload, seed, cuts, way = "overlap" }: RunOptions): Promise<RunResult> {
-  const machine = new Machine(seed, WAYS[way]);
+export async function runOnce({ workload, seed, cuts, way = "overlap", shares }: RunOptions): Promise<RunResult> {
+  const machine = new Machine(seed, WAYS[way], shares);
   const { clock } = machine.sim;
   const oracle = new Oracle(SECTORS);
   const roll = dice(seed);
