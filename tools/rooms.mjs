@@ -19,10 +19,11 @@ const USBDI = [
 const ROOMS = [
   { room: "bytes.ts", may: [], node: false },
   { room: "buffers.ts", may: [], node: false },
+  { room: "pending.ts", may: [], node: false },
   { room: "rumpuser/rumpuser.ts", may: [], node: false },
   { room: "rumpuser/simulated", may: ["bytes.ts", "rumpuser/rumpuser.ts"], node: false },
   { room: "rumpuser/memory-stream", may: ["rumpuser/rumpuser.ts"], node: false },
-  { room: "rumpuser/real/", may: ["bytes.ts", "rumpuser/rumpuser.ts"], node: true },
+  { room: "rumpuser/real/", may: ["bytes.ts", "pending.ts", "rumpuser/rumpuser.ts"], node: true },
   { room: "rump/", may: ["bytes.ts", "rumpuser/rumpuser.ts"], node: false },
   {
     room: "dev/usb/umass/",
@@ -39,7 +40,11 @@ const ROOMS = [
     may: ["bytes.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts", "dev/usb/descriptors.ts", ...USBDI],
     node: false,
   },
-  { room: "dev/scsipi/", may: ["bytes.ts", "buffers.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
+  {
+    room: "dev/scsipi/",
+    may: ["bytes.ts", "buffers.ts", "pending.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"],
+    node: false,
+  },
   {
     room: "dev/usb/",
     may: ["bytes.ts", "rump/", "rumpuser/rumpuser.ts", "dev/usb/umass/match.ts", "dev/usb/uas/match.ts"],
@@ -49,6 +54,7 @@ const ROOMS = [
     room: "dev/ugenhc/",
     may: [
       "bytes.ts",
+      "pending.ts",
       "rumpuser/rumpuser.ts",
       "dev/usb/usbdivar.ts",
       "dev/usb/chain.ts",
@@ -62,6 +68,7 @@ const ROOMS = [
     room: "dev/usbip/",
     may: [
       "bytes.ts",
+      "pending.ts",
       "rumpuser/rumpuser.ts",
       "dev/usb/usbdivar.ts",
       "dev/usb/chain.ts",
@@ -98,7 +105,7 @@ const ROOMS = [
     ],
     node: true,
   },
-  { room: "pud/", may: ["bytes.ts", "buffers.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
+  { room: "pud/", may: ["bytes.ts", "buffers.ts", "pending.ts", "rump/devsw.ts", "rumpuser/rumpuser.ts"], node: false },
   {
     room: "vdev/",
     may: [

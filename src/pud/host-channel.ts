@@ -6,6 +6,7 @@
  */
 import type { DeviceErrorCode } from "../rump/devsw.js";
 import type { ByteStream, Clock, LogEntry, Timer } from "../rumpuser/rumpuser.js";
+import { PendingMap } from "../pending.js";
 import { type ChannelConsumer, FrameChannel, NO_BYTES } from "./channel.js";
 import { LinkError } from "./errors.js";
 import {
@@ -92,7 +93,7 @@ export class HostChannel implements ChannelConsumer {
   readonly #announcements: RateBound;
   readonly #rules: ReadonlyMap<number, Rule>;
   readonly #nodes = new Map<number, NodeHalf>();
-  readonly #inFlight = new Map<number, HostRequest>();
+  readonly #inFlight = new PendingMap<HostRequest>();
   #lastRequestId = 0;
   #greeted = false;
   #attaching = true;
@@ -155,7 +156,7 @@ export class HostChannel implements ChannelConsumer {
     const requestId = this.#freeId();
     request.requestId = requestId;
     request.nodeNumber = nodeNumber;
-    this.#inFlight.set(requestId, request);
+    this.#inFlight.add(requestId, request);
     this.#channel.send({
       kind: request.kind,
       node: nodeNumber,

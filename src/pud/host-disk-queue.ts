@@ -2,6 +2,7 @@
  * The requests of one disk: what waits, what is in flight, and what is asked again after a rump process was lost.
  */
 import { BufferPool } from "../buffers.js";
+import { PendingSet } from "../pending.js";
 import { DeviceError, type DeviceErrorCode } from "../rump/devsw.js";
 import type { Timer } from "../rumpuser/rumpuser.js";
 import { KINDS } from "./frames.js";
@@ -38,7 +39,7 @@ export class DiskQueue {
   /** Not sent yet. */
   readonly #waiting = new Turns<DiskRequest>();
   /** Sent and not answered, in the order in which they went. */
-  readonly #inFlight = new Set<DiskRequest>();
+  readonly #inFlight = new PendingSet<DiskRequest>();
   #inFlightBytes = 0;
   #channel: HostChannel | undefined;
   #nodeNumber = 0;
@@ -62,7 +63,7 @@ export class DiskQueue {
 
   /** What is not answered, sent or not. */
   get unanswered(): readonly DiskRequest[] {
-    return [...this.#inFlight, ...this.#again, ...this.#waiting.all()];
+    return [...this.#inFlight.items, ...this.#again, ...this.#waiting.all()];
   }
 
   /** A channel serves the node. */
@@ -281,7 +282,7 @@ export class DiskQueue {
     request.isOrphan = true;
     this.#departure ??= this.#context.clock.startTimer(DEPARTURE_MS, () => {
       this.#departure = undefined;
-      for (const orphan of this.#inFlight) {
+      for (const orphan of this.#inFlight.items.slice()) {
         if (!orphan.isOrphan) continue;
         this.#inFlight.delete(orphan);
         this.#inFlightBytes -= orphan.bytes;
@@ -327,8 +328,7 @@ export class DiskQueue {
   }
 
   #takeInFlight(): DiskRequest[] {
-    const requests = [...this.#inFlight];
-    this.#inFlight.clear();
+    const requests = this.#inFlight.take();
     this.#inFlightBytes = 0;
     return requests;
   }

@@ -14,6 +14,7 @@
  * ```
  */
 import { BufferPool } from "../buffers.js";
+import { PendingMap } from "../pending.js";
 import { type Device, DeviceError, type Disk, type Tty } from "../rump/devsw.js";
 import type { ByteStream, Clock, LogEntry, LogSink } from "../rumpuser/rumpuser.js";
 import { type ChannelConsumer, FrameChannel, NO_BYTES } from "./channel.js";
@@ -122,7 +123,7 @@ class Server implements PudServer, ChannelConsumer {
   readonly #nodes = new Map<number, PublishedNode>();
   readonly #buffers = new BufferPool(MAX_IDLE_BYTES);
   /** Requests without a reply, by id. */
-  readonly #requests = new Map<number, ServedRequest>();
+  readonly #requests = new PendingMap<ServedRequest>();
   /** Requests that a driver works on, also those that a removal has answered already. */
   #inProgress = 0;
   #inProgressBytes = 0;
@@ -254,7 +255,7 @@ class Server implements PudServer, ChannelConsumer {
   }
 
   #accept(request: ServedRequest): void {
-    this.#requests.set(request.requestId, request);
+    this.#requests.add(request.requestId, request);
     const node = this.#shuttingDown ? undefined : this.#nodes.get(request.node);
     if (node === undefined) {
       this.#refuse(request, new DeviceError("ENODEV", `there is no node ${request.node} any more`));

@@ -6,6 +6,7 @@
  * together: commands start in the order in which they were asked for; one whose blocks overlap those of a running one, where
  * either writes, waits for it, and so does whatever stands behind. A command without a claim runs alone.
  */
+import { PendingSet } from "../../pending.js";
 import { ScsiTransportError } from "./transport.js";
 
 /** The blocks that a command touches. */
@@ -50,8 +51,8 @@ interface Waiter {
 
 export class TaskSet {
   readonly #depth: () => number;
-  readonly #waiting = new Set<Waiter>();
-  readonly #running = new Set<Turn>();
+  readonly #waiting = new PendingSet<Waiter>();
+  readonly #running = new PendingSet<Turn>();
   readonly #change = (): void => this.#next();
 
   /** @param depth  How many commands the unit takes now; at least one is sent. */
@@ -120,7 +121,7 @@ export class TaskSet {
 
   #next(): void {
     if (this.#grantAlone()) return;
-    for (const waiter of this.#waiting) {
+    for (const waiter of this.#waiting.items.slice()) {
       if (!this.#mayStart(waiter.claim)) return;
       this.#waiting.delete(waiter);
       waiter.start(this.#start(waiter.claim));
@@ -130,12 +131,12 @@ export class TaskSet {
   /** @returns true when one is alone, or is to be: nothing starts. */
   #grantAlone(): boolean {
     let first: Turn | undefined;
-    for (const running of this.#running) {
+    for (const running of this.#running.items) {
       if (running.isAlone) return true;
       if (running.grant !== undefined) first ??= running;
     }
     if (first === undefined) return false;
-    for (const running of this.#running) if (running.grant === undefined) return true;
+    for (const running of this.#running.items) if (running.grant === undefined) return true;
     const { grant } = first;
     first.isAlone = true;
     first.grant = undefined;
@@ -146,7 +147,7 @@ export class TaskSet {
   #mayStart(claim: Claim | undefined): boolean {
     if (this.#running.size === 0) return true;
     if (claim === undefined || this.#running.size >= this.#depth()) return false;
-    for (const running of this.#running)
+    for (const running of this.#running.items)
       if (running.claim === undefined || conflict(running.claim, claim)) return false;
     return true;
   }

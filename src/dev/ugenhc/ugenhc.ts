@@ -7,6 +7,7 @@
  *
  * No request ends the process or throws: each ends as a completion.
  */
+import { PendingSet } from "../../pending.js";
 import type { Clock, PortResult, PortTransfer, UsbPort } from "../../rumpuser/rumpuser.js";
 import { RestTimer } from "../usb/rest-timer.js";
 import { checkChain, runChain } from "../usb/chain.js";
@@ -45,7 +46,7 @@ class Ugenhc implements HostController {
   readonly #clock: Clock;
   readonly #mayReset: boolean;
   readonly #defaultPipe: DefaultPipe;
-  readonly #inFlight = new Set<InFlight>();
+  readonly #inFlight = new PendingSet<InFlight>();
   readonly #rest: RestTimer;
   #address = 0;
   #closed = false;
@@ -161,7 +162,7 @@ class Ugenhc implements HostController {
   }
 
   #cancelAll(): void {
-    for (const entry of this.#inFlight) entry.cancel?.();
+    for (const entry of this.#inFlight.items.slice()) entry.cancel?.();
   }
 
   /** Where the OS refuses it the device stays as it is: it is addressed and configured again, and no worse off. */
@@ -183,8 +184,7 @@ class Ugenhc implements HostController {
 
   /** Whoever takes the transfers ends them; what the port still says of them is ignored. */
   #takeAll(): readonly InFlight[] {
-    const all = Array.from(this.#inFlight);
-    this.#inFlight.clear();
+    const all = this.#inFlight.take();
     this.#defaultPipe.abandon();
     return all;
   }

@@ -4,6 +4,7 @@
  * Spec: usbip_protocol, USBIP_CMD_SUBMIT to USBIP_RET_UNLINK. The server is not trusted: an answer nobody waits for, a
  * length beyond what was asked, an unknown command end the connection; every URB in flight then ends as "disconnected".
  */
+import { PendingMap } from "../../pending.js";
 import type { ByteStream, Clock, Timer } from "../../rumpuser/rumpuser.js";
 import { RestTimer } from "../usb/rest-timer.js";
 import type { HcCompletion, HcTransfer } from "../usb/usbdivar.js";
@@ -59,7 +60,7 @@ export class UrbConnection {
   readonly #onDown: (reason: string) => void;
   readonly #reader: RecordReader;
   readonly #slab = new HeaderSlab();
-  readonly #pending = new Map<number, PendingUrb>();
+  readonly #pending = new PendingMap<PendingUrb>();
   /** By the seqnum of the CMD_UNLINK, oldest first. */
   readonly #unlinks = new Map<number, PendingUnlink>();
   #unlinkTimer: Timer | undefined;
@@ -98,7 +99,7 @@ export class UrbConnection {
     const { transfer, isIn, data } = request;
     // Written out: V8 makes a new map for each object that is spread and added to.
     const urb: PendingUrb = { transfer, isIn, data, seqnum: this.#nextSeqnum(), done, unlinking: false };
-    this.#pending.set(urb.seqnum, urb);
+    this.#pending.add(urb.seqnum, urb);
     this.#out.push(this.#submitHeader(urb));
     if (!urb.isIn && urb.data.length > 0) this.#out.push(urb.data);
     this.#flush();

@@ -14,6 +14,7 @@ import {
   type TransferStatus,
   type UsbPort,
 } from "../rumpuser.js";
+import { PendingMap } from "../../pending.js";
 import { loadAddon, type NativePort } from "./addon.js";
 import { abandonedResult, immediateResult, newPlan, stepCompletion, writePlan } from "./chain-plan.js";
 import { LIBUSB_ERROR_NO_DEVICE, portResult, statusOfRefusal, transferStatus, transferType } from "./libusb-words.js";
@@ -61,7 +62,7 @@ class NativeUsbPort implements UsbPort {
   readonly speed: Speed;
   readonly #native: NativePort;
   /** By native slot; a chain's is negative (native/port.h). */
-  readonly #inFlight = new Map<number, InFlight>();
+  readonly #inFlight = new PendingMap<InFlight>();
   readonly #plan = newPlan();
   /** The last blocking call: they run one after another, in the order in which they were made. */
   #calls: Promise<unknown> = Promise.resolve();
@@ -99,7 +100,7 @@ class NativeUsbPort implements UsbPort {
       ended: (results, at, packets) => done(completionOf(results[at + 1] ?? -1, results[at + 2] ?? 0, packets)),
       abandon: (status) => done({ status, actualBytes: 0 }),
     };
-    this.#inFlight.set(slot, entry);
+    this.#inFlight.add(slot, entry);
     return () => {
       // A slot is used again: only this very transfer may be cancelled. That it just ended is no error.
       if (this.#inFlight.get(slot) === entry && !this.#closed) this.#native.cancel(slot);
@@ -128,7 +129,7 @@ class NativeUsbPort implements UsbPort {
       abandon: (status) => done(abandonedResult(steps, status)),
     };
     const slot = -1 - chain;
-    this.#inFlight.set(slot, entry);
+    this.#inFlight.add(slot, entry);
     return () => {
       if (this.#inFlight.get(slot) === entry && !this.#closed) this.#native.cancelChain(chain);
     };
@@ -193,7 +194,7 @@ class NativeUsbPort implements UsbPort {
     if (this.#closed) return;
     this.#closed = true;
     this.#native.close(); // returns when the kernel has let go of every buffer
-    const left = [...this.#inFlight.values()];
+    const left = this.#inFlight.values();
     this.#inFlight.clear();
     for (const entry of left) setImmediate(() => entry.abandon("cancelled"));
   }
@@ -220,7 +221,7 @@ class NativeUsbPort implements UsbPort {
 
   #onGone(): void {
     this.#gone = true;
-    const left = [...this.#inFlight.values()];
+    const left = this.#inFlight.values();
     this.#inFlight.clear();
     for (const entry of left) entry.abandon("disconnected");
     if (!this.#closed) this.#goneListener?.();
