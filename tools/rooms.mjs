@@ -32,7 +32,7 @@ const ROOMS = [
   },
   {
     room: "dev/usb/uas/",
-    may: ["bytes.ts", "buffers.ts", "rumpuser/rumpuser.ts", "dev/scsipi/", "dev/usb/umass/", ...USBDI],
+    may: ["bytes.ts", "buffers.ts", "pending.ts", "rumpuser/rumpuser.ts", "dev/scsipi/", "dev/usb/umass/", ...USBDI],
     node: false,
   },
   {

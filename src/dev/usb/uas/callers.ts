@@ -1,4 +1,4 @@
-/** The signals of callers: one listener for each, however many commands share it. Arrays for the reason that flying.ts gives. */
+/** The signals of callers: one listener for each, however many commands share it. Arrays for the reason that pending.ts gives. */
 import type { Task } from "./task.js";
 
 interface Caller {

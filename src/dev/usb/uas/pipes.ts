@@ -42,7 +42,7 @@ interface InFlight {
 export class UasPipes {
   readonly #at: Attachment<UasPipeSet>;
   #stop = new AbortController();
-  /** An array for the reason that flying.ts gives. */
+  /** An array for the reason that pending.ts gives. */
   readonly #inFlight: InFlight[] = [];
   #streams = 0;
 

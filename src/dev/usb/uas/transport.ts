@@ -7,6 +7,7 @@
  * each direction at a time. Whatever is a surprise ends in recovery.ts. The transport does not look inside the CDB.
  */
 import { BufferPool } from "../../../buffers.js";
+import { PendingSet } from "../../../pending.js";
 import type { Timer } from "../../../rumpuser/rumpuser.js";
 import {
   DEFAULT_COMMAND_TIMEOUT_MS,
@@ -19,7 +20,6 @@ import { ProtocolError, TransferError } from "../errors.js";
 import type { Attachment } from "../usbdi.js";
 import { encodeCommand, parseStatusIu, RESPONSE_CODE, responseName, SCSI_STATUS, type StatusIu } from "./iu.js";
 import { Callers } from "./callers.js";
-import { Flying } from "./flying.js";
 import { isStopped, UasPipes, type UasPipeSet } from "./pipes.js";
 import { asError, isOfTheDevice, Recovery } from "./recovery.js";
 import { TagSet } from "./tags.js";
@@ -59,7 +59,7 @@ export class UasTransport implements ScsiTransport {
   readonly #maxCommands: number;
   readonly #buffers = new BufferPool(MAX_IDLE_BYTES);
   readonly #waiting: Task[] = [];
-  readonly #flying = new Flying();
+  readonly #flying = new PendingSet<Task>();
   /** Not aborted, for the next commands: one for each would cost as much as a small command. */
   readonly #stops: AbortController[] = [];
   readonly #tags: TagSet;
@@ -81,7 +81,7 @@ export class UasTransport implements ScsiTransport {
     this.#maxCommands = Math.min(options.maxCommands ?? MAX_COMMANDS, this.#tags.commandTags);
     this.#depth = this.#maxCommands;
     this.#recovery = new Recovery(at, pipes, this.#tags, options.maxTroubles ?? Number.POSITIVE_INFINITY, {
-      flying: () => this.#flying.tasks.slice(),
+      flying: () => this.#flying.items.slice(),
       land: (task, error) => {
         this.#land(task);
         // The target may have had no room for it in the meantime.
@@ -156,7 +156,7 @@ export class UasTransport implements ScsiTransport {
 
   #send(task: Task): void {
     const { command, stage } = task;
-    task.tag = this.#tags.take((tag) => this.#flying.get(tag) !== undefined);
+    task.tag = this.#tags.take((tag) => this.#byTag(tag) !== undefined);
     const stop = this.#stops.pop() ?? new AbortController();
     task.stop = stop;
     this.#flying.add(task);
@@ -184,7 +184,7 @@ export class UasTransport implements ScsiTransport {
   #readStatus(): void {
     if (this.#pipes.streams !== 0) return;
     let owed = this.#recovery.answersOwed;
-    for (const task of this.#flying.tasks) if (!task.hasStatus && task.stop?.signal.aborted === false) owed++;
+    for (const task of this.#flying.items) if (!task.hasStatus && task.stop?.signal.aborted === false) owed++;
     while (this.#statusReads < Math.min(owed, MAX_STATUS_READS)) {
       this.#statusReads++;
       const reading = this.#pipes.readStatus().finally(() => this.#statusReads--);
@@ -210,7 +210,7 @@ export class UasTransport implements ScsiTransport {
   /** Without streams: the pipe is free for the command that the device named next. */
   #nextData(direction: "in" | "out"): void {
     if (this.#pipes.streams !== 0) return;
-    const inDirection = this.#flying.tasks.filter(({ stage }) => stage?.direction === direction);
+    const inDirection = this.#flying.items.filter(({ stage }) => stage?.direction === direction);
     if (inDirection.some(({ data }) => data === "moving")) return;
     const next = inDirection.find(({ data }) => data === "ready");
     if (next !== undefined) this.#moveData(next);
@@ -222,7 +222,7 @@ export class UasTransport implements ScsiTransport {
   /** @throws ProtocolError for what cannot be, while all is well; during recovery it is ignored. */
   #take(iu: StatusIu): void {
     if (iu.kind === "response" && this.#recovery.takeResponse(iu.tag, iu.responseCode)) return;
-    const task = this.#flying.get(iu.tag);
+    const task = this.#byTag(iu.tag);
     if (task === undefined || task.hasStatus) {
       if (this.#recovery.isRunning) return;
       const what = task === undefined ? "for no command" : "for a command that has its status";
@@ -325,6 +325,10 @@ export class UasTransport implements ScsiTransport {
     if (!task.isOver) this.#waiting.unshift(task);
   }
 
+  #byTag(tag: number): Task | undefined {
+    return this.#flying.items.find((task) => task.tag === tag);
+  }
+
   /** It is not in flight any more. */
   #land(task: Task): void {
     if (!this.#flying.delete(task)) return;
@@ -384,7 +388,7 @@ export class UasTransport implements ScsiTransport {
     this.#dead = cause;
     this.#pause?.cancel();
     void this.#pipes.stop();
-    for (const task of this.#flying.clear()) {
+    for (const task of this.#flying.take()) {
       task.stop?.abort();
       task.fail(goneError(cause));
     }
