@@ -3,21 +3,32 @@
  *
  * A chip that has no latency timer ends a read with whatever it has, a thousand times a second. Reads that have ended wait
  * in the controller's queue, so that some of them can be taken together, as long as others are still there for the device to
- * fill. After a pause nothing rests; a stream lets it rest for a millisecond, and then for twice as long each time.
+ * fill. Full packets are not waited for: a device that sends as fast as it can may wait for an answer. Where short ones come
+ * in quick succession it is tried whether a rest brings several, and if it does the next one is twice as
+ * long. Where it does not (each answer waits for the next question), it is tried more and more rarely.
  */
 const MAX_REST_MS = 16;
-/** Longer than the rest and this is a pause. */
-const PAUSE_MS = 4;
+/** Reads that end farther apart are not waited for. */
+const MAX_GAP_MS = MAX_REST_MS / 2;
+/** So many gaps are waited for when it is tried. */
+const TRIAL_GAPS = 3;
+/** Turns after which it is tried again, at most. */
+const MAX_SKIPPED = 64;
 
 export class Pace {
   readonly #reads: number;
+  readonly #packetBytes: number;
   #maxMs = MAX_REST_MS;
   #restMs = 0;
   #lastMs = Number.NEGATIVE_INFINITY;
+  /** Turns until it is tried again, and after the next time that it was in vain. */
+  #skip = 0;
+  #nextSkip = 1;
 
   /** @param reads  In flight at a time. */
-  constructor(reads: number) {
+  constructor(reads: number, packetBytes: number) {
     this.#reads = reads;
+    this.#packetBytes = packetBytes;
   }
 
   /** Nothing may be late by more than so much; a millisecond is not worth it. */
@@ -25,14 +36,35 @@ export class Pace {
     this.#maxMs = latencyMs <= 1 ? 0 : Math.min(latencyMs, MAX_REST_MS);
   }
 
-  /** @param ended  Reads that were taken together. @returns how long to rest before the next are. */
-  next(ended: number, nowMs: number): number {
+  /** @param ended  Reads that were taken together, one at least. @returns how long to rest before the next are. */
+  next(ended: number, bytes: number, nowMs: number): number {
     const sinceMs = nowMs - this.#lastMs;
     this.#lastMs = nowMs;
-    if (sinceMs > this.#restMs + PAUSE_MS) this.#restMs = 0;
-    else if (ended * 2 > this.#reads) this.#restMs = Math.floor(this.#restMs / 2);
-    else if (ended * 4 <= this.#reads) this.#restMs = Math.max(1, this.#restMs * 2);
-    this.#restMs = Math.min(this.#restMs, this.#maxMs);
+    const areShort = bytes * 2 <= ended * this.#packetBytes;
+    if (!areShort || sinceMs > this.#restMs + MAX_GAP_MS) this.#restMs = 0;
+    else if (this.#restMs === 0) this.#restMs = this.#mayTry(ended) ? Math.max(1, TRIAL_GAPS * sinceMs) : 0;
+    else if (ended === 1) this.#giveUp();
+    else this.#goOn(ended);
+    this.#restMs = Math.min(Math.floor(this.#restMs), this.#maxMs);
     return this.#restMs;
+  }
+
+  #mayTry(ended: number): boolean {
+    if (ended * 4 > this.#reads) return false;
+    if (this.#skip === 0) return true;
+    this.#skip--;
+    return false;
+  }
+
+  #giveUp(): void {
+    this.#restMs = 0;
+    this.#skip = this.#nextSkip;
+    this.#nextSkip = Math.min(2 * this.#nextSkip, MAX_SKIPPED);
+  }
+
+  /** Half of the reads are left to the device. */
+  #goOn(ended: number): void {
+    this.#nextSkip = 1;
+    this.#restMs *= Math.min(2, this.#reads / (2 * ended));
   }
 }

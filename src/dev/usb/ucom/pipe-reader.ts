@@ -46,6 +46,7 @@ export class PipeReader {
   readonly #pace: Pace;
   /** Reads in this turn of the event loop that said something, and what looks at them when it is over. */
   #eventful = 0;
+  #bytes = 0;
   #turn: Timer | undefined;
   #wake: (() => void) | undefined;
   #errors = 0;
@@ -58,7 +59,7 @@ export class PipeReader {
   constructor(pipe: InPipe, options: PipeReaderOptions) {
     this.#pipe = pipe;
     this.#options = options;
-    this.#pace = new Pace(options.reads);
+    this.#pace = new Pace(options.reads, pipe.maxPacketBytes);
   }
 
   /**
@@ -105,11 +106,12 @@ export class PipeReader {
 
   /** After the turn, what has ended is made up for in one go. */
   #endTurn(): void {
-    const eventful = this.#eventful;
+    const [eventful, bytes] = [this.#eventful, this.#bytes];
     this.#turn = undefined;
     this.#eventful = 0;
+    this.#bytes = 0;
     this.#fill();
-    if (eventful > 0) this.#options.rest?.(this.#pace.next(eventful, this.#options.clock.nowMs()));
+    if (eventful > 0) this.#options.rest?.(this.#pace.next(eventful, bytes, this.#options.clock.nowMs()));
   }
 
   #fill(): void {
@@ -145,7 +147,10 @@ export class PipeReader {
     const waitedMs = outcome.endedMs - Math.max(outcome.startedMs, this.#lastEndMs);
     this.#lastEndMs = outcome.endedMs;
     const saysSomething = this.#options.consume(data);
-    if (saysSomething) this.#eventful++;
+    if (saysSomething) {
+      this.#eventful++;
+      this.#bytes += data.length;
+    }
     const storms = !saysSomething && waitedMs < STORM_INTERVAL_MS;
     this.#emptyInStorm = storms ? this.#emptyInStorm + 1 : 0;
     this.#pauseMs = backOffMs(this.#emptyInStorm - STORM_BURST);

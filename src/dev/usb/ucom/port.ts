@@ -33,7 +33,7 @@ export interface UcomOptions {
 
 const MAX_LATENCY_MS = 255;
 /** Twice as long as the bus rests at most. */
-const MIN_BUFFERED_MS = 32;
+const MIN_BUSY_MS = 32;
 const LOW: OutputLines = { dtr: false, rts: false };
 
 export class UcomPort implements TtyPort {
@@ -248,10 +248,11 @@ export class UcomPort implements TtyPort {
     }
   }
 
-  /** Answers do not wait, nor does a transmitter that would run empty. */
+  /** Answers do not wait, nor does a transmitter that would run empty, or a device without one that takes what it gets. */
   #rest(ms: number): void {
     const { at, chip } = this.#options;
-    const staysBusy = this.#writer.idle || wireMs(chip.limits.transmitBufferBytes, this.#settings) >= MIN_BUFFERED_MS;
+    const bufferedMs = wireMs(chip.limits.transmitBufferBytes, this.#settings);
+    const staysBusy = this.#writer.idle || Math.min(bufferedMs, this.#writer.transferMs) >= MIN_BUSY_MS;
     at.rest(this.#asked === 0 && staysBusy ? ms : 0);
   }
 

@@ -13,7 +13,7 @@ const CHUNK_BYTES = 16 * 1024;
 const MAX_WRITE_STALLS = 3;
 
 export interface WriterOptions {
-  readonly at: Pick<Attachment<unknown>, "runChain">;
+  readonly at: Pick<Attachment<unknown>, "runChain" | "clock">;
   readonly pipe: OutPipe;
   /** Resolves when sending is not held; rejects when the signal aborts. Undefined: it is not held. */
   readonly hold: (signal: AbortSignal) => Promise<void> | undefined;
@@ -28,6 +28,7 @@ export class Writer {
   #abort = new AbortController();
   #last: Promise<unknown> = Promise.resolve();
   #pending = 0;
+  #transferMs = 0;
   /** Goes out before the next chunk. */
   #urgent: number | undefined;
   /** Why nothing is sent any more. */
@@ -39,6 +40,11 @@ export class Writer {
 
   get idle(): boolean {
     return this.#pending === 0;
+  }
+
+  /** How long the device took for the last transfer of data. */
+  get transferMs(): number {
+    return this.#transferMs;
   }
 
   /** Small transfers can be held soon after the other side says so. */
@@ -104,7 +110,9 @@ export class Writer {
       while (sent < data.length) {
         await this.#options.hold(link.signal);
         await this.#flushUrgent(link.signal);
+        const startMs = this.#options.at.clock.nowMs();
         const { status, actualBytes } = await this.#transfer(data.subarray(sent, sent + this.#chunkBytes), link.signal);
+        this.#transferMs = this.#options.at.clock.nowMs() - startMs;
         sent += Math.min(actualBytes, data.length - sent);
         if (status === "stalled" && ++stalls <= MAX_WRITE_STALLS) await this.#options.pipe.clearHalt();
         else if (status !== "ok") fail(new DeviceError(STEP_CODES[status], `write: transfer ${status}`));

@@ -6,6 +6,9 @@ import { Pace } from "../../../../src/dev/usb/ucom/pace.js";
 import { createSimulatedRumpuser } from "../../../../src/rumpuser/simulated.js";
 
 const READS = 32;
+const PACKET_BYTES = 64;
+/** Of a packet that is not full. */
+const SHORT = 11;
 
 /** A stream of so many packets a millisecond, for a second: how often they were taken, and how many at most together. */
 function stream(packetsPerMs: number, pace: Pace): { turns: number; most: number } {
@@ -22,13 +25,13 @@ function stream(packetsPerMs: number, pace: Pace): { turns: number; most: number
     taken += there;
     turns++;
     if (nowMs > 100) most = Math.max(most, there);
-    nowMs += Math.max(pace.next(there, nowMs), 0.1);
+    nowMs += Math.max(pace.next(there, there * SHORT, nowMs), 0.1);
   }
   return { turns, most };
 }
 
 test("a packet each millisecond: some 60 turns a second, and half of the reads are always left", () => {
-  const { turns, most } = stream(1, new Pace(READS));
+  const { turns, most } = stream(1, new Pace(READS, PACKET_BYTES));
   expect(turns).toBeLessThan(80);
   expect(most).toBeLessThanOrEqual(READS / 2);
 });
@@ -36,27 +39,42 @@ test("a packet each millisecond: some 60 turns a second, and half of the reads a
 test("whatever the rate, more reads than there are would not be needed", () => {
   fc.assert(
     fc.property(fc.double({ min: 0.3, max: 15, noNaN: true }), (rate) => {
-      expect(stream(rate, new Pace(READS)).most).toBeLessThanOrEqual(READS);
+      expect(stream(rate, new Pace(READS, PACKET_BYTES)).most).toBeLessThanOrEqual(READS);
     }),
   );
 });
 
-test("packets far apart, one read at a time, and a limit of a millisecond: no rest", () => {
-  const far = new Pace(READS);
-  for (let n = 0; n < 100; n++) expect(far.next(1, n * 10)).toBe(0);
-  const single = new Pace(1);
-  for (let n = 0; n < 100; n++) expect(single.next(1, n)).toBe(0);
-  const quick = new Pace(READS);
+test("packets far apart, one read at a time, full packets, and a limit of a millisecond: no rest", () => {
+  const far = new Pace(READS, PACKET_BYTES);
+  for (let n = 0; n < 100; n++) expect(far.next(1, SHORT, n * 10)).toBe(0);
+  const single = new Pace(1, PACKET_BYTES);
+  for (let n = 0; n < 100; n++) expect(single.next(1, SHORT, n)).toBe(0);
+  const full = new Pace(READS, PACKET_BYTES);
+  for (let n = 0; n < 100; n++) expect(full.next(4, 4 * PACKET_BYTES, n)).toBe(0);
+  const quick = new Pace(READS, PACKET_BYTES);
   quick.limit(1);
-  for (let n = 0; n < 100; n++) expect(quick.next(1, n)).toBe(0);
+  for (let n = 0; n < 100; n++) expect(quick.next(1, SHORT, n)).toBe(0);
+});
+
+test("answers that wait for the next question are late now and then, and less and less", () => {
+  const pace = new Pace(READS, PACKET_BYTES);
+  let nowMs = 0;
+  let lateMs = 0;
+  for (let n = 0; n < 2000; n++) {
+    const restMs = pace.next(1, SHORT, nowMs);
+    // The answer takes 3 ms, and waits until the rest is over.
+    lateMs += Math.max(0, restMs - 3);
+    nowMs += Math.max(3, restMs);
+  }
+  expect(lateMs / 2000).toBeLessThan(0.15);
 });
 
 test("after a pause what comes is taken at once", () => {
-  const pace = new Pace(READS);
+  const pace = new Pace(READS, PACKET_BYTES);
   let nowMs = 0;
-  for (let n = 0; n < 50; n++) nowMs += Math.max(1, pace.next(8, nowMs));
-  expect(pace.next(8, nowMs)).toBeGreaterThan(4);
-  expect(pace.next(1, nowMs + 100)).toBe(0);
+  for (let n = 0; n < 50; n++) nowMs += Math.max(1, pace.next(8, 8 * SHORT, nowMs));
+  expect(pace.next(8, 8 * SHORT, nowMs)).toBeGreaterThan(4);
+  expect(pace.next(8, 8 * SHORT, nowMs + 100)).toBe(0);
 });
 
 test("a rest ends by itself, with the next one, or when it is told", async () => {
