@@ -21,8 +21,6 @@ export interface RumpSupplyContext {
   readonly group?: RumpGroup;
   /** Script to run in place of the rump process; for tests. */
   readonly rumpScript?: string;
-  /** False: processes get no memory to share. Default true. */
-  readonly sharesMemory?: boolean;
 }
 
 /** What a process is started for. */
@@ -78,7 +76,6 @@ export class RumpSupply {
   /** @throws HostError as the source says. */
   async open(): Promise<void> {
     this.#opened = await this.#source.open();
-    if (this.#context.sharesMemory === false) return;
     try {
       this.#memory = new SharedMemory();
     } catch (error) {
