@@ -9,8 +9,8 @@ import type { LineStatus } from "./line-status.js";
 import { PipeReader } from "./pipe-reader.js";
 import type { SoftFlow } from "./soft-flow.js";
 
-/** Reads in flight: of so many bytes together, and within these bounds. */
-const IN_FLIGHT_BYTES = 16 * 1024;
+/** Reads in flight: of so many bytes together, which go with the process when it dies, and within these bounds. */
+const IN_FLIGHT_BYTES = 4 * 1024;
 const MIN_READS = 4;
 const MAX_READS = 32;
 
