@@ -19,8 +19,8 @@ import { WORKLOADS } from "./workloads.mjs";
 
 const SIZE_MIB = 256;
 const WARM_UP_SECONDS = 1;
-/** V8 collects garbage for some seconds after the last work was done. */
-const SETTLE_SECONDS = 30;
+/** V8 gives memory back some time after the last work was done: once, 20 to 40 s later. */
+const SETTLE_SECONDS = 60;
 const IDLE_SECONDS = 10;
 const DEVICE_COUNTS = [1, 2, 4, 8, 16];
 const ROLES = ["host", "rump", "model"];
