@@ -29,6 +29,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -132,21 +133,20 @@ static void enter_new_root(void) {
     die("namespaces", "leave the old root");
 }
 
-/* The parent stays outside the pid namespace, holds nothing, and ends as the program ends. */
-static void fork_into_pid_namespace(void) {
-  int alive[2];
+/* The parent stays outside the pid namespace and ends as the program ends. @return a socket to it. */
+static int fork_into_pid_namespace(void) {
+  int ends[2];
   char byte = 0;
-  if (pipe2(alive, O_CLOEXEC)) die("namespaces", "pipe");
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)) die("namespaces", "socketpair");
   pid_t child = fork();
   if (child < 0) die("namespaces", "fork");
   if (child == 0) {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL)) die("namespaces", "parent-death signal");
-    close(alive[1]);
-    if (read(alive[0], &byte, 1) != 1) _exit(EXIT_NO_BOX); /* the parent had died before the signal was set */
-    close(alive[0]);
-    return;
+    close(ends[1]);
+    return ends[0];
   }
-  if (write(alive[1], &byte, 1) != 1) _exit(EXIT_NO_BOX);
+  close(ends[0]);
+  if (read(ends[1], &byte, 1) == 1 && write(ends[1], &byte, 1) != 1) _exit(EXIT_NO_BOX);
   syscall(SYS_close_range, 0, ~0U, 0);
   int status;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
@@ -155,6 +155,13 @@ static void fork_into_pid_namespace(void) {
   signal(WTERMSIG(status), SIG_DFL);
   kill(getpid(), WTERMSIG(status));
   _exit(128 + WTERMSIG(status));
+}
+
+/* Once the parent-death signal is set for good: a parent that died before would end nothing. Its answer says that it lives. */
+static void require_parent(int parent) {
+  char byte = 0;
+  if (write(parent, &byte, 1) != 1 || read(parent, &byte, 1) != 1) _exit(EXIT_NO_BOX);
+  close(parent);
 }
 
 static void drop_capabilities(void) {
@@ -229,10 +236,11 @@ int main(int argc, char **argv) {
     if (getuid() != 0) enter_user_namespace();
     if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP))
       die("namespaces", "unshare");
-    fork_into_pid_namespace();
+    const int parent = fork_into_pid_namespace();
     enter_new_root();
-  }
-  drop_capabilities();
+    drop_capabilities();
+    require_parent(parent);
+  } else drop_capabilities();
   if (landlock) restrict_paths();
   if (strict && prctl(PR_SET_MDWE, 1, 0, 0, 0) && errno != EINVAL) die("strict", "memory-deny-write-execute");
   if (install_first_filter()) die("seccomp", "first filter");

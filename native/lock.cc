@@ -56,6 +56,9 @@ constexpr unsigned kAllowed[] = {
     SYS_getpid,        SYS_gettid,          SYS_getrusage,      SYS_restart_syscall, SYS_exit,        SYS_exit_group,
     SYS_epoll_ctl,     SYS_getrandom,       SYS_shutdown,       SYS_sched_getaffinity, SYS_uname,     SYS_membarrier,
     SYS_ppoll,         SYS_timerfd_create,  SYS_timerfd_settime, SYS_eventfd2,      SYS_getsockopt,   SYS_getsockname,
+    // libc makes these in each new thread, of itself; on a busy machine one that Node starts while it boots comes to them after
+    // the lock. Without rseq libc ends the process where the threads before had it.
+    SYS_rseq,          SYS_set_robust_list,
 #ifdef SYS_poll
     SYS_poll,
 #endif
@@ -72,11 +75,8 @@ constexpr unsigned kNoEntry[] = {
 #endif
 };
 
-/**
- * Calls that have an older way, or that the runtime only probes for: not in this kernel. The last two are made by libc in each
- * new thread; on a busy machine one that Node starts while it boots comes to them after the lock.
- */
-constexpr unsigned kNotImplemented[] = {SYS_clone3, SYS_io_uring_setup, SYS_rseq, SYS_set_robust_list};
+/** Calls that have an older way, or that the runtime only probes for: not in this kernel. */
+constexpr unsigned kNotImplemented[] = {SYS_clone3, SYS_io_uring_setup};
 
 /** usbfs requests that libusb makes; nothing else reaches the device descriptor. */
 const unsigned kDeviceRequests[] = {
