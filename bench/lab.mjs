@@ -1,15 +1,17 @@
 /**
- * The driver against the kernel's own, against C and against nbdkit: `node bench/lab.mjs [--rounds 7] [--groups switch,slow,growth,levels,path]`.
+ * The driver against the kernel's own, against C and against nbdkit: `node bench/lab.mjs [--rounds 7] [--groups switch,slow,growth,levels,path] [--write]`.
  * Needs RUMPUSB_UML (lab/README.md) and a compiler; `npm run build` first.
  *
  * The devices are the kernel's mass_storage gadgets, high speed with a 125 µs tick, in one guest with one processor. A figure is the
- * median over the rounds of the ratio to the kernel's usb-storage in the same round; in brackets, of the median latencies.
+ * median over the rounds of the ratio to the kernel's usb-storage in the same round; in brackets, of the median latencies. With --write
+ * the tables of each group go into docs/benchmarks.md.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { writeSection } from "./page.mjs";
 import { table } from "./tables.mjs";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -21,6 +23,7 @@ const { values } = parseArgs({
   options: {
     rounds: { type: "string", default: "7" },
     groups: { type: "string", default: "switch,slow,growth,levels,path" },
+    write: { type: "boolean", default: false },
   },
 });
 mkdirSync(FOLDER, { recursive: true });
@@ -36,13 +39,17 @@ const groups = values.groups.split(",");
 /** Of one group; a busy machine takes several times as long as a quiet one. */
 const groupSeconds = 300 + 90 * rounds;
 writeFileSync(`${FOLDER}/settings`, `${rounds} ${groupSeconds} ${groups.join(" ")}\n`);
-const figures = await runInLab();
-if (figures.length > 0) for (const lines of [rateTable(), costTable()]) console.log(`\n${lines.join("\n")}`);
-for (const group of groups.filter(
-  (name) => !figures.some((figure) => figure.group.startsWith(HEADINGS[name] ?? name)),
-)) {
-  console.error(`lab: no figure of group "${group}"; the reason is above`);
-  process.exitCode = 1;
+const all = await runInLab();
+for (const group of groups) {
+  const ofGroup = all.filter((figure) => figure.group.startsWith(HEADINGS[group] ?? group));
+  if (ofGroup.length === 0) {
+    console.error(`lab: no figure of group "${group}"; the reason is above`);
+    process.exitCode = 1;
+    continue;
+  }
+  const lines = [...rateTable(ofGroup), "", ...costTable(ofGroup)];
+  console.log(`\n${lines.join("\n")}`);
+  if (values.write) writeSection(`lab ${group}`, [`${rounds} rounds.`, "", ...lines]);
 }
 
 function compile(program, args) {
@@ -71,8 +78,8 @@ async function runInLab() {
   return told;
 }
 
-/** A row for each contender in its group, a column for each workload of any group. */
-function rateTable() {
+/** A row for each contender, a column for each workload. */
+function rateTable(figures) {
   const columns = [...new Set(figures.map(workloadOf))];
   const contenders = [...new Set(figures.map(({ group, name }) => `${group}\t${name}`))];
   const rows = contenders.map((key) => {
@@ -90,7 +97,7 @@ function rateTable() {
 }
 
 /** What one request costs, and the processes of its contender; the kernel has none. */
-function costTable() {
+function costTable(figures) {
   const rows = figures.map((figure) => [
     figure.group,
     figure.name,

@@ -1,7 +1,7 @@
 /**
  * What the lock costs: the same stick driven without a sandbox, in the standard profile and with --strict.
  *
- *   node bench/lock.mjs [--seconds 2] [--rounds 5] [--only "1 MiB"]
+ *   node bench/lock.mjs [--seconds 2] [--rounds 5] [--only "1 MiB"] [--write]
  *
  * All three run at the same time, idle but for the one that is measured. A round measures each of them once, in turned order, and
  * a figure is the median over the rounds of the ratio to the one without a sandbox in the same round: a machine that drifts
@@ -9,6 +9,7 @@
  */
 import { parseArgs } from "node:util";
 import { runFio } from "./fio.mjs";
+import { writeSection } from "./page.mjs";
 import { describeMachine, median, table } from "./tables.mjs";
 import { startRumpusb } from "./targets.mjs";
 import { WORKLOADS } from "./workloads.mjs";
@@ -26,6 +27,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "2" },
     rounds: { type: "string", default: "5" },
     only: { type: "string", default: "" },
+    write: { type: "boolean", default: false },
   },
 });
 const seconds = Number(values.seconds);
@@ -73,7 +75,9 @@ try {
     ...names.map((name) => `${name}, rate`),
     ...names.map((name) => `${name}, CPU of the driver`),
   ];
-  process.stdout.write(`${describeMachine(SIZE_MIB, rounds, seconds)}\n\n${table(head, rows).join("\n")}\n`);
+  const lines = [describeMachine(SIZE_MIB, rounds, seconds), "", ...table(head, rows)];
+  console.log(lines.join("\n"));
+  if (values.write) writeSection("lock", lines);
 } finally {
   for (const target of targets) await target.stop();
 }

@@ -7,11 +7,11 @@
  * into docs/benchmarks.md between its markers.
  */
 import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { callsPerOperation, runFio } from "./fio.mjs";
+import { writeSection } from "./page.mjs";
 import { familyOf, memoryOf, wakeUps } from "./processes.mjs";
 import { bytesPerSecond, describeMachine, median, table } from "./tables.mjs";
 import { startNbdkit, startRumpusb } from "./targets.mjs";
@@ -24,7 +24,6 @@ const SETTLE_SECONDS = 60;
 const IDLE_SECONDS = 10;
 const DEVICE_COUNTS = [1, 2, 4, 8, 16];
 const ROLES = ["host", "rump", "model"];
-const DOCUMENT = new URL("../docs/benchmarks.md", import.meta.url);
 
 const { values } = parseArgs({
   options: {
@@ -49,14 +48,7 @@ try {
 }
 lines.push("", ...(await deviceTable()));
 console.log(lines.join("\n"));
-if (values.write) {
-  const block = `<!-- bench -->\n${lines.join("\n")}\n<!-- /bench -->`;
-  const text = readFileSync(DOCUMENT, "utf8");
-  writeFileSync(
-    DOCUMENT,
-    text.replace(/<!-- bench -->[\s\S]*<!-- \/bench -->/, () => block),
-  );
-}
+if (values.write) writeSection("bench", lines);
 
 /** Resolves with the figures of the rounds: by workload, then by target. */
 async function measure(targets) {

@@ -6,14 +6,14 @@
  * ours as /dev/ttyU0 by CUSE. The chip itself is a process of the guest, too, and takes its part of the processor from both.
  */
 import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { writeSection } from "./page.mjs";
 import { table } from "./tables.mjs";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const PAGE = `${ROOT}docs/benchmarks.md`;
 
 const { values, positionals } = parseArgs({
   options: { seconds: { type: "string", default: "4" }, write: { type: "boolean", default: false } },
@@ -26,7 +26,7 @@ writeFileSync(`${ROOT}.lab/bench/serial`, `${Number(values.seconds)} ${chips.joi
 const told = await runInLab();
 const lines = serialTable();
 console.log(lines.join("\n"));
-if (values.write) writeTable(lines);
+if (values.write) writeSection("serial-lab", lines);
 
 async function runInLab() {
   const all = [];
@@ -71,12 +71,4 @@ function cellOf(chip, mode, show) {
     const one = told.find((each) => each.contender === contender && each.chip === chip && each.mode === mode);
     return one === undefined ? "-" : show(one.figures);
   });
-}
-
-function writeTable(rows) {
-  const page = readFileSync(PAGE, "utf8");
-  const [begin, end] = ["<!-- serial-lab -->", "<!-- /serial-lab -->"];
-  const [from, to] = [page.indexOf(begin), page.indexOf(end)];
-  if (from < 0 || to < from) throw new Error(`${PAGE} has no place for the table (${begin})`);
-  writeFileSync(PAGE, `${page.slice(0, from + begin.length)}\n${rows.join("\n")}\n${page.slice(to)}`);
 }

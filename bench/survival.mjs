@@ -1,7 +1,7 @@
 /**
  * A driver's process is killed or stopped every second while programs use its disk.
  *
- *   node bench/survival.mjs [--seconds 60] [--signal SIGKILL|SIGSTOP] [--mode MODE] [--cache] [--json]
+ *   node bench/survival.mjs [--seconds 60] [--signal SIGKILL|SIGSTOP] [--mode MODE] [--cache] [--json | --write]
  *
  * fio writes and verifies (crc32c) on a simulated stick over NBD; a reader of its own takes the time of every answer; the
  * same fio runs on a second stick, which is left alone. Reported: I/O errors, mismatches, and from each signal to the first
@@ -15,6 +15,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { writeSection } from "./page.mjs";
+import { table } from "./tables.mjs";
 
 const COMMAND = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
 const EVERY_MS = 1000;
@@ -28,12 +30,31 @@ const { values } = parseArgs({
     mode: { type: "string", default: "auto" },
     cache: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
+    write: { type: "boolean", default: false },
   },
 });
 const seconds = Number(values.seconds);
 if (!SIGNALS.includes(values.signal) || !(seconds > 0)) {
   process.stderr.write(`survival: --signal is ${SIGNALS.join(" or ")}, --seconds a number\n`);
   process.exit(2);
+}
+
+/** @returns the lines of a table, and of what became of both disks. */
+function described({ mode, signal, signals, restarts, strayRestarts, readerErrors, killed, bystander, ...stages }) {
+  const rows = [
+    ["signal to seen", stages.seenMs],
+    ["signal to served again", stages.servedMs],
+    ["signal to next answer", stages.pauseMs],
+  ].map(([name, { p50, p99 }]) => [name, p50.toFixed(0), p99.toFixed(0)]);
+  const disk = ({ writes, verified, errors, mismatches }) =>
+    `${writes} writes, ${verified} verified, ${errors} errors, ${mismatches} mismatches`;
+  return [
+    `Mode ${mode}, ${signals} times ${signal} in ${seconds} s, ${restarts} restarts of its process, ${strayRestarts} of the other.`,
+    "",
+    ...table([signal, "p50 ms", "p99 ms"], rows),
+    "",
+    `Its disk: ${disk(killed)}, and ${readerErrors} errors of the reader. The other: ${disk(bystander)}, longest answer ${bystander.maxMs.toFixed(0)} ms.`,
+  ];
 }
 
 /** The host process with its events, and the process ids of the drivers as they change. */
@@ -249,19 +270,9 @@ try {
     servedMs: figures("served"),
     pauseMs: figures("answered"),
   };
-  if (values.json) process.stdout.write(`${JSON.stringify(result)}\n`);
-  else
-    process.stdout.write(
-      [
-        `${result.mode}: ${result.signals} times ${result.signal} in ${seconds} s, ${result.restarts} restarts`,
-        `  signal to seen         p50 ${result.seenMs.p50.toFixed(0)} ms, p99 ${result.seenMs.p99.toFixed(0)} ms`,
-        `  signal to served again p50 ${result.servedMs.p50.toFixed(0)} ms, p99 ${result.servedMs.p99.toFixed(0)} ms`,
-        `  signal to next answer  p50 ${result.pauseMs.p50.toFixed(0)} ms, p99 ${result.pauseMs.p99.toFixed(0)} ms`,
-        `  its disk               ${killed.writes} writes, ${killed.verified} verified, ${killed.errors} errors, ${killed.mismatches} mismatches`,
-        `  the other disk         ${bystander.writes} writes, ${bystander.verified} verified, ${bystander.errors} errors, longest answer ${bystander.maxMs.toFixed(0)} ms`,
-        "",
-      ].join("\n"),
-    );
+  const lines = values.json ? [JSON.stringify(result)] : described(result);
+  console.log(lines.join("\n"));
+  if (values.write) writeSection(`survival ${values.signal}`, lines);
 } catch (error) {
   process.stderr.write(`survival: ${error.message}\n`);
   tellEvents(host.events);

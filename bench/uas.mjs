@@ -1,7 +1,7 @@
 /**
  * What UAS brings: random reads of 4 KiB from the same drive at SuperSpeed, over Bulk-Only Transport and over UAS with bulk streams.
  *
- *   node bench/uas.mjs [--seconds 1] [--rounds 5]
+ *   node bench/uas.mjs [--seconds 1] [--rounds 5] [--write]
  *
  * Stack, driver and drive are in this process (dev/vhc): USB/IP carries no streams. So processor time is that of all three, and
  * counts more than rates do. A drive that answers at once shows what a command costs; one that takes a millisecond for each
@@ -10,6 +10,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { writeSection } from "./page.mjs";
 import { describeMachine, median, table } from "./tables.mjs";
 
 const dist = (path) => fileURLToPath(new URL(`../dist/${path}`, import.meta.url));
@@ -27,7 +28,11 @@ const SLOW = [{ phase: "cbw", nth: "every", action: { kind: "delay", ms: 1 } }];
 const DEPTHS = [1, 8, 32];
 
 const { values } = parseArgs({
-  options: { seconds: { type: "string", default: "1" }, rounds: { type: "string", default: "5" } },
+  options: {
+    seconds: { type: "string", default: "1" },
+    rounds: { type: "string", default: "5" },
+    write: { type: "boolean", default: false },
+  },
 });
 const seconds = Number(values.seconds);
 const rounds = Number(values.rounds);
@@ -90,7 +95,7 @@ for (let round = -1; round < rounds; round++)
   }
 for (const { target, depth } of rows) if (depth === DEPTHS[0]) await target.kernel.shutdown();
 
-const lines = rows.map(({ isSlow, way, depth, figures }) => {
+const cells = rows.map(({ isSlow, way, depth, figures }) => {
   const first = rows.find((row) => row.isSlow === isSlow); // Bulk-Only at depth 1
   const ratio = (name) => median(figures.map((one, round) => one[name] / first.figures[round][name])).toFixed(2);
   return [
@@ -105,4 +110,6 @@ const lines = rows.map(({ isSlow, way, depth, figures }) => {
   ];
 });
 const head = ["drive", "driven by", "depth", "reads", "of the first", "CPU µs each", "of the first", "transfers each"];
-process.stdout.write(`${describeMachine(SIZE_MIB, rounds, seconds)}\n\n${table(head, lines).join("\n")}\n`);
+const lines = [describeMachine(SIZE_MIB, rounds, seconds), "", ...table(head, cells)];
+console.log(lines.join("\n"));
+if (values.write) writeSection("uas", lines);
