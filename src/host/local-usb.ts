@@ -2,7 +2,7 @@
 import type { DriverEntry } from "../dev/usb/driver-modules.js";
 import { DRIVERS } from "../dev/usb/drivers.js";
 import { detachKernelDriver, dropPrivileges, keeperPath } from "../rumpuser/real/addon.js";
-import { listenUevents } from "../rumpuser/real/uevents.js";
+import { watchUsbUevents } from "../rumpuser/real/uevents.js";
 import type { HostError } from "./errors.js";
 import { HotplugWatch } from "./hotplug.js";
 import { UsbDevices, type UsbDevicesOptions } from "./usb-devices.js";
@@ -29,8 +29,7 @@ export class LocalUsb {
       clock: options.clock,
       changed: () => this.#devices.refresh(),
       unavailable: noHotplug,
-      watchUevents: (usbEvent) =>
-        listenUevents({ event: (event) => (event.subsystem === "usb" ? usbEvent() : undefined), lost: usbEvent }),
+      watchUevents: watchUsbUevents,
     });
   }
 

@@ -4,7 +4,7 @@ import type { ProcessExit, StartedProcess } from "../../src/host/spawn.js";
 import { SharedProcess } from "../../src/host/spawn-shared.js";
 import { deferred } from "../../src/host/waits.js";
 import type { DeviceConfig, DeviceOrder } from "../../src/rump-process/config.js";
-import { socketpair } from "../../src/rumpuser/real/addon.js";
+import { loadAddon } from "../../src/rumpuser/real/addon.js";
 
 const CONFIG: DeviceConfig = { bus: { kind: "usbip", busId: "1-1" }, drivers: [] };
 const SLOTS = 2;
@@ -19,7 +19,7 @@ const sent: unknown[] = [];
 let shared: SharedProcess;
 
 function pair(): [net.Socket, net.Socket] {
-  const [near, far] = socketpair().map((fd) => new net.Socket({ fd }));
+  const [near, far] = [loadAddon().socketpair(0)].flat().map((fd) => new net.Socket({ fd }));
   if (near === undefined || far === undefined) throw new Error("a pair of one");
   sockets.push(near, far);
   return [near, far];

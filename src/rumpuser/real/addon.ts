@@ -130,25 +130,9 @@ function loadedOnce<T>(load: () => T): () => T {
   return () => (loaded ??= { value: load() }).value;
 }
 
-/**
- * The kernel driver bound to an interface; undefined = none. "usbfs" = a process has claimed it.
- * @throws SystemCallError (ENODEV: the device has gone; EINVAL, ENOENT: no such interface).
- */
-export function kernelDriver(fd: number, interfaceNumber: number): string | undefined {
-  const answer = loadAddon().kernelDriver(fd, interfaceNumber);
-  if (typeof answer === "string") return answer;
-  if (getSystemErrorName(answer) === "ENODATA") return undefined;
-  throw new SystemCallError(`USBDEVFS_GETDRIVER for interface ${interfaceNumber}`, answer);
-}
-
 /** Takes an interface from its kernel driver. @returns 0, or -errno: -ENODATA when none was bound. Blocks meanwhile. */
 export function detachKernelDriver(fd: number, interfaceNumber: number): number {
   return loadAddon().detachKernelDriver(fd, interfaceNumber);
-}
-
-/** Offers an interface to the kernel's drivers. @returns 0 (also when none wants it), or -errno: -EBUSY when it is in use. */
-export function attachKernelDriver(fd: number, interfaceNumber: number): number {
-  return Math.min(0, loadAddon().attachKernelDriver(fd, interfaceNumber));
 }
 
 /**
@@ -157,17 +141,6 @@ export function attachKernelDriver(fd: number, interfaceNumber: number): number 
  */
 export function dropPrivileges(fd: number, interfaceMask: number): number {
   return loadAddon().dropPrivileges(fd, interfaceMask | 0);
-}
-
-/**
- * A connected pair of Unix stream sockets, closed on exec; the caller closes both.
- * @param bufferBytes  Send buffer each way; 0 = the system's default. The system may grant less.
- * @throws SystemCallError
- */
-export function socketpair(bufferBytes = 0): [number, number] {
-  const pair = loadAddon().socketpair(bufferBytes);
-  if (typeof pair === "number") throw new SystemCallError("socketpair", pair);
-  return pair;
 }
 
 /** Sends a copy of `fd` over a Unix socket; `fd` stays open here. @throws SystemCallError */

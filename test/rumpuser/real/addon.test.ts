@@ -6,17 +6,18 @@ import { join } from "node:path";
 import { spawn } from "node:child_process";
 import { describe, expect, test } from "vitest";
 import {
-  attachKernelDriver,
   createMemory,
   detachKernelDriver,
   dropPrivileges,
   keeperPath,
-  kernelDriver,
+  loadAddon,
   mapMemory,
-  socketpair,
 } from "../../../src/rumpuser/real/addon.js";
 import { fillRandom } from "../../../src/rumpuser/real/locked-calls.js";
 import { openUsbPort } from "../../../src/rumpuser/real/usb-port.js";
+
+/** Of which the host has no use; what is tested with them has. */
+const { attachKernelDriver, kernelDriver, socketpair } = loadAddon();
 
 const openDescriptors = (): number => readdirSync("/proc/self/fd").length;
 
@@ -32,7 +33,7 @@ describe("descriptors that are not a USB device's", () => {
 
   test.each([-1, 1 << 20])("number %i", (fd) => {
     expect(() => openUsbPort(fd)).toThrow(expect.objectContaining({ code: "USB_PORT" }));
-    expect(() => kernelDriver(fd, 0)).toThrow(expect.objectContaining({ code: "EBADF" }));
+    expect(kernelDriver(fd, 0)).toBe(-9);
     expect(detachKernelDriver(fd, 0)).toBe(-9);
     expect(attachKernelDriver(fd, 0)).toBe(-9);
     expect(dropPrivileges(fd, 1)).toBe(-9);
@@ -40,7 +41,7 @@ describe("descriptors that are not a USB device's", () => {
 
   test("usbfs calls on a file say ENOTTY", () => {
     const fd = openSync("/dev/null", "r+");
-    expect(() => kernelDriver(fd, 0)).toThrow(/USBDEVFS_GETDRIVER for interface 0: ENOTTY/);
+    expect(kernelDriver(fd, 0)).toBe(-25);
     expect(detachKernelDriver(fd, 0)).toBe(-25);
     closeSync(fd);
   });
@@ -68,8 +69,14 @@ describe("shared memory", () => {
 });
 
 describe("socketpair", () => {
+  function pairOf(bufferBytes: number): [number, number] {
+    const pair = socketpair(bufferBytes);
+    if (typeof pair === "number") throw new Error(`socketpair: ${pair}`);
+    return pair;
+  }
+
   test("joins two streams", async () => {
-    const [one, other] = socketpair(1 << 20);
+    const [one, other] = pairOf(1 << 20);
     const left = new net.Socket({ fd: one });
     const right = new net.Socket({ fd: other });
     left.write("from left");
@@ -81,7 +88,7 @@ describe("socketpair", () => {
   });
 
   test("is closed in programs that are started", () => {
-    const pair = socketpair();
+    const pair = pairOf(0);
     for (const fd of pair) {
       const flags = /flags:\s*(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "0";
       expect(Number.parseInt(flags, 8) & 0o2000000).toBe(0o2000000);
