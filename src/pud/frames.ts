@@ -22,7 +22,7 @@
  * |              |       | TTY_BREAK: 1 = on, 0 = off; TTY_FLUSH: a number of FLUSH_NUMBERS                    |
  */
 import { type Field, record, u8, u16le, u32le } from "../bytes.js";
-import type { DeviceErrorCode, DeviceKind, FlushQueue } from "../rump/devsw.js";
+import type { DeviceErrorCode, DeviceKind } from "../rump/devsw.js";
 
 export const PUD_MAGIC = 0x5055;
 export const PUD_VERSION = 1;
@@ -91,25 +91,12 @@ export interface Kind {
   readonly maxPayloadBytes: number;
 }
 
-function kind(name: string, number: number, from: Side, minPayloadBytes: number, maxPayloadBytes: number): Kind {
+function kind(name: string, number: number, from: Side, minPayloadBytes = 0, maxPayloadBytes = minPayloadBytes): Kind {
   return { name, number, from, minPayloadBytes, maxPayloadBytes };
 }
 
-/** Sizes of the fixed parts of payloads; payloads.ts lays them out and a test holds the two together. */
-export const HELLO_BYTES = 8;
-export const DEVICE_BYTES = 560;
-export const NODE_BYTES = 104;
-export const LOG_BYTES = 40;
-export const ERROR_BYTES = 32;
-export const DEMOTION_BYTES = 16;
-export const TTY_SETTINGS_BYTES = 8;
-export const TTY_OPEN_BYTES = 12;
-export const TTY_OUTPUTS_BYTES = 4;
-export const TTY_STATUS_BYTES = 40;
-export const TTY_LATENCY_BYTES = 4;
-
 /**
- * Every kind of frame.
+ * Every kind of frame, with the bytes of its payload: those of its fixed part (a test holds them against payloads.ts), and the most.
  *
  * HELLO comes first, and says whether the process has mapped the memory that it was given (shared-memory.ts). What a READ or a
  * WRITE has in there comes in no frame: neither the WRITE nor the REPLY to the READ has a payload. DEVICE: a driver has
@@ -126,39 +113,39 @@ export const TTY_LATENCY_BYTES = 4;
  * milliseconds.
  */
 export const KINDS = {
-  hello: kind("HELLO", 0x01, "rump", HELLO_BYTES, HELLO_BYTES),
-  device: kind("DEVICE", 0x02, "rump", DEVICE_BYTES, DEVICE_BYTES),
-  node: kind("NODE", 0x03, "rump", NODE_BYTES, NODE_BYTES),
+  hello: kind("HELLO", 0x01, "rump", 8),
+  device: kind("DEVICE", 0x02, "rump", 560),
+  node: kind("NODE", 0x03, "rump", 104),
   nodeGone: kind("NODE_GONE", 0x04, "rump", 0, MAX_REASON_BYTES),
-  log: kind("LOG", 0x05, "rump", LOG_BYTES, LOG_BYTES + MAX_MESSAGE_BYTES),
-  error: kind("ERROR", 0x06, "rump", ERROR_BYTES, ERROR_BYTES + MAX_MESSAGE_BYTES),
-  ready: kind("READY", 0x07, "rump", 0, 0),
+  log: kind("LOG", 0x05, "rump", 40, 40 + MAX_MESSAGE_BYTES),
+  error: kind("ERROR", 0x06, "rump", 32, 32 + MAX_MESSAGE_BYTES),
+  ready: kind("READY", 0x07, "rump"),
   reply: kind("REPLY", 0x08, "rump", 0, MAX_PAYLOAD_BYTES),
   shutdownDone: kind("SHUTDOWN_DONE", 0x09, "rump", 0, MAX_REASON_BYTES),
-  pong: kind("PONG", 0x0a, "rump", 0, 0),
-  ttyData: kind("TTY_DATA", 0x0b, "rump", 1, TTY_STATUS_BYTES + MAX_TTY_BYTES),
-  ttyChanged: kind("TTY_CHANGED", 0x0c, "rump", TTY_STATUS_BYTES, TTY_STATUS_BYTES),
+  pong: kind("PONG", 0x0a, "rump"),
+  ttyData: kind("TTY_DATA", 0x0b, "rump", 1, 40 + MAX_TTY_BYTES),
+  ttyChanged: kind("TTY_CHANGED", 0x0c, "rump", 40),
   ttyClosed: kind("TTY_CLOSED", 0x0d, "rump", 0, MAX_REASON_BYTES),
-  demotion: kind("DEMOTION", 0x0e, "rump", DEMOTION_BYTES, DEMOTION_BYTES + MAX_DEMOTION_REASON_BYTES),
-  read: kind("READ", 0x41, "host", 0, 0),
+  demotion: kind("DEMOTION", 0x0e, "rump", 16, 16 + MAX_DEMOTION_REASON_BYTES),
+  read: kind("READ", 0x41, "host"),
   write: kind("WRITE", 0x42, "host", 0, MAX_PAYLOAD_BYTES),
-  flush: kind("FLUSH", 0x43, "host", 0, 0),
-  trim: kind("TRIM", 0x44, "host", 0, 0),
-  writeZeroes: kind("WRITE_ZEROES", 0x45, "host", 0, 0),
-  cancel: kind("CANCEL", 0x46, "host", 0, 0),
-  shutdown: kind("SHUTDOWN", 0x47, "host", 0, 0),
-  ping: kind("PING", 0x48, "host", 0, 0),
-  ttyOpen: kind("TTY_OPEN", 0x51, "host", TTY_OPEN_BYTES, TTY_OPEN_BYTES),
-  ttyClose: kind("TTY_CLOSE", 0x52, "host", 0, 0),
-  ttyConfigure: kind("TTY_CONFIGURE", 0x53, "host", TTY_SETTINGS_BYTES, TTY_SETTINGS_BYTES),
-  ttyOutputs: kind("TTY_OUTPUTS", 0x54, "host", TTY_OUTPUTS_BYTES, TTY_OUTPUTS_BYTES),
-  ttyBreak: kind("TTY_BREAK", 0x55, "host", 0, 0),
-  ttyStatus: kind("TTY_STATUS", 0x56, "host", 0, 0),
-  ttyLatency: kind("TTY_LATENCY", 0x57, "host", 0, 0),
+  flush: kind("FLUSH", 0x43, "host"),
+  trim: kind("TRIM", 0x44, "host"),
+  writeZeroes: kind("WRITE_ZEROES", 0x45, "host"),
+  cancel: kind("CANCEL", 0x46, "host"),
+  shutdown: kind("SHUTDOWN", 0x47, "host"),
+  ping: kind("PING", 0x48, "host"),
+  ttyOpen: kind("TTY_OPEN", 0x51, "host", 12),
+  ttyClose: kind("TTY_CLOSE", 0x52, "host"),
+  ttyConfigure: kind("TTY_CONFIGURE", 0x53, "host", 8),
+  ttyOutputs: kind("TTY_OUTPUTS", 0x54, "host", 4),
+  ttyBreak: kind("TTY_BREAK", 0x55, "host"),
+  ttyStatus: kind("TTY_STATUS", 0x56, "host"),
+  ttyLatency: kind("TTY_LATENCY", 0x57, "host"),
   ttyWrite: kind("TTY_WRITE", 0x58, "host", 1, MAX_TTY_BYTES),
-  ttyDrain: kind("TTY_DRAIN", 0x59, "host", 0, 0),
-  ttyFlush: kind("TTY_FLUSH", 0x5a, "host", 0, 0),
-  ttyGrant: kind("TTY_GRANT", 0x5b, "host", 0, 0),
+  ttyDrain: kind("TTY_DRAIN", 0x59, "host"),
+  ttyFlush: kind("TTY_FLUSH", 0x5a, "host"),
+  ttyGrant: kind("TTY_GRANT", 0x5b, "host"),
 } as const satisfies Record<string, Kind>;
 
 /** Kinds by their number on the wire. */
@@ -191,19 +178,5 @@ export function deviceErrorCodeOf(status: number): DeviceErrorCode | undefined {
   return STATUS_CODES.get(status);
 }
 
-/** Device kinds as numbers, for NODE. */
-export const DEVICE_KIND_NUMBERS = {
-  disk: 1,
-  tty: 2,
-  input: 3,
-  net: 4,
-  printer: 5,
-  hci: 6,
-  audio: 7,
-  midi: 8,
-  video: 9,
-  char: 10,
-} as const satisfies Record<DeviceKind, number>;
-
-/** Which queue TTY_FLUSH empties: a bit for each direction. */
-export const FLUSH_NUMBERS = { in: 1, out: 2, both: 3 } as const satisfies Record<FlushQueue, number>;
+/** The kinds of devices that pud carries as numbers, for NODE. */
+export const DEVICE_KIND_NUMBERS = { disk: 1, tty: 2 } as const satisfies Partial<Record<DeviceKind, number>>;

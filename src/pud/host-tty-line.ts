@@ -14,7 +14,7 @@ import {
 } from "../rump/devsw.js";
 import type { Timer } from "../rumpuser/rumpuser.js";
 import { LinkError } from "./errors.js";
-import { FLAG_STATUS, type FrameHeader, KINDS, TTY_SETTINGS_BYTES, TTY_STATUS_BYTES } from "./frames.js";
+import { FLAG_STATUS, type FrameHeader, KINDS } from "./frames.js";
 import type { HostChannel } from "./host-channel.js";
 import { DEPARTURE_MS, type NodeContext } from "./host-node.js";
 import { Grants, StatusMemory } from "./host-tty-memory.js";
@@ -22,7 +22,14 @@ import { HostPort } from "./host-tty-port.js";
 import type { TtyRequestFields } from "./host-tty-request.js";
 import { cancelled, killer, LineRequests, type Remote } from "./host-tty-requests.js";
 import { LineWrites } from "./host-tty-writes.js";
-import { checkEncodable, decodeSettings, decodeStatus, encodeTtyOpen } from "./tty-payloads.js";
+import {
+  checkEncodable,
+  decodeSettings,
+  decodeStatus,
+  encodeTtyOpen,
+  ttySettingsRecord,
+  ttyStatusRecord,
+} from "./tty-payloads.js";
 
 const LOW: OutputLines = { dtr: false, rts: false };
 /** What waits to be written when everything ends in order may take so long. */
@@ -134,7 +141,7 @@ export class HostLine {
   admit({ kind, flags, payloadBytes }: FrameHeader): void {
     if (this.#remote?.isOpen !== true) throw new LinkError("PUD_ORDER", "a frame of a serial line that is not open");
     if (kind !== KINDS.ttyData.number) return;
-    const bytes = payloadBytes - ((flags & FLAG_STATUS) === 0 ? 0 : TTY_STATUS_BYTES);
+    const bytes = payloadBytes - ((flags & FLAG_STATUS) === 0 ? 0 : ttyStatusRecord.size);
     const { allowedBytes } = this.#grants;
     if (bytes < 1) throw new LinkError("PUD_LENGTH", `TTY_DATA with ${bytes} bytes of data`);
     if (bytes > allowedBytes)
@@ -151,7 +158,7 @@ export class HostLine {
     if (status !== undefined) this.#receiver.changed(this.#status.note(status));
     if (!isData) return;
     this.#context.onAnswered();
-    this.#receiver.received(hasStatus ? payload.subarray(TTY_STATUS_BYTES) : payload);
+    this.#receiver.received(hasStatus ? payload.subarray(ttyStatusRecord.size) : payload);
     this.#passGrants();
   }
 
@@ -208,7 +215,7 @@ export class HostLine {
       kind: KINDS.ttyOpen,
       payload: encodeTtyOpen(how),
       count: this.#isOpenInDevice ? 1 : 0,
-      replyBytes: TTY_SETTINGS_BYTES,
+      replyBytes: ttySettingsRecord.size,
       mayCancel: true,
     };
     try {
@@ -237,7 +244,7 @@ export class HostLine {
     for (const fields of this.#port.toRestore()) await ask(fields, noReply);
     const before = this.#status.told;
     if (before === undefined) return;
-    const now = this.#status.note(await ask({ kind: KINDS.ttyStatus, replyBytes: TTY_STATUS_BYTES }, decodeStatus));
+    const now = this.#status.note(await ask({ kind: KINDS.ttyStatus, replyBytes: ttyStatusRecord.size }, decodeStatus));
     if (this.#over === undefined && JSON.stringify(now) !== JSON.stringify(before)) this.#receiver.changed(now);
   }
 

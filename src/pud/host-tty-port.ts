@@ -13,7 +13,7 @@ import {
   type TtyPort,
   type TtyStatus,
 } from "../rump/devsw.js";
-import { FLUSH_NUMBERS, KINDS, TTY_LATENCY_BYTES, TTY_SETTINGS_BYTES, TTY_STATUS_BYTES } from "./frames.js";
+import { KINDS } from "./frames.js";
 import type { StatusMemory } from "./host-tty-memory.js";
 import type { TtyRequestFields } from "./host-tty-request.js";
 import { cancelled, type LineRequests } from "./host-tty-requests.js";
@@ -24,7 +24,10 @@ import {
   decodeStatus,
   encodeOutputs,
   encodeSettings,
+  FLUSH_NUMBERS,
   ttyLatencyRecord,
+  ttySettingsRecord,
+  ttyStatusRecord,
 } from "./tty-payloads.js";
 
 const MAX_LATENCY_MS = 0xffff;
@@ -70,7 +73,7 @@ export class HostPort implements TtyPort {
   async configure(settings: LineSettings, options: RequestOptions = {}): Promise<LineSettings> {
     this.#line.checkOpen("configure");
     checkEncodable(this.#line.info, settings);
-    const fields = { kind: KINDS.ttyConfigure, payload: encodeSettings(settings), replyBytes: TTY_SETTINGS_BYTES };
+    const fields = { kind: KINDS.ttyConfigure, payload: encodeSettings(settings), replyBytes: ttySettingsRecord.size };
     this.#settings = await this.#line.requests.ask(fields, decodeSettings, options);
     this.#wanted = settings;
     return this.#settings;
@@ -91,7 +94,7 @@ export class HostPort implements TtyPort {
 
   async status(options: RequestOptions = {}): Promise<TtyStatus> {
     this.#line.checkOpen("status");
-    const fields = { kind: KINDS.ttyStatus, replyBytes: TTY_STATUS_BYTES };
+    const fields = { kind: KINDS.ttyStatus, replyBytes: ttyStatusRecord.size };
     return this.#line.status.note(await this.#line.requests.ask(fields, decodeStatus, options));
   }
 
@@ -179,7 +182,7 @@ export class HostPort implements TtyPort {
 function noReply(): void {}
 
 function latencyFields(latencyMs: number): TtyRequestFields {
-  return { kind: KINDS.ttyLatency, count: latencyMs, replyBytes: TTY_LATENCY_BYTES };
+  return { kind: KINDS.ttyLatency, count: latencyMs, replyBytes: ttyLatencyRecord.size };
 }
 
 function decodeLatency(payload: Uint8Array): number {

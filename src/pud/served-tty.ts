@@ -3,7 +3,7 @@ import { DeviceError, type FlushQueue, type Tty, type TtyPort, WriteError } from
 import type { Clock } from "../rumpuser/rumpuser.js";
 import { NO_BYTES, type OutgoingFrame } from "./channel.js";
 import { LinkError } from "./errors.js";
-import { FLUSH_NUMBERS, type FrameHeader, KINDS } from "./frames.js";
+import { type FrameHeader, KINDS } from "./frames.js";
 import type { RateBound } from "./rate-bound.js";
 import type { ServedDevice, ServedRequest } from "./served-request.js";
 import { TtyOutbox } from "./served-tty-outbox.js";
@@ -13,6 +13,7 @@ import {
   decodeTtyOpen,
   encodeSettings,
   encodeStatus,
+  FLUSH_NUMBERS,
   ttyLatencyRecord,
 } from "./tty-payloads.js";
 

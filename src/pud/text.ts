@@ -11,12 +11,8 @@ const UNSAFE = /[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]
 
 /** UTF-8 of at most `maxBytes` bytes, cut at the start of the character that does not fit. */
 export function encodeText(text: string, maxBytes: number): Uint8Array {
-  // A UTF-16 unit makes at least one byte, so text beyond maxBytes units cannot count.
-  const bytes = new TextEncoder().encode(text.slice(0, maxBytes));
-  if (bytes.length <= maxBytes) return bytes;
-  let end = maxBytes;
-  while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
-  return bytes.subarray(0, end);
+  const bytes = new Uint8Array(maxBytes);
+  return bytes.subarray(0, new TextEncoder().encodeInto(text, bytes).written);
 }
 
 /** The text in these bytes up to the first NUL; what is no UTF-8 and what is unsafe to print becomes U+FFFD. */

@@ -8,6 +8,7 @@ import {
   DeviceError,
   type DeviceErrorCode,
   FLOW_CONTROLS,
+  type FlushQueue,
   LINE_ERRORS,
   type LineErrorCounts,
   type LineSettings,
@@ -28,6 +29,9 @@ import { decodeText, encodeText } from "./text.js";
 import { choicesOf, isBaud } from "./tty-node-payload.js";
 
 const NO_BYTES = new Uint8Array(0);
+
+/** Which queue TTY_FLUSH empties: a bit for each direction. */
+export const FLUSH_NUMBERS = { in: 1, out: 2, both: 3 } as const satisfies Record<FlushQueue, number>;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // How it is used

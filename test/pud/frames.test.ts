@@ -2,17 +2,11 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DeviceError, type DeviceErrorCode } from "../../src/rump/devsw.js";
 import {
-  DEMOTION_BYTES,
-  DEVICE_BYTES,
   deviceErrorCodeOf,
-  ERROR_BYTES,
   frameHeader,
-  HELLO_BYTES,
   KIND_BY_NUMBER,
   KINDS,
-  LOG_BYTES,
   MAX_PAYLOAD_BYTES,
-  NODE_BYTES,
   STATUS_NUMBERS,
 } from "../../src/pud/frames.js";
 import {
@@ -81,12 +75,12 @@ describe("header", () => {
 describe("kinds and statuses", () => {
   test("numbers are unique and the tables agree with the records", () => {
     expect(KIND_BY_NUMBER.size).toBe(Object.keys(KINDS).length);
-    expect(helloRecord.size).toBe(HELLO_BYTES);
-    expect(deviceRecord.size).toBe(DEVICE_BYTES);
-    expect(demotionRecord.size).toBe(DEMOTION_BYTES);
-    expect(diskNodeRecord.size).toBe(NODE_BYTES);
-    expect(logRecord.size).toBe(LOG_BYTES);
-    expect(errorRecord.size).toBe(ERROR_BYTES);
+    expect(helloRecord.size).toBe(KINDS.hello.minPayloadBytes);
+    expect(deviceRecord.size).toBe(KINDS.device.minPayloadBytes);
+    expect(demotionRecord.size).toBe(KINDS.demotion.minPayloadBytes);
+    expect(diskNodeRecord.size).toBe(KINDS.node.minPayloadBytes);
+    expect(logRecord.size).toBe(KINDS.log.minPayloadBytes);
+    expect(errorRecord.size).toBe(KINDS.error.minPayloadBytes);
     for (const kind of Object.values(KINDS)) expect(kind.maxPayloadBytes).toBeLessThanOrEqual(MAX_PAYLOAD_BYTES);
   });
 

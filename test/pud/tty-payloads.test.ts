@@ -2,15 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { RecordError } from "../../src/bytes.js";
 import { LinkError } from "../../src/pud/errors.js";
-import {
-  KINDS,
-  NODE_BYTES,
-  TTY_LATENCY_BYTES,
-  TTY_OPEN_BYTES,
-  TTY_OUTPUTS_BYTES,
-  TTY_SETTINGS_BYTES,
-  TTY_STATUS_BYTES,
-} from "../../src/pud/frames.js";
+import { KINDS } from "../../src/pud/frames.js";
 import { decodeNode } from "../../src/pud/payloads.js";
 import { encodeNode } from "../../src/pud/served-payloads.js";
 import {
@@ -72,12 +64,12 @@ function isTyped(decode: (bytes: Uint8Array) => unknown, bytes: Uint8Array): boo
 }
 
 test("the sizes are those that the frames have", () => {
-  expect(ttyNodeRecord.size).toBe(NODE_BYTES);
-  expect(ttySettingsRecord.size).toBe(TTY_SETTINGS_BYTES);
-  expect(ttyOutputsRecord.size).toBe(TTY_OUTPUTS_BYTES);
-  expect(ttySettingsRecord.size + ttyOutputsRecord.size).toBe(TTY_OPEN_BYTES);
-  expect(ttyStatusRecord.size).toBe(TTY_STATUS_BYTES);
-  expect(ttyLatencyRecord.size).toBe(TTY_LATENCY_BYTES);
+  expect(ttyNodeRecord.size).toBe(KINDS.node.minPayloadBytes);
+  expect(ttySettingsRecord.size).toBe(KINDS.ttyConfigure.minPayloadBytes);
+  expect(ttyOutputsRecord.size).toBe(KINDS.ttyOutputs.minPayloadBytes);
+  expect(ttySettingsRecord.size + ttyOutputsRecord.size).toBe(KINDS.ttyOpen.minPayloadBytes);
+  expect(ttyStatusRecord.size).toBe(KINDS.ttyChanged.minPayloadBytes);
+  expect(ttyLatencyRecord.size).toBe(4);
 });
 
 function same<T>(value: T, through: (value: T) => T): void {

@@ -4,9 +4,18 @@
  * Structures and numbers: Linux uapi/linux/fuse.h, protocol 7.31; what CUSE makes of it: fs/fuse/cuse.c. The machine's own byte
  * order, which is little on x86_64 and aarch64.
  */
-import { concat, raw, record, u16le, u32le, u64le } from "../../../bytes.js";
+import { concat, type Field, raw, record, u16le, u32le } from "../../../bytes.js";
 
 const SPEC = "linux/fuse.h";
+
+const u64le: Field<bigint> = {
+  bytes: 8,
+  read: (b, at) => BigInt(u32le.read(b, at)) | (BigInt(u32le.read(b, at + 4)) << 32n),
+  write: (b, at, n) => {
+    u32le.write(b, at, Number(BigInt.asUintN(32, n)));
+    u32le.write(b, at + 4, Number(BigInt.asUintN(32, n >> 32n)));
+  },
+};
 
 export const FUSE_MAJOR = 7;
 export const FUSE_MINOR = 31;

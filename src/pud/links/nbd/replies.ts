@@ -5,6 +5,7 @@
  * that is answered before the microtask queue runs dry leaves in one write.
  */
 import { viewOf } from "../../../bytes.js";
+import { encodeText } from "../../text.js";
 import type { Peer } from "./peer.js";
 import { NBD_ERROR, REPLY_FLAG_DONE, REPLY_TYPE, SIMPLE_REPLY_MAGIC, STRUCTURED_REPLY_MAGIC } from "./protocol.js";
 import type { NbdErrorName, RequestHeader } from "./protocol.js";
@@ -89,7 +90,7 @@ export class ReplyQueue {
 
   /** NBD_REPLY_TYPE_ERROR with a text for people. */
   structuredError(to: Cookie, error: NbdErrorName, message: string, releaseBytes: number): void {
-    const text = utf8Prefix(message, MAX_MESSAGE_BYTES);
+    const text = encodeText(message, MAX_MESSAGE_BYTES);
     const at = this.#chunk(to, REPLY_TYPE.ERROR, ERROR_BYTES + text.length, ERROR_BYTES);
     this.#view.setUint32(at, NBD_ERROR[error]);
     this.#view.setUint16(at + 4, text.length);
@@ -188,11 +189,4 @@ export class ReplyQueue {
     }
     this.#onSent(releaseBytes);
   }
-}
-
-/** The text as UTF-8, cut between characters to at most `maxBytes`. */
-export function utf8Prefix(text: string, maxBytes: number): Uint8Array {
-  const target = new Uint8Array(maxBytes);
-  const { written } = new TextEncoder().encodeInto(text, target);
-  return target.subarray(0, written);
 }
