@@ -42,10 +42,4 @@ export class BufferPool {
     else stack.push(buffer);
     this.#idleBytes += size;
   }
-
-  /** Lets go of everything that is kept. */
-  clear(): void {
-    this.#idle.clear();
-    this.#idleBytes = 0;
-  }
 }

@@ -56,14 +56,6 @@ export const u32le: Field<number> = {
     u16le.write(b, at + 2, n >>> 16);
   },
 };
-export const u64le: Field<bigint> = {
-  bytes: 8,
-  read: (b, at) => BigInt(u32le.read(b, at)) | (BigInt(u32le.read(b, at + 4)) << 32n),
-  write: (b, at, n) => {
-    u32le.write(b, at, Number(BigInt.asUintN(32, n)));
-    u32le.write(b, at + 4, Number(BigInt.asUintN(32, n >> 32n)));
-  },
-};
 export const u16be: Field<number> = {
   bytes: 2,
   read: (b, at) => (byteAt(b, at) << 8) | byteAt(b, at + 1),
@@ -72,18 +64,13 @@ export const u16be: Field<number> = {
     b[at + 1] = n;
   },
 };
-export const i32be: Field<number> = {
+export const u32be: Field<number> = {
   bytes: 4,
-  read: (b, at) => (u16be.read(b, at) << 16) | u16be.read(b, at + 2),
+  read: (b, at) => ((u16be.read(b, at) << 16) | u16be.read(b, at + 2)) >>> 0,
   write: (b, at, n) => {
     u16be.write(b, at, n >>> 16);
     u16be.write(b, at + 2, n);
   },
-};
-export const u32be: Field<number> = {
-  bytes: 4,
-  read: (b, at) => i32be.read(b, at) >>> 0,
-  write: (b, at, n) => i32be.write(b, at, n),
 };
 export const u64be: Field<bigint> = {
   bytes: 8,

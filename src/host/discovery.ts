@@ -1,9 +1,9 @@
 /** The USB devices of this machine, with what the user can do about each: the list, and its changes. */
 import type { DriverEntry } from "../dev/usb/driver-modules.js";
 import { DRIVERS } from "../dev/usb/drivers.js";
-import { findMatches, type MatchIds } from "../dev/usb/match.js";
+import { findMatches } from "../dev/usb/match.js";
 import { DEV_BUS_USB, devicePath, mayOpen } from "./access.js";
-import { readSysfs, type SysfsDevice, type SysfsInterface, SYSFS_USB_DEVICES } from "./sysfs.js";
+import { readSysfs, type SysfsDevice, SYSFS_USB_DEVICES } from "./sysfs.js";
 
 /** Where to look; a test passes folders of its own. */
 export interface DiscoveryRoots {
@@ -56,26 +56,9 @@ export async function listDevices(
 /** The best driver for each interface; the same table and ranking as in the rump process. */
 export function matchesOf(device: SysfsDevice, drivers: readonly DriverEntry[] = DRIVERS): DriverMatch[] {
   return device.interfaces.flatMap((iface) => {
-    const [best] = findMatches(drivers, matchIds(device, iface));
+    const [best] = findMatches(drivers, { ...device, ...iface });
     if (best === undefined) return [];
     const { interfaceNumber, kernelDriver } = iface;
     return [{ interfaceNumber, driver: best.driver.name, rank: best.rank, kernelDriver }];
   });
-}
-
-function matchIds(device: SysfsDevice, iface: SysfsInterface): MatchIds {
-  const { vendor, product, revision, deviceClass, deviceSubClass, deviceProtocol } = device;
-  const { interfaceClass, interfaceSubClass, interfaceProtocol, interfaceNumber } = iface;
-  return {
-    vendor,
-    product,
-    revision,
-    deviceClass,
-    deviceSubClass,
-    deviceProtocol,
-    interfaceClass,
-    interfaceSubClass,
-    interfaceProtocol,
-    interfaceNumber,
-  };
 }

@@ -81,11 +81,6 @@ export async function readSysfs(root: string = SYSFS_USB_DEVICES): Promise<Sysfs
   return devices;
 }
 
-/** One device by its bus path; undefined when it is not there. */
-export async function readSysfsDevice(root: string, path: string): Promise<SysfsDevice | undefined> {
-  return (await readSysfs(root))?.find((device) => device.path === path);
-}
-
 async function readDevice(root: string, path: string, names: readonly string[]): Promise<SysfsDevice | undefined> {
   const folder = join(root, path);
   const numbers = await readNumbers(folder, DEVICE_NUMBERS);

@@ -11,11 +11,11 @@ import type { UsbBus } from "./bus.js";
 import type { AlternateSetting, Configuration, Interface } from "./configuration.js";
 import { type ExploredDevice, UsbDevice, type UpstreamPort } from "./device.js";
 import { ProtocolError, TransferError, UnsupportedError } from "./errors.js";
-import { describeRule, findMatches, type Match, type MatchIds } from "./match.js";
+import { FIELDS, findMatches, type Match, type MatchIds } from "./match.js";
 import { findQuirks } from "./quirks.js";
 import { attachHub } from "./uhub.js";
 import { CLASS } from "./usb.js";
-import type { DeviceIdentity, Driver } from "./usbdi.js";
+import type { DeviceIdentity, Driver, MatchRule } from "./usbdi.js";
 
 interface Candidate extends Match<Driver> {
   readonly alternate: AlternateSetting;
@@ -132,4 +132,12 @@ function describe(identity: DeviceIdentity, address: number, port: UpstreamPort)
   const names = [identity.manufacturer, identity.productName, identity.serial].filter((s) => s !== "").join(", ");
   const ids = `${hex16(identity.vendor)}:${hex16(identity.product)}`;
   return `port ${port.portNumber}: ${ids} ${names || "(no strings)"}, ${identity.speed} speed, address ${address}`;
+}
+
+/** A rule as the log prints it: `interfaceClass 08 interfaceSubClass 06`. */
+export function describeRule(rule: MatchRule): string {
+  return FIELDS.toReversed()
+    .filter((field) => rule[field] !== undefined)
+    .map((field) => `${field} ${(rule[field] ?? 0).toString(16).padStart(field.startsWith("interface") ? 2 : 4, "0")}`)
+    .join(" ");
 }

@@ -21,7 +21,8 @@ const WEIGHTS: Readonly<Record<keyof MatchRule, number>> = {
   product: 1 << 8,
   revision: 1 << 9,
 };
-const FIELDS = Object.keys(WEIGHTS) as (keyof MatchRule)[];
+/** The least specific first. */
+export const FIELDS = Object.keys(WEIGHTS) as (keyof MatchRule)[];
 
 /** The rank of a rule: 0 when any of its fields differs (or it has none), else the sum of their weights. */
 export function rankMatch(rule: MatchRule, ids: MatchIds): number {
@@ -54,12 +55,4 @@ export function findMatches<D extends { readonly match: readonly MatchRule[] }>(
     if (best.rank > 0) matches.push(best);
   }
   return matches.sort((a, b) => b.rank - a.rank);
-}
-
-/** A rule as the log prints it: `interfaceClass 08 interfaceSubClass 06`. */
-export function describeRule(rule: MatchRule): string {
-  return FIELDS.toReversed()
-    .filter((field) => rule[field] !== undefined)
-    .map((field) => `${field} ${(rule[field] ?? 0).toString(16).padStart(field.startsWith("interface") ? 2 : 4, "0")}`)
-    .join(" ");
 }

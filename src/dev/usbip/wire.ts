@@ -5,10 +5,13 @@
  * which stays as USB has it. A connection starts with operations (list, import), each 8 bytes and a body; after an
  * import it carries 48-byte URB headers, each followed by the payload where there is one.
  */
-import { i32be, raw, record, u8, u16be, u32be } from "../../bytes.js";
+import { type Field, raw, record, u8, u16be, u32be } from "../../bytes.js";
 import type { Speed, TransferStatus } from "../../rumpuser/rumpuser.js";
 
 const SPEC = "usbip_protocol, Message Format";
+
+/** Signed, in two's complement: a status below 0 is an errno. */
+const i32be: Field<number> = { bytes: 4, read: (b, at) => u32be.read(b, at) | 0, write: (b, at, n) => u32be.write(b, at, n) };
 
 /** "Protocol Version": 1.1.1. */
 export const USBIP_VERSION = 0x0111;

@@ -41,8 +41,6 @@ export interface SandboxPlan {
   readonly missing: readonly MissingLayer[];
   /** How the process locks itself; undefined: it does not. */
   readonly lock: LockProfile | undefined;
-  /** The process that is started stays the parent of the one that counts. */
-  readonly viaLauncher: boolean;
   /** Node's command line for `script`. */
   command(script: string, args: readonly string[], options?: CommandOptions): CommandLine;
 }
@@ -88,7 +86,6 @@ export const noSandbox: Sandbox = {
     layers: NO_LAYERS,
     missing: [],
     lock: undefined,
-    viaLauncher: false,
     command: (script, args, { eager = false } = {}) => ({
       file: process.execPath,
       args: [...(eager ? EAGER_FLAGS : []), script, ...args],
@@ -127,7 +124,6 @@ async function makePlan({ profile, extraPaths = [], without = [] }: SandboxOptio
     layers,
     missing,
     lock: layers.seccomp ? profile : undefined,
-    viaLauncher: true,
     command: (script, args, { eager = false, slots } = {}) => ({
       file: launcher,
       args: [

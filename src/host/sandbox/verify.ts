@@ -21,7 +21,7 @@ const FILTERS = 2;
  * @throws HostError SANDBOX_UNAVAILABLE: there is none.
  */
 export function innerPid(plan: SandboxPlan, startedPid: number): number {
-  if (!plan.viaLauncher || !plan.layers.namespaces) return startedPid;
+  if (!plan.layers.namespaces) return startedPid;
   const children = readChildren(startedPid);
   const [inner] = children;
   if (inner === undefined || children.length > 1)

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { DRIVERS } from "../../../src/dev/usb/drivers.js";
-import { describeRule, findMatches, type MatchIds, rankMatch } from "../../../src/dev/usb/match.js";
+import { describeRule } from "../../../src/dev/usb/explore.js";
+import { findMatches, type MatchIds, rankMatch } from "../../../src/dev/usb/match.js";
 import type { MatchRule } from "../../../src/dev/usb/usbdi.js";
 
 const STICK: MatchIds = {
