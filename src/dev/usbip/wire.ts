@@ -11,7 +11,11 @@ import type { Speed, TransferStatus } from "../../rumpuser/rumpuser.js";
 const SPEC = "usbip_protocol, Message Format";
 
 /** Signed, in two's complement: a status below 0 is an errno. */
-const i32be: Field<number> = { bytes: 4, read: (b, at) => u32be.read(b, at) | 0, write: (b, at, n) => u32be.write(b, at, n) };
+const i32be: Field<number> = {
+  bytes: 4,
+  read: (b, at) => u32be.read(b, at) | 0,
+  write: (b, at, n) => u32be.write(b, at, n),
+};
 
 /** "Protocol Version": 1.1.1. */
 export const USBIP_VERSION = 0x0111;

@@ -1,7 +1,7 @@
 /** Byte streams over Node sockets: pud channels and USB/IP connections. */
 import type net from "node:net";
 import type { ByteStream } from "../rumpuser.js";
-import { readFd, readSocket, type TakeChunk } from "./socket-reader.js";
+import { readFd, readSocket, type TakeChunk, writeParts } from "./socket-reader.js";
 
 /** What may be buffered for a slow peer before `write` says false. */
 const HIGH_WATER_BYTES = 1 << 20;
@@ -74,15 +74,7 @@ class SocketStream implements ByteStream {
   write(parts: readonly Uint8Array[], sent?: () => void): boolean {
     const socket = this.#socket;
     if (this.#over || !socket.writable) return true;
-    const last = parts.length - 1;
-    socket.cork();
-    for (let index = 0; index <= last; index++) {
-      const part = parts[index];
-      if (part === undefined) continue;
-      if (index === last && sent !== undefined) socket.write(part, (error) => (error ? undefined : sent()));
-      else socket.write(part);
-    }
-    socket.uncork();
+    writeParts(socket, parts, sent);
     if (socket.writableLength <= HIGH_WATER_BYTES) return true;
     this.#needsDrain = true;
     return false;

@@ -1,6 +1,6 @@
 /**
  * Sockets that are read into one buffer again and again (`onread` of `net.Socket`): a payload of 1 MiB costs a handful of
- * wake-ups and no garbage. "data" events allocate 64 KiB for every one of theirs.
+ * wake-ups and no garbage. "data" events allocate 64 KiB for every one of theirs. And how they are written: many parts at once.
  */
 import net from "node:net";
 
@@ -54,4 +54,17 @@ function openSocket(source: Source, take: TakeChunk): net.Socket {
   const socket = new net.Socket(options);
   socket.pause();
   return socket;
+}
+
+/** Writes the parts in one go; `sent` is called when the last of them has left, and not when the stream breaks before. */
+export function writeParts(socket: net.Socket, parts: readonly Uint8Array[], sent?: () => void): void {
+  const last = parts.length - 1;
+  socket.cork();
+  for (let index = 0; index <= last; index++) {
+    const part = parts[index];
+    if (part === undefined) continue;
+    if (index === last && sent !== undefined) socket.write(part, (error) => (error ? undefined : sent()));
+    else socket.write(part);
+  }
+  socket.uncork();
 }

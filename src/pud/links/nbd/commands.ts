@@ -4,80 +4,40 @@ import type { NbdExport } from "./export.js";
 import { COMMAND, COMMAND_FLAG } from "./protocol.js";
 import type { NbdErrorName, RequestHeader } from "./protocol.js";
 
-export interface CommandRule {
-  readonly name: string;
-  readonly type: number;
+interface CommandRule {
   /** "Command flags": those that apply. FUA applies to every command once SEND_FUA was offered. */
   readonly flags: number;
   /** Changes the medium: EPERM on a read-only export. */
   readonly writes: boolean;
-  /** Offset and length are a range of the export; otherwise both must be 0. */
-  readonly hasRange: boolean;
+  /** Offset and length are a range of at most so much; 0: both must be 0. */
+  readonly maxBytes: number;
   /** What a range that ends beyond the export is ("Error values"). */
   readonly beyondEnd: NbdErrorName;
-  readonly maxBytes: number;
-  /** Whether the export offered it ("a client MUST NOT … unless the flag was set"). */
-  readonly offered: (exported: NbdExport) => boolean;
+  /** Offered where the disk can ("a client MUST NOT … unless the flag was set"). */
+  readonly needs?: "canTrim" | "canWriteZeroes";
 }
 
 const { FUA, NO_HOLE, DF, FAST_ZERO } = COMMAND_FLAG;
+const ZEROES_FLAGS = FUA | NO_HOLE | FAST_ZERO;
 const ANY_LENGTH = 0xffff_ffff;
-const always = (): boolean => true;
 
-const RULES: readonly CommandRule[] = [
-  {
-    name: "READ",
-    type: COMMAND.READ,
-    flags: FUA | DF,
-    writes: false,
-    hasRange: true,
-    beyondEnd: "EINVAL",
-    maxBytes: MAX_REQUEST_BYTES,
-    offered: always,
-  },
-  {
-    name: "WRITE",
-    type: COMMAND.WRITE,
-    flags: FUA,
+const RULES: Readonly<Record<Exclude<keyof typeof COMMAND, "DISC">, CommandRule>> = {
+  READ: { flags: FUA | DF, writes: false, maxBytes: MAX_REQUEST_BYTES, beyondEnd: "EINVAL" },
+  WRITE: { flags: FUA, writes: true, maxBytes: MAX_REQUEST_BYTES, beyondEnd: "ENOSPC" },
+  FLUSH: { flags: FUA, writes: false, maxBytes: 0, beyondEnd: "EINVAL" },
+  TRIM: { flags: FUA, writes: true, maxBytes: ANY_LENGTH, beyondEnd: "EINVAL", needs: "canTrim" },
+  WRITE_ZEROES: {
+    flags: ZEROES_FLAGS,
     writes: true,
-    hasRange: true,
-    beyondEnd: "ENOSPC",
-    maxBytes: MAX_REQUEST_BYTES,
-    offered: always,
-  },
-  {
-    name: "FLUSH",
-    type: COMMAND.FLUSH,
-    flags: FUA,
-    writes: false,
-    hasRange: false,
-    beyondEnd: "EINVAL",
-    maxBytes: 0,
-    offered: always,
-  },
-  {
-    name: "TRIM",
-    type: COMMAND.TRIM,
-    flags: FUA,
-    writes: true,
-    hasRange: true,
-    beyondEnd: "EINVAL",
     maxBytes: ANY_LENGTH,
-    offered: (exported) => exported.disk.info.canTrim,
-  },
-  {
-    name: "WRITE_ZEROES",
-    type: COMMAND.WRITE_ZEROES,
-    flags: FUA | NO_HOLE | FAST_ZERO,
-    writes: true,
-    hasRange: true,
     beyondEnd: "ENOSPC",
-    maxBytes: ANY_LENGTH,
-    offered: (exported) => exported.disk.info.canWriteZeroes,
+    needs: "canWriteZeroes",
   },
-];
+};
 
-const RULE_OF: ReadonlyMap<number, CommandRule> = new Map(RULES.map((rule) => [rule.type, rule]));
+const RULE_OF: ReadonlyMap<number, CommandRule & { readonly name: string }> = new Map(
+  Object.entries(RULES).map(([name, rule]) => [COMMAND[name as keyof typeof RULES], { name, ...rule }]),
+);
 
 /** Why a request is refused before the disk hears of it. */
 export interface Refusal {
@@ -100,7 +60,8 @@ export function refusalOf(
   if ((request.flags & ~allowedFlags) !== 0)
     return refuse("EINVAL", `flags 0x${request.flags.toString(16)}, allowed are 0x${allowedFlags.toString(16)}`);
   if (rule.writes && exported.readOnly) return refuse("EPERM", `export "${exported.name}" is read-only`);
-  if (!rule.offered(exported)) return refuse("EINVAL", `not offered by export "${exported.name}"`);
+  if (rule.needs !== undefined && !exported.disk.info[rule.needs])
+    return refuse("EINVAL", `not offered by export "${exported.name}"`);
   const wrongRange = rangeRefusal(request, exported, rule);
   if (wrongRange !== undefined) return refuse(...wrongRange);
   // We cannot know that zeroing is faster than writing on a USB device, so it never is.
@@ -114,7 +75,7 @@ function rangeRefusal(
   exported: NbdExport,
   rule: CommandRule,
 ): [NbdErrorName, string] | undefined {
-  if (!rule.hasRange)
+  if (rule.maxBytes === 0)
     return offset === 0 && lengthBytes === 0
       ? undefined
       : ["EINVAL", `offset ${offset} and length ${lengthBytes}; both must be 0`];

@@ -75,11 +75,16 @@ export class Connection {
     return this.#export;
   }
 
-  /** Bytes of the client; none may come while the peer is paused. The chunk is lent for the call, and until `resume`. */
-  receive(chunk: Uint8Array): void {
-    if (this.#state !== "open") return;
-    this.#rest = chunk;
-    this.#pump();
+  /**
+   * Bytes of the client; none may come while the peer is paused. The chunk is lent for the call, and until `resume`.
+   * @returns false: the peer has been paused.
+   */
+  receive(chunk: Uint8Array): boolean {
+    if (this.#state === "open") {
+      this.#rest = chunk;
+      this.#pump();
+    }
+    return !this.#paused;
   }
 
   /** The client has ended its half: answer what it asked, then end ours. */
@@ -116,6 +121,7 @@ export class Connection {
     this.#log("debug", `export "${exported.name}", ${structured ? "structured" : "simple"} replies`);
     const replies = new ReplyQueue(
       this.#peer,
+      structured,
       (windowBytes) => transmission.release(windowBytes),
       (data) => exported.disk.recycle?.(data),
     );

@@ -5,7 +5,6 @@ import { MAX_STRING_BYTES, TRANSMISSION_FLAG } from "./protocol.js";
 
 /** The most bytes of one READ or WRITE ("Block size constraints": servers should take at least 32 MiB). */
 export const MAX_REQUEST_BYTES = 32 * 1024 * 1024;
-const PREFERRED_BYTES = 4096;
 /** Memory an export keeps for the next writes. */
 const MAX_IDLE_BYTES = 4 * 1024 * 1024;
 
@@ -36,8 +35,6 @@ export interface NbdExport {
   readonly blockSizeRequired: boolean;
   readonly exportBytes: number;
   readonly minimumBytes: number;
-  readonly preferredBytes: number;
-  readonly maximumBytes: number;
   /** The most bytes handed to the disk at once: whole blocks within its `maxTransferBytes`. */
   readonly partBytes: number;
   /** Memory for what is written. */
@@ -71,8 +68,6 @@ export function makeExport(name: string, disk: Disk, options: ExportOptions): Nb
     blockSizeRequired: blockBytes > DEFAULT_MINIMUM_BYTES && options.blockSizeKnown !== true,
     exportBytes: blockBytes * blockCount,
     minimumBytes: blockBytes,
-    preferredBytes: Math.max(PREFERRED_BYTES, blockBytes),
-    maximumBytes: MAX_REQUEST_BYTES,
     partBytes,
     buffers: memoryOf(disk),
   };
@@ -103,36 +98,5 @@ export function transmissionFlags(exported: NbdExport, structuredReplies: boolea
   );
 }
 
-/** The exports of one server, in the order they were added. */
-export class ExportTable {
-  readonly #exports = new Map<string, NbdExport>();
-
-  /** @throws RangeError when the name is taken. */
-  add(exported: NbdExport): void {
-    if (this.#exports.has(exported.name)) throw new RangeError(`export "${exported.name}" exists already`);
-    this.#exports.set(exported.name, exported);
-  }
-
-  /** @returns what was removed, if anything. */
-  remove(name: string): NbdExport | undefined {
-    const exported = this.#exports.get(name);
-    this.#exports.delete(name);
-    return exported;
-  }
-
-  names(): string[] {
-    return [...this.#exports.keys()];
-  }
-
-  values(): IterableIterator<NbdExport> {
-    return this.#exports.values();
-  }
-
-  /** The empty name is the default export: the only one there is, if there is just one. */
-  find(name: string): NbdExport | undefined {
-    const exact = this.#exports.get(name);
-    if (exact !== undefined || name !== "" || this.#exports.size !== 1) return exact;
-    const [only] = this.#exports.values();
-    return only;
-  }
-}
+/** The exports of one server by their names, in the order they were added. */
+export type ExportTable = ReadonlyMap<string, NbdExport>;

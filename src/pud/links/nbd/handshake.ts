@@ -6,7 +6,7 @@
  * haggling" allows it).
  */
 import { concat, RecordError, viewOf } from "../../../bytes.js";
-import { transmissionFlags } from "./export.js";
+import { MAX_REQUEST_BYTES, transmissionFlags } from "./export.js";
 import type { ExportTable, NbdExport } from "./export.js";
 import { Gatherer } from "./payload.js";
 import {
@@ -33,6 +33,7 @@ import {
 export const MAX_OPTIONS = 256;
 export const MAX_OPTION_BYTES = 64 * 1024;
 
+const PREFERRED_BYTES = 4096;
 const CLIENT_FLAGS_BYTES = 4;
 const NO_DATA = new Uint8Array(0);
 /** "Option types": these carry none. */
@@ -159,7 +160,7 @@ export class Handshake {
   /** The one option that has no way to say no ("the server MUST terminate the session"). */
   #exportName({ data }: OptionRequest): void {
     const name = textOf(data);
-    const exported = name === undefined ? undefined : this.#exports.find(name);
+    const exported = name === undefined ? undefined : this.#find(name);
     if (exported === undefined) {
       this.#violation(`no export "${name ?? "(not UTF-8)"}" (NBD_OPT_EXPORT_NAME)`);
     } else if (exported.blockSizeRequired) {
@@ -202,20 +203,20 @@ export class Handshake {
       this.#reply(option, OPTION_REPLY.ERR_INVALID, utf8(error.message));
       return;
     }
-    const exported = this.#exports.find(wanted.name);
+    const exported = this.#find(wanted.name);
     if (exported === undefined) {
       this.#reply(
         option,
         OPTION_REPLY.ERR_UNKNOWN,
-        utf8(`no export "${wanted.name}"; there are: ${this.#exportNames()}`),
+        utf8(`no export "${wanted.name}"; there are: ${[...this.#exports.keys()].slice(0, 8).join(", ") || "none"}`),
       );
       return;
     }
     const blockSize = infoBlockSize.encode({
       infoType: INFO.BLOCK_SIZE,
       minimumBytes: exported.minimumBytes,
-      preferredBytes: exported.preferredBytes,
-      maximumBytes: exported.maximumBytes,
+      preferredBytes: Math.max(PREFERRED_BYTES, exported.minimumBytes),
+      maximumBytes: MAX_REQUEST_BYTES,
     });
     this.#reply(option, OPTION_REPLY.INFO, blockSize);
     if (exported.blockSizeRequired && !wanted.infos.has(INFO.BLOCK_SIZE)) {
@@ -248,8 +249,10 @@ export class Handshake {
     this.#events.send(concat([head, data]));
   }
 
-  #exportNames(): string {
-    return this.#exports.names().slice(0, 8).join(", ") || "none";
+  /** The empty name is the default export: the only one there is, if there is just one. */
+  #find(name: string): NbdExport | undefined {
+    const [only, ...others] = this.#exports.values();
+    return this.#exports.get(name) ?? (name === "" && others.length === 0 ? only : undefined);
   }
 }
 

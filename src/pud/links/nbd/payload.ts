@@ -39,6 +39,7 @@ export class Gatherer {
  */
 export class PayloadCollector {
   readonly parts: Uint8Array[] = [];
+  #isDropped = false;
   readonly #pool: PayloadMemory;
   readonly #partBytes: number;
   #missingBytes: number;
@@ -56,16 +57,24 @@ export class PayloadCollector {
 
   /** @returns how many bytes of the chunk it took. */
   fill(chunk: Uint8Array, at: number): number {
-    const from = at;
-    while (at < chunk.length && this.#missingBytes > 0) {
+    const taken = Math.min(this.#missingBytes, chunk.length - at);
+    const end = at + taken;
+    while (at < end && !this.#isDropped) {
       const part = this.#currentPart();
-      const take = Math.min(part.length - this.#filled, chunk.length - at);
-      part.set(chunk.subarray(at, at + take), this.#filled);
-      this.#filled += take;
-      this.#missingBytes -= take;
-      at += take;
+      const bytes = Math.min(part.length - this.#filled, end - at);
+      part.set(chunk.subarray(at, at + bytes), this.#filled);
+      this.#filled += bytes;
+      this.#missingBytes -= bytes;
+      at += bytes;
     }
-    return at - from;
+    this.#missingBytes -= end - at;
+    return taken;
+  }
+
+  /** Nobody wants it any more: what is missing is read past. */
+  drop(): void {
+    this.#isDropped = true;
+    for (const part of this.parts.splice(0)) this.#pool.give(part);
   }
 
   #currentPart(): Uint8Array {

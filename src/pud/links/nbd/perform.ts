@@ -67,21 +67,14 @@ async function readParts(
 ): Promise<readonly Uint8Array[]> {
   const { minimumBytes, partBytes } = exported;
   const partBlocks = partBytes / minimumBytes;
-  if (blockCount <= partBlocks) {
-    const data = await exported.disk.read(firstBlock, blockCount, options);
-    requireWhole(exported, firstBlock, blockCount, data);
-    return [data];
-  }
+  if (blockCount <= partBlocks) return [await readPart(exported, firstBlock, blockCount, options)];
   const parts: Uint8Array[] = [];
-  const read = async (index: number): Promise<void> => {
-    const skipped = index * partBlocks;
-    const count = Math.min(partBlocks, blockCount - skipped);
-    const data = await exported.disk.read(firstBlock + skipped, count, options);
-    requireWhole(exported, firstBlock + skipped, count, data);
-    parts[index] = data;
-  };
   try {
-    await inParallel(Math.ceil(blockCount / partBlocks), read);
+    await inParallel(Math.ceil(blockCount / partBlocks), async (index) => {
+      const skipped = index * partBlocks;
+      const count = Math.min(partBlocks, blockCount - skipped);
+      parts[index] = await readPart(exported, firstBlock + skipped, count, options);
+    });
   } catch (error) {
     parts.forEach((part) => exported.disk.recycle?.(part));
     throw error;
@@ -90,13 +83,14 @@ async function readParts(
 }
 
 /** One byte more or less than promised and the client would take data for headers for ever after. */
-function requireWhole(
+async function readPart(
   { disk, minimumBytes }: NbdExport,
   firstBlock: number,
   blockCount: number,
-  data: Uint8Array,
-): void {
-  if (data.length === blockCount * minimumBytes) return;
+  options: ReadOptions,
+): Promise<Uint8Array> {
+  const data = await disk.read(firstBlock, blockCount, options);
+  if (data.length === blockCount * minimumBytes) return data;
   disk.recycle?.(data);
   throw new DeviceError("EIO", `read of ${blockCount} blocks at ${firstBlock} gave ${data.length} bytes`);
 }

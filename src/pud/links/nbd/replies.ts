@@ -23,11 +23,9 @@ const CHUNK_BYTES = 20;
 const OFFSET_BYTES = 8;
 const ERROR_BYTES = 6;
 
-/** What an answer must repeat of its request. */
-export type Cookie = Pick<RequestHeader, "cookieHigh" | "cookieLow">;
-
 export class ReplyQueue {
   readonly #peer: Peer;
+  readonly #structured: boolean;
   readonly #onSent: (releasedBytes: number) => void;
   readonly #recycle: (data: Uint8Array) => void;
   #staging: Uint8Array;
@@ -45,57 +43,51 @@ export class ReplyQueue {
   #scheduled = false;
 
   /**
-   * @param onSent   is told, when a batch has left, the sum of the `releaseBytes` of its answers.
-   * @param recycle  is given the data that has left, or never will.
+   * @param structured  The client knows structured replies.
+   * @param onSent      is told, when a batch has left, the sum of the `releaseBytes` of its answers.
+   * @param recycle     is given the data that has left, or never will.
    */
-  constructor(peer: Peer, onSent: (releasedBytes: number) => void, recycle: (data: Uint8Array) => void) {
+  constructor(
+    peer: Peer,
+    structured: boolean,
+    onSent: (releasedBytes: number) => void,
+    recycle: (data: Uint8Array) => void,
+  ) {
     this.#peer = peer;
+    this.#structured = structured;
     this.#onSent = onSent;
     this.#recycle = recycle;
     this.#staging = new Uint8Array(MIN_STAGING_BYTES);
     this.#view = viewOf(this.#staging);
   }
 
-  /** "Simple reply message" with no data: success, or an error for a client that knows no structured replies. */
-  simple(to: Cookie, error: NbdErrorName | "OK", releaseBytes: number): void {
-    const at = this.#reserve(SIMPLE_BYTES);
-    this.#view.setUint32(at, SIMPLE_REPLY_MAGIC);
-    this.#view.setUint32(at + 4, error === "OK" ? 0 : NBD_ERROR[error]);
-    this.#view.setUint32(at + 8, to.cookieHigh);
-    this.#view.setUint32(at + 12, to.cookieLow);
-    this.#done(releaseBytes);
+  /** The request is done, and there is nothing to tell. */
+  done(to: RequestHeader, releaseBytes: number): void {
+    this.#simple(to, 0);
+    this.#answered(releaseBytes);
   }
 
-  /** "Simple reply message" that carries what was read. The parts are lent until they are sent. */
-  simpleData(to: Cookie, parts: readonly Uint8Array[], releaseBytes: number): void {
-    this.simple(to, "OK", 0);
+  /** What was read: after a "Simple reply message", or in NBD_REPLY_TYPE_OFFSET_DATA as the only chunk. Lent until it is sent. */
+  data(to: RequestHeader, parts: readonly Uint8Array[], releaseBytes: number): void {
+    if (this.#structured) {
+      const at = this.#chunk(to, REPLY_TYPE.OFFSET_DATA, OFFSET_BYTES + to.lengthBytes, OFFSET_BYTES);
+      this.#view.setUint32(at, Math.floor(to.offset / 0x1_0000_0000));
+      this.#view.setUint32(at + 4, to.offset % 0x1_0000_0000);
+    } else this.#simple(to, 0);
     for (const part of parts) this.#appendData(part);
-    this.#done(releaseBytes);
+    this.#answered(releaseBytes);
   }
 
-  /** NBD_REPLY_TYPE_OFFSET_DATA as the only chunk. The parts are lent until they are sent. */
-  structuredData(
-    to: Cookie,
-    offset: number,
-    lengthBytes: number,
-    parts: readonly Uint8Array[],
-    releaseBytes: number,
-  ): void {
-    const at = this.#chunk(to, REPLY_TYPE.OFFSET_DATA, OFFSET_BYTES + lengthBytes, OFFSET_BYTES);
-    this.#view.setUint32(at, Math.floor(offset / 0x1_0000_0000));
-    this.#view.setUint32(at + 4, offset % 0x1_0000_0000);
-    for (const part of parts) this.#appendData(part);
-    this.#done(releaseBytes);
-  }
-
-  /** NBD_REPLY_TYPE_ERROR with a text for people. */
-  structuredError(to: Cookie, error: NbdErrorName, message: string, releaseBytes: number): void {
-    const text = encodeText(message, MAX_MESSAGE_BYTES);
-    const at = this.#chunk(to, REPLY_TYPE.ERROR, ERROR_BYTES + text.length, ERROR_BYTES);
-    this.#view.setUint32(at, NBD_ERROR[error]);
-    this.#view.setUint16(at + 4, text.length);
-    this.#append(text);
-    this.#done(releaseBytes);
+  /** It failed: NBD_REPLY_TYPE_ERROR with a text for people, where the client knows structured replies. */
+  error(to: RequestHeader, error: NbdErrorName, message: string, releaseBytes: number): void {
+    if (this.#structured) {
+      const text = encodeText(message, MAX_MESSAGE_BYTES);
+      const at = this.#chunk(to, REPLY_TYPE.ERROR, ERROR_BYTES + text.length, ERROR_BYTES);
+      this.#view.setUint32(at, NBD_ERROR[error]);
+      this.#view.setUint16(at + 4, text.length);
+      this.#append(text);
+    } else this.#simple(to, NBD_ERROR[error]);
+    this.#answered(releaseBytes);
   }
 
   /** The stream has broken: nothing leaves any more. */
@@ -105,8 +97,16 @@ export class ReplyQueue {
     this.#leaving.clear();
   }
 
+  #simple(to: RequestHeader, error: number): void {
+    const at = this.#reserve(SIMPLE_BYTES);
+    this.#view.setUint32(at, SIMPLE_REPLY_MAGIC);
+    this.#view.setUint32(at + 4, error);
+    this.#view.setUint32(at + 8, to.cookieHigh);
+    this.#view.setUint32(at + 12, to.cookieLow);
+  }
+
   /** Writes a chunk header; @returns where the `fixedBytes` that come after it go. */
-  #chunk(to: Cookie, type: number, lengthBytes: number, fixedBytes: number): number {
+  #chunk(to: RequestHeader, type: number, lengthBytes: number, fixedBytes: number): number {
     const at = this.#reserve(CHUNK_BYTES + fixedBytes);
     this.#view.setUint32(at, STRUCTURED_REPLY_MAGIC);
     this.#view.setUint16(at + 4, REPLY_FLAG_DONE);
@@ -153,7 +153,7 @@ export class ReplyQueue {
     this.#sealedTo = this.#filledTo;
   }
 
-  #done(releaseBytes: number): void {
+  #answered(releaseBytes: number): void {
     this.#releaseBytes += releaseBytes;
     if (this.#scheduled) return;
     this.#scheduled = true;

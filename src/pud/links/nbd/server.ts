@@ -7,8 +7,8 @@ import type { ListenAddress } from "../address.js";
 import { realClock } from "../../../rumpuser/real/clock.js";
 import type { Clock } from "../clock.js";
 import type { Connection } from "./connection.js";
-import { ExportTable, makeExport } from "./export.js";
-import type { ExportOptions } from "./export.js";
+import { makeExport } from "./export.js";
+import type { ExportOptions, NbdExport } from "./export.js";
 import type { LinkLog } from "../link.js";
 import { serveSocket } from "./socket.js";
 
@@ -53,7 +53,7 @@ class SocketServer implements NbdServer {
   readonly #address: ListenAddress;
   readonly #log: LinkLog;
   readonly #clock: Clock;
-  readonly #exports = new ExportTable();
+  readonly #exports = new Map<string, NbdExport>();
   readonly #server: Server;
   /** Each with the promise that it is over. */
   readonly #connections = new Map<Connection, Promise<void>>();
@@ -80,13 +80,15 @@ class SocketServer implements NbdServer {
   }
 
   addExport(name: string, disk: Disk, options: ExportOptions): void {
-    this.#exports.add(makeExport(name, disk, options));
+    if (this.#exports.has(name)) throw new RangeError(`export "${name}" exists already`);
+    this.#exports.set(name, makeExport(name, disk, options));
   }
 
   async removeExport(name: string, reason: string): Promise<void> {
-    const removed = this.#exports.remove(name);
+    const removed = this.#exports.get(name);
+    if (!this.#exports.delete(name)) return;
     const users = [...this.#connections].filter(([connection]) => connection.export === removed);
-    if (removed !== undefined) await end(users, reason);
+    await end(users, reason);
   }
 
   uri(name: string): string {

@@ -1,6 +1,6 @@
 /** A Peer made of an accepted socket. */
 import type { Socket } from "node:net";
-import { readSocket } from "../../../rumpuser/real/socket-reader.js";
+import { readSocket, writeParts } from "../../../rumpuser/real/socket-reader.js";
 import { Connection } from "./connection.js";
 import type { ConnectionContext } from "./connection.js";
 import type { Peer } from "./peer.js";
@@ -10,30 +10,13 @@ import type { Peer } from "./peer.js";
  * @returns the connection; it owns the socket.
  */
 export function serveSocket(accepted: Socket, context: ConnectionContext): Connection {
-  const state = { paused: false };
-  const socket = readSocket(accepted, (chunk) => {
-    connection.receive(chunk);
-    return !state.paused;
-  });
+  const socket = readSocket(accepted, (chunk) => connection.receive(chunk));
   const peer: Peer = {
-    send(parts, sent) {
-      if (socket.destroyed || !socket.writable) return;
-      const last = parts.length - 1;
-      if (last > 0) socket.cork();
-      for (const [index, part] of parts.entries()) {
-        if (index < last) socket.write(part);
-        else socket.write(part, (error) => (error ? undefined : sent()));
-      }
-      if (last > 0) socket.uncork();
+    send: (parts, sent) => {
+      if (!socket.destroyed && socket.writable) writeParts(socket, parts, sent);
     },
-    pause: () => {
-      state.paused = true;
-      socket.pause();
-    },
-    resume: () => {
-      state.paused = false;
-      socket.resume();
-    },
+    pause: () => void socket.pause(),
+    resume: () => void socket.resume(),
     end: () => void socket.end(),
     destroy: () => void socket.destroy(),
   };

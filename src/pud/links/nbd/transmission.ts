@@ -39,16 +39,11 @@ interface Pending {
 }
 
 /** A write whose payload is arriving. */
-interface Collecting {
+interface Arriving {
   readonly pending: Pending;
   readonly payload: PayloadCollector;
-}
-
-/** A write that was refused: its payload is read past before it is answered. */
-interface Skipping {
-  readonly pending: Pending;
-  readonly refusal: Refusal;
-  missingBytes: number;
+  /** It is answered with this once its payload has been read past. */
+  refusal: Refusal | undefined;
 }
 
 export interface TransmissionEvents {
@@ -71,8 +66,7 @@ export class Transmission {
   readonly #unanswered = new Set<Pending>();
   /** A request that waits for room in the window. */
   #waiting: RequestHeader | undefined;
-  #collecting: Collecting | undefined;
-  #skipping: Skipping | undefined;
+  #arriving: Arriving | undefined;
   #windowBytes = 0;
   /** The part of it whose requests arrive or are held: no disk has them, and they have no answer. */
   #idleBytes = 0;
@@ -82,7 +76,8 @@ export class Transmission {
   #diskCalls = 0;
   #ended = false;
   #clientGone = false;
-  #shutDownReason: string | undefined;
+  /** What everything is answered with from now on. */
+  #shutDown: Refusal | undefined;
 
   constructor(exported: NbdExport, structuredReplies: boolean, replies: ReplyQueue, events: TransmissionEvents) {
     this.#export = exported;
@@ -108,7 +103,7 @@ export class Transmission {
 
   /** No byte can be taken before `progress`. */
   get blocked(): boolean {
-    return this.#waiting !== undefined && !this.#hasRoom(windowBytesOf(this.#waiting));
+    return this.#waiting !== undefined && this.#windowBytes + windowBytesOf(this.#waiting) > WINDOW_BYTES;
   }
 
   /** An answer has left. */
@@ -126,12 +121,12 @@ export class Transmission {
   endInput(): void {
     this.#ended = true;
     this.#waiting = undefined;
-    const arriving = this.#collecting?.pending ?? this.#skipping?.pending;
-    this.#dropPayload();
-    this.#skipping = undefined;
+    const arriving = this.#arriving;
+    this.#arriving = undefined;
     if (arriving === undefined) return;
-    this.#claim(arriving);
-    this.#windowBytes -= arriving.windowBytes;
+    arriving.payload.drop();
+    this.#claim(arriving.pending);
+    this.#windowBytes -= arriving.pending.windowBytes;
   }
 
   /** There is nobody to answer: reads that no driver has yet are not made. What was written is written. */
@@ -139,27 +134,19 @@ export class Transmission {
     this.#clientGone = true;
     this.#held = [];
     this.#ended = true;
-    this.#dropPayload();
+    this.#arriving?.payload.drop();
     this.#replies.close();
   }
 
   /** "Terminating the transmission phase": answers all requests, now and from now on, with ESHUTDOWN. */
   shutDown(reason: string): void {
-    this.#shutDownReason = reason;
+    const refusal: Refusal = { error: "ESHUTDOWN", message: reason };
+    this.#shutDown = refusal;
     this.#held = [];
-    if (this.#collecting !== undefined) {
-      const { pending, payload } = this.#collecting;
-      this.#dropPayload();
-      this.#skipping = {
-        pending,
-        refusal: { error: "ESHUTDOWN", message: reason },
-        missingBytes: payload.missingBytes,
-      };
-    }
-    const arriving = this.#skipping?.pending;
-    for (const pending of this.#unanswered) {
-      if (pending !== arriving) this.#refuse(pending, { error: "ESHUTDOWN", message: reason });
-    }
+    const arriving = this.#arriving;
+    arriving?.payload.drop();
+    if (arriving !== undefined) arriving.refusal ??= refusal;
+    for (const pending of this.#unanswered) if (pending !== arriving?.pending) this.#refuse(pending, refusal);
   }
 
   /**
@@ -179,8 +166,7 @@ export class Transmission {
         continue;
       }
       if (at >= chunk.length) return at;
-      if (this.#collecting !== undefined) at += this.#collect(chunk, at, this.#collecting);
-      else if (this.#skipping !== undefined) at += this.#skip(chunk.length - at, this.#skipping);
+      if (this.#arriving !== undefined) at += this.#arrive(chunk, at, this.#arriving);
       else if (this.#gatherer.empty && chunk.length - at >= REQUEST_BYTES) {
         this.#receive(readRequest(view, at));
         at += REQUEST_BYTES;
@@ -189,10 +175,6 @@ export class Transmission {
         if (this.#gatherer.complete) this.#receive(readRequest(viewOf(this.#gatherer.take()), 0));
       }
     }
-  }
-
-  #hasRoom(windowBytes: number): boolean {
-    return this.#windowBytes + windowBytes <= WINDOW_BYTES;
   }
 
   #receive(header: RequestHeader): void {
@@ -213,42 +195,25 @@ export class Transmission {
     this.#idleBytes += pending.windowBytes;
     this.#unanswered.add(pending);
     const payloadBytes = header.type === COMMAND.WRITE ? header.lengthBytes : 0;
-    const refusal: Refusal | undefined =
-      this.#shutDownReason === undefined
-        ? refusalOf(header, this.#export, this.#structured)
-        : { error: "ESHUTDOWN", message: this.#shutDownReason };
-    if (refusal === undefined) {
-      if (payloadBytes === 0) this.#start(pending, NO_PAYLOAD);
-      else
-        this.#collecting = {
-          pending,
-          payload: new PayloadCollector(payloadBytes, this.#export.partBytes, this.#export.buffers),
-        };
-    } else if (payloadBytes === 0) this.#refuse(pending, refusal);
-    else this.#skipping = { pending, refusal, missingBytes: payloadBytes };
+    const refusal = this.#shutDown ?? refusalOf(header, this.#export, this.#structured);
+    if (payloadBytes === 0) return this.#start(pending, NO_PAYLOAD, refusal);
+    const payload = new PayloadCollector(payloadBytes, this.#export.partBytes, this.#export.buffers);
+    if (refusal !== undefined) payload.drop();
+    this.#arriving = { pending, payload, refusal };
   }
 
-  #collect(chunk: Uint8Array, at: number, collecting: Collecting): number {
-    const taken = collecting.payload.fill(chunk, at);
-    if (collecting.payload.missingBytes === 0) {
-      this.#collecting = undefined;
-      this.#start(collecting.pending, collecting.payload.parts);
+  #arrive(chunk: Uint8Array, at: number, { pending, payload, refusal }: Arriving): number {
+    const taken = payload.fill(chunk, at);
+    if (payload.missingBytes === 0) {
+      this.#arriving = undefined;
+      this.#start(pending, payload.parts, refusal);
     }
     return taken;
   }
 
-  #skip(availableBytes: number, skipping: Skipping): number {
-    const taken = Math.min(skipping.missingBytes, availableBytes);
-    skipping.missingBytes -= taken;
-    if (skipping.missingBytes === 0) {
-      this.#skipping = undefined;
-      this.#refuse(skipping.pending, skipping.refusal);
-    }
-    return taken;
-  }
-
-  #start(pending: Pending, payload: readonly Uint8Array[]): void {
-    if (pending.header.type === COMMAND.READ && this.#isEngaged()) this.#held.push(pending);
+  #start(pending: Pending, payload: readonly Uint8Array[], refusal: Refusal | undefined): void {
+    if (refusal !== undefined) this.#refuse(pending, refusal);
+    else if (pending.header.type === COMMAND.READ && this.#isEngaged()) this.#held.push(pending);
     else this.#perform(pending, payload);
   }
 
@@ -273,12 +238,6 @@ export class Transmission {
     );
   }
 
-  /** Of the write that is arriving. */
-  #dropPayload(): void {
-    for (const part of this.#collecting?.payload.parts ?? []) this.#export.buffers.give(part);
-    this.#collecting = undefined;
-  }
-
   #diskCallEnded(payload: readonly Uint8Array[]): void {
     this.#diskCalls -= 1;
     for (const part of payload) this.#export.buffers.give(part);
@@ -296,16 +255,12 @@ export class Transmission {
       return;
     }
     const { header, windowBytes } = pending;
-    if (header.type !== COMMAND.READ) this.#replies.simple(header, "OK", windowBytes);
-    else if (this.#structured)
-      this.#replies.structuredData(header, header.offset, header.lengthBytes, data, windowBytes);
-    else this.#replies.simpleData(header, data, windowBytes);
+    if (header.type === COMMAND.READ) this.#replies.data(header, data, windowBytes);
+    else this.#replies.done(header, windowBytes);
   }
 
   #refuse(pending: Pending, { error, message }: Refusal): void {
-    if (!this.#claim(pending)) return;
-    if (this.#structured) this.#replies.structuredError(pending.header, error, message, pending.windowBytes);
-    else this.#replies.simple(pending.header, error, pending.windowBytes);
+    if (this.#claim(pending)) this.#replies.error(pending.header, error, message, pending.windowBytes);
   }
 
   #engage(pending: Pending): void {

@@ -50,7 +50,7 @@ describe("greeting and client flags (Newstyle negotiation)", () => {
 describe("options (Option types)", () => {
   test("LIST names every export with its description", async () => {
     const { client, exports } = direct(small(), { description: "the first" });
-    exports.add(makeExport("sd1", small(), { description: "", readOnly: false }));
+    exports.set("sd1", makeExport("sd1", small(), { description: "", readOnly: false }));
     await client.greet();
     const replies = await client.ask(OPT.LIST);
     expect(replies.map(({ type }) => type)).toEqual([2, 2, ACK]);
@@ -138,7 +138,7 @@ describe("options (Option types)", () => {
     const one = direct(small());
     expect((await one.client.go("")).bytes).toBe(64n * 512n);
     const two = direct(small());
-    two.exports.add(makeExport("sd1", small(), { description: "", readOnly: false }));
+    two.exports.set("sd1", makeExport("sd1", small(), { description: "", readOnly: false }));
     await two.client.greet();
     expect((await two.client.ask(OPT.GO, infoData("", [3]))).at(-1)?.type).toBe(ERR.UNKNOWN);
   });
@@ -160,7 +160,7 @@ describe("options (Option types)", () => {
   test("unless the export says that its clients know the block size anyway", async () => {
     const rig = direct(small());
     const disk = new MemoryDisk({ blockCount: 64, blockBytes: 4096 });
-    rig.exports.add(makeExport("sd1", disk, { description: "", readOnly: false, blockSizeKnown: true }));
+    rig.exports.set("sd1", makeExport("sd1", disk, { description: "", readOnly: false, blockSizeKnown: true }));
     expect((await rig.client.go("sd1", { infos: [] })).bytes).toBe(262144n);
     expect((await rig.client.do({ type: CMD.READ, length: 512 })).error).toBe(22);
     expect((await rig.client.do({ type: CMD.READ, length: 4096 })).error).toBe(0);

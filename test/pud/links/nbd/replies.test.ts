@@ -4,7 +4,7 @@ import { ReplyQueue } from "../../../../src/pud/links/nbd/replies.js";
 
 /** More than is copied. */
 const DATA_BYTES = 64 * 1024;
-const COOKIE = { cookieHigh: 1, cookieLow: 2 };
+const READ = { magic: 0, flags: 0, type: 0, cookieHigh: 1, cookieLow: 2, offset: 0, lengthBytes: DATA_BYTES };
 
 /** A peer that takes batches and says when each has left. */
 class SlowPeer implements Peer {
@@ -28,13 +28,14 @@ test("what was read is given back when its own batch has left, once: not with on
   const recycled: Uint8Array[] = [];
   const replies = new ReplyQueue(
     peer,
+    false,
     () => {},
     (data) => recycled.push(data),
   );
   const data = new Uint8Array(DATA_BYTES);
-  replies.simple(COOKIE, "OK", 0);
+  replies.done(READ, 0);
   await turn();
-  replies.simpleData(COOKIE, [data], DATA_BYTES);
+  replies.data(READ, [data], DATA_BYTES);
   await turn();
   expect(peer.left.length).toBe(2);
   peer.left[0]?.();

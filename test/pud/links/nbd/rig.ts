@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../../../src/pud/links/clock.js";
 import { Connection } from "../../../../src/pud/links/nbd/connection.js";
-import { ExportTable, makeExport } from "../../../../src/pud/links/nbd/export.js";
+import { makeExport, type NbdExport } from "../../../../src/pud/links/nbd/export.js";
 import type { LinkLog } from "../../../../src/pud/links/link.js";
 import type { Peer } from "../../../../src/pud/links/nbd/peer.js";
 import type { Disk } from "../../../../src/rump/devsw.js";
@@ -104,7 +104,7 @@ export interface DirectRig {
   readonly peer: FakePeer;
   readonly clock: HandClock;
   readonly log: RecordingLog;
-  readonly exports: ExportTable;
+  readonly exports: Map<string, NbdExport>;
   /** True when the connection has let go of everything. */
   closed(): boolean;
 }
@@ -116,8 +116,8 @@ export interface DirectOptions {
 
 /** A connection fed by hand, serving one disk as `sd0`. */
 export function direct(disk: Disk, { readOnly = false, description = "a disk" }: DirectOptions = {}): DirectRig {
-  const exports = new ExportTable();
-  exports.add(makeExport("sd0", disk, { description, readOnly }));
+  const exports = new Map<string, NbdExport>();
+  exports.set("sd0", makeExport("sd0", disk, { description, readOnly }));
   const clock = new HandClock();
   const log = new RecordingLog();
   let closed = false;
