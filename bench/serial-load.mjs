@@ -27,7 +27,7 @@ const { values, positionals } = parseArgs({
   options: { seconds: { type: "string", default: "20" }, baud: { type: "string", default: "115200" } },
   allowPositionals: true,
 });
-const chips = positionals.length > 0 ? positionals : ["acm", "ft232r", "cp2104", "ch340", "pl2303-hx"];
+const chips = positionals.length > 0 ? positionals : ["acm", "ft232r", "ft232h", "cp2104", "ch340", "pl2303-hx"];
 const seconds = Number(values.seconds);
 
 class Program {

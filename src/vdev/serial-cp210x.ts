@@ -65,8 +65,6 @@ const BUFFER_BYTES = 576;
 const PACKET_BYTES = 64;
 /** Embedded events (AN571 §5.21): the escape itself; line status with a character that is not escaped, without; modem status. */
 const EVENT = { ESCAPE: 0, LINE_STATUS_AND_DATA: 1, LINE_STATUS: 2, MODEM_STATUS: 3 };
-/** Bytes that one received character becomes at most. */
-const EVENT_BYTES = 4;
 const ERROR_BITS: Readonly<Record<UartError, number>> = { overrun: 0x02, parity: 0x04, framing: 0x08, break: 0x10 };
 
 /** What a port has been told to do. */
@@ -74,7 +72,7 @@ interface PortState {
   enabled: boolean;
   /** 0 = events are not embedded. */
   escape: number;
-  /** Event bytes that wait to be sent. */
+  /** Bytes and events that wait to be sent. */
   events: number[];
   /** As SET_FLOW and SET_CHARS had them last. */
   flow: Uint8Array;
@@ -191,14 +189,15 @@ export class Cp210xModel extends SerialModel {
         port.bulkIn.sendZlp();
         continue;
       }
-      const bytes = state.events.splice(0, room);
-      const received = this.takeReceived(port, Math.floor((room - bytes.length) / EVENT_BYTES));
-      received.forEach((byte, at) => {
-        const status = at === 0 ? lineStatus(port.errors.splice(0)) : 0;
-        if (status !== 0) bytes.push(state.escape, EVENT.LINE_STATUS_AND_DATA, status, byte);
-        else bytes.push(...(byte === state.escape ? [byte, EVENT.ESCAPE] : [byte]));
-      });
+      // What has no room in this transfer goes with the next: a sequence may be cut.
+      for (const byte of this.takeReceived(port, Math.max(0, room - state.events.length))) {
+        const status = port.errors.length > 0 ? lineStatus(port.errors.splice(0)) : 0;
+        if (status !== 0) state.events.push(state.escape, EVENT.LINE_STATUS_AND_DATA, status, byte);
+        else if (byte === state.escape) state.events.push(byte, EVENT.ESCAPE);
+        else state.events.push(byte);
+      }
       this.#queueEvents(port, state);
+      const bytes = state.events.splice(0, room);
       if (bytes.length === 0) return;
       port.bulkIn.send(Uint8Array.from(bytes), true);
       if (bytes.length % PACKET_BYTES === 0 && bytes.length < room) port.bulkIn.sendZlp();

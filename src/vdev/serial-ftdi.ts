@@ -176,6 +176,7 @@ export class FtdiModel extends SerialModel {
 
   #sendPacket(port: SerialPort): void {
     this.#late.delete(port.index);
+    this.#stopLatency(port);
     const room = port.bulkIn.room ?? 0;
     const data = this.takeReceived(port, Math.max(0, Math.min(room, port.bulkIn.maxPacketBytes) - STATUS_BYTES));
     const packet = new Uint8Array(STATUS_BYTES + data.length);
@@ -187,6 +188,7 @@ export class FtdiModel extends SerialModel {
     port.bulkIn.send(packet, true);
   }
 
+  /** The timer measures the time since the last packet (AN232B-04, "Small amounts of data"). */
   #startLatency(port: SerialPort): void {
     const timer = this.clock.startTimer(this.#latencyMs[port.index] ?? DEFAULT_LATENCY_MS, () => {
       this.#timers.delete(port.index);
@@ -196,6 +198,11 @@ export class FtdiModel extends SerialModel {
       this.#late.delete(port.index);
     });
     this.#timers.set(port.index, timer);
+  }
+
+  #stopLatency(port: SerialPort): void {
+    this.#timers.get(port.index)?.cancel();
+    this.#timers.delete(port.index);
   }
 
   #portOf(wIndex: number): SerialPort | undefined {
