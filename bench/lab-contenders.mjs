@@ -13,6 +13,7 @@ const CLI = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
  * @typedef {object} Contender
  * @property {string} name
  * @property {Record<string, number>} pids  role → process whose cost counts
+ * @property {number} clientPid
  * @property {(workload: Workload, count: number) => Promise<Figures>} run
  * @property {() => Promise<void>} stop
  *
@@ -94,6 +95,7 @@ function contender(name, pids, client, stopServer = async () => {}) {
   return {
     name,
     pids,
+    clientPid: client.pid,
     run: async ({ direction, order, bytes, depth }, count) => {
       const line = `${direction} ${order} ${bytes} ${depth} ${count}`;
       const { result, cpu, woken } = await measured(`${name}: ${line}`, pids, () => client.ask(line));

@@ -7,6 +7,7 @@
  * what else the machine does disturbs less.
  */
 import { fileURLToPath } from "node:url";
+import { countsEach, countsOf, kernelCosts, startCounting, stopCounting } from "./calls.mjs";
 import { atSwitch, byNbdkit, direct, kernelDisk, wholePath } from "./lab-contenders.mjs";
 import { systemCalls } from "./processes.mjs";
 import { median } from "./tables.mjs";
@@ -25,6 +26,7 @@ const TURN_S = 0.15;
 const GUESS_BYTES_PER_S = 60e6;
 const MAX_PER_S = 1500;
 const COUNTED_REQUESTS = 300;
+const PROFILED_REQUESTS = 1500;
 
 const read = (bytes, depth, order = "random") => ({ direction: "read", order, bytes, depth });
 const write = (bytes, depth, order = "random") => ({ direction: "write", order, bytes, depth });
@@ -96,6 +98,22 @@ const GROUPS = {
       [read(4096, 1), read(65536, 1)],
     );
   },
+  /** Random reads of 4 KiB; SECOND and THIRD are nodes, VARIANT is what THIRD is called on the command line. */
+  profile: async () => {
+    console.log(JSON.stringify({ group, costs: kernelCosts(built("costs")) }));
+    for (const mode of ["overlap", "together"]) {
+      startCounting(built("calls.so"));
+      const contenders = [
+        kernelDisk(bot, kernelNode),
+        direct(`C ${mode}`, bot, mode, second),
+        atSwitch(`rumpusb ${mode}`, mode, third),
+      ];
+      await profile("profile switch", contenders, [read(4096, 1)]);
+      const path = await wholePath(nbd, `rumpusb ${mode}`, [variant, "--no-sandbox", "--mode", mode]);
+      await profile("profile path", [path], [read(4096, 1), read(4096, 8)]);
+      stopCounting();
+    }
+  },
   growth: () =>
     compare(
       "growth",
@@ -125,6 +143,29 @@ async function compare(group, contenders, workloads) {
     }
   }
   for (const contender of contenders) await contender.stop();
+}
+
+/** What its processes do for one request. The round in the middle is told. @param contenders  stopped at the end */
+async function profile(group, contenders, workloads) {
+  for (const contender of contenders) await contender.run(read(4096, 8), warmUpOf(contender));
+  for (const workload of workloads) {
+    const turns = new Map(contenders.map((contender) => [contender, []]));
+    for (let round = 0; round < rounds; round++)
+      for (const contender of contenders) turns.get(contender).push(await profiledTurn(contender, workload));
+    for (const [{ name }, ofContender] of turns) {
+      const sorted = ofContender.sort((a, b) => a.usEach - b.usEach);
+      console.log(JSON.stringify({ group, name, ...workload, ...sorted[Math.floor(sorted.length / 2)] }));
+    }
+  }
+  for (const contender of contenders) await contender.stop();
+}
+
+async function profiledTurn({ name, pids, clientPid, run }, workload) {
+  const roles = Object.entries(name === "kernel" ? { client: clientPid } : pids);
+  const before = roles.map(([, pid]) => countsOf(pid));
+  const { seconds } = await run(workload, PROFILED_REQUESTS);
+  const profiles = roles.map(([role, pid], at) => [role, countsEach(countsOf(pid), before[at], PROFILED_REQUESTS)]);
+  return { usEach: (seconds * 1e6) / PROFILED_REQUESTS, profiles: Object.fromEntries(profiles) };
 }
 
 /** What is not JavaScript is warm at once. */

@@ -1,6 +1,6 @@
 /**
  * The driver against the kernel's own, against C and against nbdkit: `node bench/lab.mjs [--rounds 7] [--groups switch,slow,growth,levels,path] [--write]`.
- * Needs RUMPUSB_UML (lab/README.md) and a compiler; `npm run build` first.
+ * Needs RUMPUSB_UML (lab/README.md) and a compiler; `npm run build` first. The group `profile` tells where the time of a small read goes.
  *
  * The devices are the kernel's mass_storage gadgets, high speed with a 125 µs tick, in one guest with one processor. A figure is the
  * median over the rounds of the ratio to the kernel's usb-storage in the same round; in brackets, of the median latencies. With --write
@@ -12,6 +12,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { writeSection } from "./page.mjs";
+import { betweenTable, callTable } from "./profile-table.mjs";
 import { table } from "./tables.mjs";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -34,22 +35,38 @@ compile("bot", [
   "-lpthread",
 ]);
 compile("nbd", []);
+compile("costs", []);
+execFileSync("cc", ["-O2", "-shared", "-fPIC", `${ROOT}bench/c/calls.c`, "-o", `${FOLDER}/calls.so`, "-ldl"], {
+  stdio: "inherit",
+});
 const rounds = Number(values.rounds);
 const groups = values.groups.split(",");
 /** Of one group; a busy machine takes several times as long as a quiet one. */
 const groupSeconds = 300 + 90 * rounds;
 writeFileSync(`${FOLDER}/settings`, `${rounds} ${groupSeconds} ${groups.join(" ")}\n`);
-const all = await runInLab();
+const told = await runInLab();
 for (const group of groups) {
-  const ofGroup = all.filter((figure) => figure.group.startsWith(HEADINGS[group] ?? group));
-  if (ofGroup.length === 0) {
+  const lines = linesOf(group);
+  if (lines.length === 0) {
     console.error(`lab: no figure of group "${group}"; the reason is above`);
     process.exitCode = 1;
     continue;
   }
-  const lines = [...rateTable(ofGroup), "", ...costTable(ofGroup)];
   console.log(`\n${lines.join("\n")}`);
   if (values.write) writeSection(`lab ${group}`, [`${rounds} rounds.`, "", ...lines]);
+}
+
+/** What is told of a group; empty if nothing was. */
+function linesOf(group) {
+  const ofGroup = told.filter((one) => one.group?.startsWith(HEADINGS[group] ?? group));
+  const figures = ofGroup.filter(({ ratio }) => ratio !== undefined);
+  const profiles = ofGroup.filter(({ profiles }) => profiles !== undefined);
+  const costs = ofGroup.find(({ costs }) => costs !== undefined)?.costs;
+  const lines = [];
+  if (figures.length > 0) lines.push(...rateTable(figures), "", ...costTable(figures), "");
+  if (profiles.length > 0) lines.push(...callTable(profiles), "", ...betweenTable(profiles), "");
+  if (costs !== undefined) lines.push(`Microseconds of the guest's kernel: ${JSON.stringify(costs)}`, "");
+  return lines.slice(0, -1);
 }
 
 function compile(program, args) {

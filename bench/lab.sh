@@ -25,6 +25,7 @@ wait_for 10 "the kernel's disk" kernel_disk first
 stick second size=64M udc=1
 stick third size=64M udc=2
 group switch "$(device_node second)" "$(device_node third)"
+group profile "$(device_node second)" "$(device_node third)" "$(bus_path third)"
 for tick_ns in 250000 1000000; do
   tick "$tick_ns"
   group slow "$(device_node second)" "$(device_node third)" "$((tick_ns / 1000)) µs"
