@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 
 const BENCHMARKS = [
   { script: "run.mjs", args: [] },
+  { script: "start.mjs", args: [] },
   { script: "survival.mjs", args: [] },
   { script: "survival.mjs", args: ["--signal", "SIGSTOP"] },
   { script: "lock.mjs", args: ["--only", "1 MiB", "--rounds", "15"] },
