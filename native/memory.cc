@@ -1,5 +1,6 @@
-/** Memory that two processes share: made by one, mapped by both. */
+/** Memory that two processes share: made by one, mapped by both; and memory that a process gives back. */
 #include <fcntl.h>
+#include <link.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -41,9 +42,26 @@ Napi::Value MapMemory(const Napi::CallbackInfo& info) {
   return Napi::ArrayBuffer::New(info.Env(), memory, length,
                                 [length](Napi::Env, void* mapped) { munmap(mapped, length); });
 }
+
+/** The program's own segments that are not written to: its pages are those of the file, and come back from there. */
+int DropSegments(dl_phdr_info* program, size_t, void*) {
+  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  for (int i = 0; i < program->dlpi_phnum; i++) {
+    const ElfW(Phdr)& segment = program->dlpi_phdr[i];
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
+    const uintptr_t begin = (program->dlpi_addr + segment.p_vaddr) & ~(page - 1);
+    const uintptr_t end = program->dlpi_addr + segment.p_vaddr + segment.p_memsz;
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+  return 1;  // the program is the first; its libraries keep theirs
+}
+
+/** dropCode(): what of Node.js is not used from now on is not mapped any more; what is used is mapped again page by page. */
+void DropCode(const Napi::CallbackInfo&) { dl_iterate_phdr(DropSegments, nullptr); }
 }  // namespace
 
 void DefineMemory(Napi::Env env, Napi::Object exports) {
   exports["createMemory"] = Napi::Function::New<CreateMemory>(env, "createMemory");
+  exports["dropCode"] = Napi::Function::New<DropCode>(env, "dropCode");
   exports["mapMemory"] = Napi::Function::New<MapMemory>(env, "mapMemory");
 }

@@ -8,6 +8,7 @@ import type { HostController } from "../dev/usb/usbdivar.js";
 import { createPudServer, type PudServer } from "../pud/server.js";
 import { RumpKernel } from "../rump/kernel.js";
 import { streamOfFd } from "../rumpuser/real/byte-stream.js";
+import { dropCode } from "../rumpuser/real/locked-calls.js";
 import { createRumpuser } from "../rumpuser/real/rumpuser.js";
 import { openUsbPort } from "../rumpuser/real/usb-port.js";
 import type { ByteStream, LogSink } from "../rumpuser/rumpuser.js";
@@ -76,6 +77,7 @@ export class RumpDevice {
         onUnplug: () => void kernel.shutdown().then(() => server.close()),
       });
       server.ready();
+      dropCode(); // what starts and attaches does so once
       return true;
     } catch (error) {
       server.error(codeOf(error), error instanceof Error ? error.message : String(error));

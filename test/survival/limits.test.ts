@@ -154,3 +154,11 @@ test("ten thousand connections, a thousand at once: refused or served, and all i
   expect(host.events.filter(({ event }) => event === "log").length).toBeLessThan(100);
   expect(await host.end()).toBe(0);
 });
+
+test("a driver's process that serves has less than 45 MiB resident", { timeout: TIMEOUT_MS }, async () => {
+  await using host = await start(STICK);
+  const one = await client();
+  for (let at = 0; at < 500; at++) await readsBlock(one);
+  const { pid } = await host.event("device");
+  expect(residentBytes(Number(pid))).toBeLessThan(45 << 20);
+});

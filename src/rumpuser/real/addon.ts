@@ -81,6 +81,7 @@ interface Addon {
   recvFd(socket: number, placeholder: number): number;
   createMemory(bytes: number): number;
   mapMemory(fd: number, bytes: number): ArrayBuffer | number;
+  dropCode(): void;
   fillRandom(bytes: Uint8Array): number;
   lock(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): number;
   dieWithParent(): number;

@@ -33,6 +33,14 @@ export function dieWithParent(): void {
   if (rc < 0) throw new SystemCallError("prctl PR_SET_PDEATHSIG", rc);
 }
 
+/**
+ * Forgets the pages of Node.js itself. Most were needed at its start alone; those that are needed come back one by one, from the
+ * memory that all processes of this program share.
+ */
+export function dropCode(): void {
+  loadAddon().dropCode();
+}
+
 /** Random bytes, as good as those of node:crypto, which costs a process 2 MiB. @throws SystemCallError */
 export function fillRandom(bytes: Uint8Array): void {
   const rc = loadAddon().fillRandom(bytes);
