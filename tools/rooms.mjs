@@ -20,6 +20,7 @@ const ROOMS = [
   { room: "bytes.ts", may: [], node: false },
   { room: "buffers.ts", may: [], node: false },
   { room: "pending.ts", may: [], node: false },
+  { room: "thrown.ts", may: [], node: false },
   { room: "rumpuser/rumpuser.ts", may: [], node: false },
   { room: "rumpuser/simulated", may: ["bytes.ts", "rumpuser/rumpuser.ts"], node: false },
   { room: "rumpuser/memory-stream", may: ["rumpuser/rumpuser.ts"], node: false },
@@ -97,6 +98,7 @@ const ROOMS = [
     may: [
       "bytes.ts",
       "buffers.ts",
+      "thrown.ts",
       "rump/devsw.ts",
       "pud/",
       "rumpuser/real/clock.ts",
@@ -125,6 +127,7 @@ const ROOMS = [
     may: [
       "rump-process/config.ts",
       "bytes.ts",
+      "thrown.ts",
       "rump/devsw.ts",
       "rumpuser/",
       "pud/",

@@ -1,9 +1,10 @@
 /** Where a link listens: a Unix socket only its owner can open, or TCP on this machine alone. */
+import { once } from "node:events";
 import { access, chmod, lstat, unlink } from "node:fs/promises";
 import { connect, isIPv4 } from "node:net";
 import type { Server } from "node:net";
 import { dirname } from "node:path";
-import { LinkSetupError, messageOf, systemErrorCode } from "./errors.js";
+import { errnoOf, LinkSetupError, messageOf } from "./errors.js";
 import type { LinkSetupErrorCode } from "./errors.js";
 
 export type ListenAddress = { readonly unix: string } | { readonly host: string; readonly port: number };
@@ -82,7 +83,7 @@ async function listenUnix(server: Server, path: string): Promise<void> {
   // Asked here because libuv calls a missing folder EACCES. It is not made: whoever names it says whose it is.
   await access(dirname(path)).catch(failed);
   await removeStale(path);
-  const listening = untilListening(server);
+  const listening = once(server, "listening");
   // The file must not be open to others even between bind and chmod; bind happens inside listen().
   const umask = process.umask(0o777 & ~PRIVATE_FILE);
   server.listen(path);
@@ -92,19 +93,9 @@ async function listenUnix(server: Server, path: string): Promise<void> {
 }
 
 async function listenLoopback(server: Server, host: string, port: number): Promise<void> {
-  const listening = untilListening(server);
+  const listening = once(server, "listening");
   server.listen(port, host);
   await listening.catch(setupFailure(`${host} port ${port}`));
-}
-
-function untilListening(server: Server): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.once("listening", () => {
-      server.off("error", reject);
-      resolve();
-    });
-  });
 }
 
 /**
@@ -114,7 +105,7 @@ function untilListening(server: Server): Promise<void> {
 async function removeStale(path: string): Promise<void> {
   const failed = setupFailure(path);
   const found = await lstat(path).catch((error: unknown) => {
-    if (systemErrorCode(error) === "ENOENT") return undefined;
+    if (errnoOf(error) === "ENOENT") return undefined;
     return failed(error);
   });
   if (found === undefined) return;
@@ -132,7 +123,7 @@ function answers(path: string): Promise<boolean> {
       resolve(true);
     });
     probe.once("error", (error) => {
-      if (systemErrorCode(error) === "ECONNREFUSED") resolve(false);
+      if (errnoOf(error) === "ECONNREFUSED") resolve(false);
       else
         reject(
           new LinkSetupError("LINK_IN_USE", `${path} exists and cannot be asked: ${error.message}`, { cause: error }),
@@ -155,7 +146,7 @@ const CODE_OF: Readonly<Record<string, LinkSetupErrorCode>> = {
 /** Turns what a system call threw into a LinkSetupError that names `where`. */
 function setupFailure(where: string): (error: unknown) => never {
   return (error) => {
-    const code = CODE_OF[systemErrorCode(error) ?? ""] ?? "LINK_FAILED";
+    const code = CODE_OF[errnoOf(error)] ?? "LINK_FAILED";
     throw new LinkSetupError(code, `cannot listen on ${where}: ${messageOf(error)}`, { cause: error });
   };
 }

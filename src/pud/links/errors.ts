@@ -10,6 +10,8 @@
  */
 export type LinkSetupErrorCode = "LINK_USAGE" | "LINK_IN_USE" | "LINK_PERMISSION" | "LINK_UNAVAILABLE" | "LINK_FAILED";
 
+export { errnoOf, messageOf } from "../../thrown.js";
+
 export class LinkSetupError extends Error {
   readonly code: LinkSetupErrorCode;
 
@@ -18,14 +20,4 @@ export class LinkSetupError extends Error {
     this.name = "LinkSetupError";
     this.code = code;
   }
-}
-
-/** Node's errno name of a failed system call (`ENOENT`), undefined for any other error. */
-export function systemErrorCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !("code" in error)) return undefined;
-  return typeof error.code === "string" ? error.code : undefined;
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -7,7 +7,7 @@
 import { execFile } from "node:child_process";
 import { access, constants, readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import { LinkSetupError, systemErrorCode } from "./errors.js";
+import { LinkSetupError, errnoOf } from "./errors.js";
 
 export interface KernelNbdOptions {
   /** `/dev/nbd0` */
@@ -89,8 +89,8 @@ async function checkDevice(host: KernelNbdHost, device: string, name: string): P
   try {
     await host.checkAccess(device);
   } catch (error) {
-    const code = systemErrorCode(error) === "ENOENT" ? "LINK_UNAVAILABLE" : "LINK_PERMISSION";
-    throw new LinkSetupError(code, `${device} cannot be opened for reading and writing: ${systemErrorCode(error)}`, {
+    const code = errnoOf(error) === "ENOENT" ? "LINK_UNAVAILABLE" : "LINK_PERMISSION";
+    throw new LinkSetupError(code, `${device} cannot be opened for reading and writing: ${errnoOf(error)}`, {
       cause: error,
     });
   }
@@ -106,7 +106,7 @@ async function runClient(
   try {
     result = await host.run(PROGRAM, args);
   } catch (error) {
-    if (systemErrorCode(error) === "ENOENT")
+    if (errnoOf(error) === "ENOENT")
       throw new LinkSetupError("LINK_UNAVAILABLE", `${PROGRAM} is not installed; it attaches ${device} to the kernel`, {
         cause: error,
       });
@@ -168,7 +168,7 @@ const realHost: KernelNbdHost = {
     try {
       return await readFile(path, "utf8");
     } catch (error) {
-      if (systemErrorCode(error) === "ENOENT") return undefined;
+      if (errnoOf(error) === "ENOENT") return undefined;
       throw error;
     }
   },

@@ -1,7 +1,7 @@
 /** /dev/cuse: makes a character device of the host, and carries its requests and answers (fs/fuse/cuse.c, fs/fuse/dev.c). */
 import { existsSync } from "node:fs";
 import { DeviceFile, POLL_ERR, READABLE } from "../../../rumpuser/real/device-file.js";
-import { LinkSetupError, messageOf, systemErrorCode } from "../errors.js";
+import { LinkSetupError, messageOf, errnoOf } from "../errors.js";
 import { decodeRequest, encodeAnswer, encodeInit, FUSE_MAJOR, initIn, MAX_REQUEST_BYTES, OPCODES } from "./protocol.js";
 
 const CUSE = "/dev/cuse";
@@ -70,7 +70,7 @@ export class CuseChannel {
       this.#file.write(bytes);
     } catch (error) {
       // The request was interrupted meanwhile, or its program has gone.
-      if (systemErrorCode(error) !== "ENOENT") this.#fail(error);
+      if (errnoOf(error) !== "ENOENT") this.#fail(error);
     }
   }
 
@@ -123,7 +123,7 @@ export class CuseChannel {
 
 function setupError(path: string, error: unknown): LinkSetupError {
   if (error instanceof LinkSetupError) return error;
-  const code = systemErrorCode(error);
+  const code = errnoOf(error);
   if (code === "ENOENT" || code === "ENODEV" || code === "ENXIO")
     return new LinkSetupError(
       "LINK_UNAVAILABLE",

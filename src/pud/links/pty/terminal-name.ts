@@ -1,7 +1,7 @@
 /** The symbolic link under which programs find a pseudo terminal. Nothing else that stands there is touched. */
 import { lstatSync, readlinkSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { dirname } from "node:path";
-import { LinkSetupError, messageOf, systemErrorCode } from "../errors.js";
+import { LinkSetupError, messageOf, errnoOf } from "../errors.js";
 
 const TERMINAL = /^\/dev\/pts\/\d+$/;
 
@@ -52,7 +52,7 @@ export class TerminalName {
       const target = readlinkSync(this.path);
       return TERMINAL.test(target) ? target : "other";
     } catch (error) {
-      if (systemErrorCode(error) === "ENOENT") return undefined;
+      if (errnoOf(error) === "ENOENT") return undefined;
       throw setupError(this.path, error);
     }
   }
@@ -64,13 +64,13 @@ function isServed(terminal: string): boolean {
     const { uid, mode } = statSync(terminal);
     return uid === process.getuid?.() && (mode & 0o777) === 0o600;
   } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") return false;
+    if (errnoOf(error) === "ENOENT") return false;
     throw setupError(terminal, error);
   }
 }
 
 function setupError(path: string, error: unknown): LinkSetupError {
-  const code = systemErrorCode(error);
+  const code = errnoOf(error);
   if (code === "EACCES" || code === "EPERM" || code === "EROFS")
     return new LinkSetupError("LINK_PERMISSION", `${path}: this user may not put a link there (${code})`, {
       cause: error,

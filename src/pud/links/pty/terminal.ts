@@ -9,7 +9,7 @@
  */
 import { chmodSync } from "node:fs";
 import { viewOf } from "../../../bytes.js";
-import { systemErrorCode } from "../errors.js";
+import { errnoOf } from "../errors.js";
 import {
   DeviceFile,
   IN_CLOSE,
@@ -179,7 +179,7 @@ export class Terminal {
       withDeviceFile(this.path, use);
       return true;
     } catch (error) {
-      if (systemErrorCode(error) === "EBUSY") return false;
+      if (errnoOf(error) === "EBUSY") return false;
       throw error;
     }
   }
@@ -188,7 +188,7 @@ export class Terminal {
     try {
       return call();
     } catch (error) {
-      if (systemErrorCode(error) === "EIO") return "hungUp";
+      if (errnoOf(error) === "EIO") return "hungUp";
       throw error;
     }
   }
