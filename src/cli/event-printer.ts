@@ -21,44 +21,33 @@ export function humanPrinter(output: Output): EmitEvent {
   };
 }
 
-function describe(event: HostEvent): readonly string[] {
-  switch (event.event) {
-    case "sandbox":
-      return sandboxLines(event);
-    case "device":
-      return [describeDevice(event)];
-    case "demotion":
-      return [`${event.device}: mode ${event.mode} from now on (${event.reason})`];
-    case "node":
-      return [`${event.node}: ${describeNode(event)} on ${event.device}`];
-    case "node-gone":
-      return [`${event.node}: gone (${event.reason})`];
-    case "link":
-      return linkLines(event);
-    case "ready":
-      return [
-        event.nodes.length > 0 ? "Ready. Ctrl-C ends it." : "Waiting for a device, or a medium in it. Ctrl-C ends it.",
-      ];
-    case "detach":
-      return [`${event.device}: detached`];
-    case "restart":
-      return [
-        `${event.device}: driver restarted in process ${event.pid} after ${Math.round(event.downMs)} ms (${event.reason})`,
-      ];
-    case "quarantine":
-      return [
-        `${event.device}: left alone after ${event.failures} driver processes died (${event.reason})`,
-        `  try again   plug it in anew, or: kill -USR2 ${process.pid}`,
-      ];
-    case "unplug":
-      return [`${event.device}: unplugged; waiting ${event.graceMs / 1000} s for it to come back`];
-    case "replug":
-      return [`${event.device}: back in process ${event.pid} after ${Math.round(event.downMs)} ms`];
-    case "error":
-      return [`rumpusb: ${event.message}`];
-    case "log":
-      return [`${event.source}: ${event.message}`];
-  }
+/** Lines by what has happened. */
+const DESCRIBE: { readonly [E in HostEvent as E["event"]]: (event: E) => readonly string[] } = {
+  sandbox: sandboxLines,
+  device: (event) => [describeDevice(event)],
+  demotion: ({ device, mode, reason }) => [`${device}: mode ${mode} from now on (${reason})`],
+  node: (event) => [`${event.node}: ${describeNode(event)} on ${event.device}`],
+  "node-gone": ({ node, reason }) => [`${node}: gone (${reason})`],
+  link: linkLines,
+  ready: ({ nodes }) => [
+    nodes.length > 0 ? "Ready. Ctrl-C ends it." : "Waiting for a device, or a medium in it. Ctrl-C ends it.",
+  ],
+  detach: ({ device }) => [`${device}: detached`],
+  restart: ({ device, pid, downMs, reason }) => [
+    `${device}: driver restarted in process ${pid} after ${Math.round(downMs)} ms (${reason})`,
+  ],
+  quarantine: ({ device, failures, reason }) => [
+    `${device}: left alone after ${failures} driver processes died (${reason})`,
+    `  try again   plug it in anew, or: kill -USR2 ${process.pid}`,
+  ],
+  unplug: ({ device, graceMs }) => [`${device}: unplugged; waiting ${graceMs / 1000} s for it to come back`],
+  replug: ({ device, pid, downMs }) => [`${device}: back in process ${pid} after ${Math.round(downMs)} ms`],
+  error: ({ message }) => [`rumpusb: ${message}`],
+  log: ({ source, message }) => [`${source}: ${message}`],
+};
+
+function describe<E extends HostEvent>(event: E): readonly string[] {
+  return (DESCRIBE[event.event] as (event: E) => readonly string[])(event);
 }
 
 /** The level, and a line for each layer that is not there. */

@@ -1,5 +1,6 @@
 /** The end of a command that runs until it is told to stop. */
 import { constants } from "node:os";
+import { deferred } from "../host/waits.js";
 import { realClock } from "../rumpuser/real/clock.js";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
@@ -22,26 +23,23 @@ export interface StopSignal {
  *                would outlive this process.
  */
 export function onStopSignal(atOnce: () => void): StopSignal {
-  let stop = (_reason: string): void => {};
-  const stopped = new Promise<string>((resolve) => {
-    stop = resolve;
-  });
+  const stop = deferred<string>();
   let firstMs: number | undefined;
   const onSignal = (signal: NodeJS.Signals): void => {
     const nowMs = realClock.nowMs();
     if (firstMs === undefined) {
       firstMs = nowMs;
-      return stop(signal);
+      return stop.resolve(signal);
     }
     if (nowMs - firstMs < SAME_WISH_MS) return;
     atOnce();
     process.exit(128 + constants.signals.SIGINT);
   };
-  const onOutputError = (): void => stop("nobody reads the output");
+  const onOutputError = (): void => stop.resolve("nobody reads the output");
   for (const signal of SIGNALS) process.on(signal, onSignal);
   process.stdout.on("error", onOutputError);
   return {
-    stopped,
+    stopped: stop.promise,
     dispose: () => {
       for (const signal of SIGNALS) process.off(signal, onSignal);
       process.stdout.off("error", onOutputError);

@@ -3,29 +3,29 @@
  * characters replaced, and more than a bound of them in a while is counted instead of kept.
  */
 import { StringDecoder } from "node:string_decoder";
+import { RateBound } from "../pud/rate-bound.js";
 import type { Clock } from "../rumpuser/rumpuser.js";
 import { printable } from "./text.js";
 
 const MAX_LINE_CHARS = 1024;
-const MAX_LINES_PER_PERIOD = 200;
-const PERIOD_MS = 10_000;
+const MAX_LINES_AT_ONCE = 200;
+const LINES_PER_SECOND = 20;
 const LAST_WORDS_LINES = 8;
 
 /** Takes chunks, gives lines. */
 export class LogLines {
-  readonly #clock: Clock;
   readonly #show: (line: string) => void;
+  readonly #bound: RateBound;
   readonly #decoder = new StringDecoder("utf8");
   readonly #last: string[] = [];
   #partial = "";
   #cut = false;
-  #periodStartMs: number;
-  #linesInPeriod = 0;
+  /** Since the last line that was shown. */
+  #leftOut = 0;
 
   constructor(clock: Clock, show: (line: string) => void) {
-    this.#clock = clock;
     this.#show = show;
-    this.#periodStartMs = clock.nowMs();
+    this.#bound = new RateBound(clock, MAX_LINES_AT_ONCE, LINES_PER_SECOND);
   }
 
   /** The last lines that were shown, for the message about why the process ended. */
@@ -59,24 +59,14 @@ export class LogLines {
     this.#partial = "";
     this.#cut = false;
     if (line === "") return;
-    const dropped = this.#countLine();
-    if (dropped === undefined) return;
-    if (dropped > 0) this.#show(`(${dropped} lines left out)`);
+    if (!this.#bound.take()) {
+      this.#leftOut++;
+      return;
+    }
+    if (this.#leftOut > 0) this.#show(`(${this.#leftOut} lines left out)`);
+    this.#leftOut = 0;
     this.#show(line);
     this.#last.push(line);
     if (this.#last.length > LAST_WORDS_LINES) this.#last.shift();
-  }
-
-  /** Undefined when this line is one too many; else how many were left out before it. */
-  #countLine(): number | undefined {
-    const nowMs = this.#clock.nowMs();
-    let dropped = 0;
-    if (nowMs - this.#periodStartMs >= PERIOD_MS) {
-      dropped = Math.max(0, this.#linesInPeriod - MAX_LINES_PER_PERIOD);
-      this.#periodStartMs = nowMs;
-      this.#linesInPeriod = 0;
-    }
-    this.#linesInPeriod++;
-    return this.#linesInPeriod > MAX_LINES_PER_PERIOD ? undefined : dropped;
   }
 }

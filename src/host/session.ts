@@ -10,7 +10,7 @@ import createDebug from "debug";
 import { createPudHost, type PudHost } from "../pud/host.js";
 import type { LogEntry } from "../rumpuser/rumpuser.js";
 import { DeviceNodes, type DeviceNodesContext } from "./device-nodes.js";
-import { HostError, messageOf, reportedCode } from "./errors.js";
+import { HostError, hostErrorOf, messageOf, reportedCode } from "./errors.js";
 import type { RumpLife, Lost } from "./rump-life.js";
 import { RumpSupply, type RumpSupplyContext } from "./rump-supply.js";
 import type { DeviceSource } from "./sources/source.js";
@@ -97,7 +97,7 @@ export class DeviceSession {
     try {
       ending = await this.#live(attached);
     } catch (error) {
-      ending = { reason: messageOf(error), error: asHostError(error) };
+      ending = { reason: messageOf(error), error: hostErrorOf(error) };
     }
     await this.#undo(ending);
     if (ending.error !== undefined) throw ending.error;
@@ -308,8 +308,4 @@ export class DeviceSession {
   #report(code: string, message: string): undefined {
     this.#context.emit({ event: "error", code, message, device: this.key });
   }
-}
-
-function asHostError(error: unknown): HostError {
-  return error instanceof HostError ? error : new HostError("FAILED", messageOf(error), { cause: error });
 }

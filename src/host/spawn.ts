@@ -15,6 +15,7 @@
  * alone, which then ends the others in the right order.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import net from "node:net";
 import type { Readable } from "node:stream";
@@ -224,9 +225,8 @@ async function readLines(pipe: Readable | null, lines: LogLines): Promise<void> 
 
 /** The process id, when the process runs. @throws HostError FAILED */
 export async function started(child: ChildProcess, what: string): Promise<number> {
-  await new Promise<void>((resolve, reject) => {
-    child.once("spawn", resolve);
-    child.once("error", (error) => reject(new HostError("FAILED", `cannot start ${what}: ${messageOf(error)}`)));
+  await once(child, "spawn").catch((error: unknown) => {
+    throw new HostError("FAILED", `cannot start ${what}: ${messageOf(error)}`);
   });
   if (child.pid === undefined) throw new Error("a process without an id has started");
   return child.pid;

@@ -89,7 +89,7 @@ export class StreamDevices {
   /** @param gone  Tells that the device is not there any more, where somebody knows before the driver does. */
   async #launch(source: DeviceSource, gone?: Promise<string>): Promise<HostError | undefined> {
     const session = this.#options.supervisor.launch(source);
-    void gone?.then((reason) => session.lost(reason));
+    void gone?.then((reason) => session.session.lost(reason));
     this.#options.launched(session);
     return await session.attached;
   }

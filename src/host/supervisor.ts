@@ -2,9 +2,10 @@
  * Every session of this host process: starts them, tells how they end, ends them all. That a driver which died is started
  * again is the session's own business.
  */
-import { HostError, messageOf } from "./errors.js";
+import { HostError, hostErrorOf } from "./errors.js";
 import { DeviceSession, type SessionContext } from "./session.js";
 import type { DeviceSource } from "./sources/source.js";
+import { deferred } from "./waits.js";
 
 /** A session that was started. Neither promise rejects; failures have been told as events. */
 export interface Launched {
@@ -12,14 +13,7 @@ export interface Launched {
   readonly attached: Promise<HostError | undefined>;
   /** Resolves when everything is undone, with the error it ended with. */
   readonly ended: Promise<HostError | undefined>;
-  /** Flush, detach, end. */
-  stop(reason: string): void;
-  /** The device is not there any more and cannot come back. */
-  lost(reason: string): void;
-  /** The device was pulled out: waits for it, or ends. */
-  unplugged(): void;
-  /** It may be in again, as this source. @returns false when it is not waited for. */
-  replugged(source: DeviceSource): boolean;
+  readonly session: Pick<DeviceSession, "lost" | "unplugged" | "replugged">;
 }
 
 export class Supervisor {
@@ -33,24 +27,14 @@ export class Supervisor {
 
   launch(source: DeviceSource): Launched {
     const session = new DeviceSession(source, this.#context);
-    let onAttached = (_error: HostError | undefined): void => {};
-    const attached = new Promise<HostError | undefined>((resolve) => {
-      onAttached = resolve;
-    });
-    const ended = this.#run(session, () => onAttached(undefined));
+    const attached = deferred<HostError | undefined>();
+    const ended = this.#run(session, () => attached.resolve(undefined));
     void ended.then((error) =>
-      onAttached(error ?? new HostError("FAILED", `${source.key}: stopped before it attached`)),
+      attached.resolve(error ?? new HostError("FAILED", `${source.key}: stopped before it attached`)),
     );
     this.#sessions.set(session, ended);
     if (this.#stopReason !== undefined) session.stop(this.#stopReason);
-    return {
-      attached,
-      ended,
-      stop: (reason) => session.stop(reason),
-      lost: (reason) => session.lost(reason),
-      unplugged: () => session.unplugged(),
-      replugged: (again) => session.replugged(again),
-    };
+    return { session, attached: attached.promise, ended };
   }
 
   /** Ends every session, and every one that is launched later. Bounded in time. */
@@ -75,7 +59,7 @@ export class Supervisor {
       await session.run(attached);
       return undefined;
     } catch (error) {
-      const failure = error instanceof HostError ? error : new HostError("FAILED", messageOf(error), { cause: error });
+      const failure = hostErrorOf(error);
       this.#context.emit({ event: "error", code: failure.code, message: failure.message, device: session.key });
       return failure;
     } finally {

@@ -3,7 +3,7 @@
  *
  * Nothing here reads a descriptor. The three strings come from the device through the kernel and are made printable.
  */
-import { open, readdir, readlink } from "node:fs/promises";
+import { readdir, readFile, readlink } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Speed } from "../rumpuser/rumpuser.js";
 import { errnoOf } from "./errors.js";
@@ -46,8 +46,6 @@ export interface SysfsDevice {
 const DEVICE_NAME = /^[0-9]+-[0-9]+(\.[0-9]+)*$/;
 /** Gone while being read, or a file that this kind of device does not have. */
 const ABSENT = new Set(["ENOENT", "ENODEV", "ENOTDIR", "EIO", "ENXIO"]);
-/** A sysfs attribute is at most one page. */
-const MAX_ATTRIBUTE_BYTES = 4096;
 
 /** The `speed` file, in Mbit/s. */
 const SPEEDS: Readonly<Record<string, Speed>> = {
@@ -151,13 +149,7 @@ async function readDriver(folder: string): Promise<string | undefined> {
 
 async function readAttribute(folder: string, name: string): Promise<string | undefined> {
   try {
-    const file = await open(join(folder, name));
-    try {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_ATTRIBUTE_BYTES), 0, MAX_ATTRIBUTE_BYTES, 0);
-      return buffer.toString("utf8", 0, bytesRead).trim();
-    } finally {
-      await file.close();
-    }
+    return (await readFile(join(folder, name), "utf8")).trim();
   } catch (error) {
     if (ABSENT.has(errnoOf(error))) return undefined;
     throw error;

@@ -112,7 +112,10 @@ export class UsbDevices {
   }
 
   async #queue(read: () => Promise<void>): Promise<void> {
-    this.#work = this.#work.then(read).catch((error: unknown) => this.#tell(error));
+    this.#work = this.#work.then(read).catch((error: unknown) => {
+      const message = `reading the list of USB devices: ${messageOf(error)}`;
+      this.#options.emit({ event: "error", code: "FAILED", message });
+    });
     await this.#work;
   }
 
@@ -136,7 +139,7 @@ export class UsbDevices {
     this.#away.add(away);
     this.#ending.delete(part.key); // nothing in this port waits for a device that is not there
     void launched.ended.then(() => this.#away.delete(away));
-    launched.unplugged();
+    launched.session.unplugged();
   }
 
   /** Asked for, and neither driven nor refused for a reason that still stands. */
@@ -148,12 +151,8 @@ export class UsbDevices {
     const slot = this.#slots.get(key);
     if (!asked || this.#isDivided(device, interfaces === undefined)) return false;
     // A session that waits for it is told once it may be opened: udev gives permission after the plug-in.
-    if (slot === undefined) return device.mayOpen || !this.#isAwaited(part);
+    if (slot === undefined) return device.mayOpen || ![...this.#away].some(({ ids }) => ids === idsOf(part));
     return slot.refused !== undefined && (RETRY_WHEN[slot.refused]?.(device, slot.part.device) ?? false);
-  }
-
-  #isAwaited(part: DevicePart): boolean {
-    return [...this.#away].some(({ ids }) => ids === idsOf(part));
   }
 
   /** It is driven in parts and this would be the whole, or the other way round: its interfaces appear one after another. */
@@ -177,15 +176,14 @@ export class UsbDevices {
     }
     const source = usbfsSource({ part, take, roots, clock, usbfs, drivers });
     const earlier = this.#ending.get(key);
-    const waiting = [...this.#away].find((away) => away.ids === idsOf(part) && away.launched.replugged(source));
+    const waiting = [...this.#away].find((away) => away.ids === idsOf(part) && away.launched.session.replugged(source));
     if (waiting !== undefined) {
       this.#away.delete(waiting);
       this.#occupy({ identity, part, launched: waiting.launched, refused: undefined });
       return undefined;
     }
     const launched = supervisor.launch({
-      key: source.key,
-      mayReturn: source.mayReturn,
+      ...source,
       open: async () => {
         await earlier;
         return await source.open();
@@ -203,14 +201,6 @@ export class UsbDevices {
       if (this.#ending.get(key) === ended) this.#ending.delete(key);
     });
     this.#ending.set(key, ended);
-  }
-
-  #tell(error: unknown): void {
-    this.#options.emit({
-      event: "error",
-      code: "FAILED",
-      message: `reading the list of USB devices: ${messageOf(error)}`,
-    });
   }
 }
 

@@ -11,31 +11,25 @@ export async function waitAtMost<T>(
   limitMs: number,
   promise: Promise<T>,
 ): Promise<{ readonly value: T } | undefined> {
-  let cancel = (): void => {};
-  const late = new Promise<undefined>((resolve) => {
-    const timer = clock.startTimer(limitMs, () => resolve(undefined));
-    cancel = () => timer.cancel();
-  });
+  const late = deferred<undefined>();
+  const timer = clock.startTimer(limitMs, () => late.resolve(undefined));
   try {
-    return await Promise.race([promise.then((value) => ({ value })), late]);
+    return await Promise.race([promise.then((value) => ({ value })), late.promise]);
   } finally {
-    cancel();
+    timer.cancel();
   }
 }
 
-/** A promise and its ends, apart. Only the first call of either counts. */
+/** A promise and its end, apart. Only the first call counts. */
 export interface Deferred<T> {
   readonly promise: Promise<T>;
   resolve(value: T): void;
-  reject(error: Error): void;
 }
 
 export function deferred<T>(): Deferred<T> {
   let resolve: (value: T) => void = () => {};
-  let reject: (error: Error) => void = () => {};
-  const promise = new Promise<T>((onValue, onError) => {
+  const promise = new Promise<T>((onValue) => {
     resolve = onValue;
-    reject = onError;
   });
-  return { promise, resolve, reject };
+  return { promise, resolve };
 }

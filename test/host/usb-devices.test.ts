@@ -31,12 +31,13 @@ class FakeSupervisor {
     return {
       attached: Promise.resolve(failure),
       ended: ended.promise,
-      stop: (reason) => stops.push(reason),
-      lost: (reason) => stops.push(reason),
-      unplugged: () => stops.push("unplugged"),
-      replugged: (again) => {
-        if (this.awaits) stops.push(`back at ${again.key}`);
-        return this.awaits;
+      session: {
+        lost: (reason) => stops.push(reason),
+        unplugged: () => stops.push("unplugged"),
+        replugged: (again) => {
+          if (this.awaits) stops.push(`back at ${again.key}`);
+          return this.awaits;
+        },
       },
     };
   }

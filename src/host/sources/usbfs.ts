@@ -102,18 +102,15 @@ async function openReadWrite(device: UsbDevice): Promise<number> {
   } catch (error) {
     const errno = errnoOf(error);
     const message = `${describe(device)}: ${messageOf(error)}`;
-    const help = errno === "EACCES" || errno === "EPERM" ? `; ${await permissionHelp(device)}` : "";
-    throw new HostError(OPEN_ERRORS[errno] ?? "FAILED", `${message}${help}`, { cause: error });
+    if (errno !== "EACCES" && errno !== "EPERM")
+      throw new HostError(OPEN_ERRORS[errno] ?? "FAILED", message, { cause: error });
+    const { permissionHelp } = await import("../udev-advice.js");
+    const help = permissionHelp(device.vendor, device.product);
+    throw new HostError("NOT_PERMITTED", `${message}; ${help}`, { cause: error });
   }
 }
 
-async function permissionHelp({ vendor, product }: UsbDevice): Promise<string> {
-  return (await import("../udev-advice.js")).permissionHelp(vendor, product);
-}
-
 const OPEN_ERRORS: Readonly<Record<string, HostErrorCode>> = {
-  EACCES: "NOT_PERMITTED",
-  EPERM: "NOT_PERMITTED",
   EROFS: "NOT_PERMITTED",
   ENOENT: "DEVICE_GONE",
   ENODEV: "DEVICE_GONE",
