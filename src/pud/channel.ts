@@ -102,14 +102,6 @@ export class FrameChannel {
     if (this.#gatheredBytes >= GATHER_BYTES) this.#flush();
   }
 
-  pause(): void {
-    this.#stream.pause();
-  }
-
-  resume(): void {
-    this.#stream.resume();
-  }
-
   /** Sends what is buffered, then ends the stream. `lost` is not called. */
   close(): void {
     if (this.#ended) return;

@@ -57,15 +57,22 @@ export interface ChannelLimits {
   readonly attachSilenceMs?: number;
 }
 
+/** What a rump process says, and nobody has to do anything with. Strings are safe to print. */
+export interface ChannelReports {
+  /** The device went wrong. The word is the process's own. */
+  onDemotion?(demotion: Demotion): void;
+  onLog(entry: LogEntry): void;
+  /** The rump process reports a failure, such as an attach that did not work. */
+  onError(code: string, message: string): void;
+}
+
 /** What the channel tells its owner. The owner may throw a LinkError from `node`: the announcement cannot be right. */
 export interface ChannelOwner {
+  readonly reports: ChannelReports;
   device(device: DeviceAnnouncement): void;
-  demotion(demotion: Demotion): void;
   /** @returns the half that serves the node from now on, bound to this channel and number. */
   node(node: NodeAnnouncement, channel: HostChannel, number: number): NodeHalf;
   nodeGone(half: NodeHalf, reason: string): void;
-  log(entry: LogEntry): void;
-  error(code: string, message: string): void;
   ready(): void;
   shutdownDone(failure: DeviceErrorCode | undefined, message: string): void;
   lost(error: LinkError): void;
@@ -125,11 +132,11 @@ export class HostChannel implements ChannelConsumer {
       [KINDS.ttyChanged.number, this.#nodeRule(true)],
       [KINDS.ttyClosed.number, this.#nodeRule(false)],
       [KINDS.hello.number, { announcement: true, take: (_, p) => this.#hello(p) }],
-      [KINDS.device.number, { announcement: true, take: (_, p) => this.#owner.device(decodeDevice(p)) }],
-      [KINDS.demotion.number, { announcement: true, take: (_, p) => this.#owner.demotion(decodeDemotion(p)) }],
+      [KINDS.device.number, { announcement: true, take: (_, p) => owner.device(decodeDevice(p)) }],
+      [KINDS.demotion.number, { announcement: true, take: (_, p) => owner.reports.onDemotion?.(decodeDemotion(p)) }],
       [KINDS.node.number, { announcement: true, take: (h, p) => this.#node(h, p) }],
       [KINDS.nodeGone.number, { announcement: true, take: (h, p) => this.#nodeGone(h, p) }],
-      [KINDS.log.number, { announcement: true, take: (_, p) => this.#owner.log(decodeLog(p)) }],
+      [KINDS.log.number, { announcement: true, take: (_, p) => owner.reports.onLog(decodeLog(p)) }],
       [KINDS.error.number, { announcement: true, take: (_, p) => this.#error(p) }],
       [KINDS.ready.number, { announcement: true, take: () => this.#ready() }],
       [KINDS.shutdownDone.number, { announcement: true, take: (h, p) => this.#shutdownDone(h, p) }],
@@ -307,7 +314,7 @@ export class HostChannel implements ChannelConsumer {
 
   #error(payload: Uint8Array): void {
     const { code, message } = decodeError(payload);
-    this.#owner.error(code, message);
+    this.#owner.reports.onError(code, message);
   }
 
   #shutdownDone({ status }: FrameHeader, payload: Uint8Array): void {

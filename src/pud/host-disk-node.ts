@@ -1,5 +1,5 @@
 /** A disk node on the host: its queue, what is known of its medium, and the disk that links see. */
-import type { DeviceErrorCode, DiskInfo } from "../rump/devsw.js";
+import type { DiskInfo } from "../rump/devsw.js";
 import { LinkError } from "./errors.js";
 import { type FrameHeader, KIND_BY_NUMBER } from "./frames.js";
 import type { HostChannel } from "./host-channel.js";
@@ -9,40 +9,25 @@ import type { NodeContext, NodeHalf, Readmission } from "./host-node.js";
 import { MediumMemory } from "./medium-memory.js";
 import { learnEdges, readmit } from "./readmission.js";
 
-export class DiskNode implements NodeHalf {
+export class DiskNode extends DiskQueue implements NodeHalf {
   readonly device: HostDisk;
   readonly patienceMs = 0;
-  readonly #queue: DiskQueue;
-  readonly #memory: MediumMemory | undefined;
 
   constructor(info: DiskInfo, context: NodeContext) {
     const { replug } = context;
-    this.#memory = replug === undefined ? undefined : new MediumMemory(info, replug.journalBytes);
-    this.#queue = new DiskQueue(context, this.#memory);
-    this.device = new HostDisk(info, this.#queue);
-  }
-
-  get bound(): boolean {
-    return this.#queue.bound;
+    super(context, replug === undefined ? undefined : new MediumMemory(info, replug.journalBytes));
+    this.device = new HostDisk(info, this);
   }
 
   begin(channel: HostChannel, nodeNumber: number): void {
-    this.#queue.bind(channel, nodeNumber);
-    if (this.#memory !== undefined) void learnEdges(this.#queue, this.device.info, this.#memory);
+    this.bind(channel, nodeNumber);
+    if (this.memory !== undefined) void learnEdges(this, this.device.info, this.memory);
   }
 
   resume(channel: HostChannel, nodeNumber: number, isDoubtful: boolean): Promise<Readmission> | undefined {
-    const isChecked = isDoubtful && this.#memory !== undefined;
-    this.#queue.bind(channel, nodeNumber, isChecked);
-    return isChecked ? this.#readmit(channel, this.#memory) : undefined;
-  }
-
-  unbind(isLoss: boolean): void {
-    this.#queue.unbind(isLoss);
-  }
-
-  pump(): void {
-    this.#queue.pump();
+    const isChecked = isDoubtful && this.memory !== undefined;
+    this.bind(channel, nodeNumber, isChecked);
+    return isChecked ? this.#readmit(channel, this.memory) : undefined;
   }
 
   admit({ kind, node }: FrameHeader): void {
@@ -53,22 +38,10 @@ export class DiskNode implements NodeHalf {
     this.admit(header);
   }
 
-  close(code: DeviceErrorCode, reason: string): void {
-    this.#queue.close(code, reason);
-  }
-
-  end(code: DeviceErrorCode, reason: string): void {
-    this.#queue.end(code, reason);
-  }
-
-  whenIdle(): Promise<void> {
-    return this.#queue.whenIdle();
-  }
-
   async #readmit(channel: HostChannel, memory: MediumMemory): Promise<Readmission> {
-    const result = await readmit(this.#queue, this.device.info, memory);
-    if (!this.#queue.isBoundTo(channel)) return "lost";
-    if (result !== "lost" && result.refusal === "") this.#queue.open();
+    const result = await readmit(this, this.device.info, memory);
+    if (!this.isBoundTo(channel)) return "lost";
+    if (result !== "lost" && result.refusal === "") this.open();
     return result;
   }
 }

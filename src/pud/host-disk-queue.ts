@@ -31,7 +31,8 @@ export class DiskQueue {
   #slots: SharedSlots | undefined;
   readonly #context: NodeContext;
   readonly #limits: NodeLimits;
-  readonly #memory: MediumMemory | undefined;
+  /** What is known of the medium; without it a device that has gone never comes back. */
+  readonly memory: MediumMemory | undefined;
   /** The host's own, which go before all that waits. */
   #own: DiskRequest[] = [];
   /** To be sent again before all that was never sent, in their order. */
@@ -54,11 +55,10 @@ export class DiskQueue {
   #makingRoom = false;
   #departure: Timer | undefined;
 
-  /** @param memory  What is known of the medium; without it a device that has gone never comes back. */
   constructor(context: NodeContext, memory: MediumMemory | undefined) {
     this.#context = context;
     this.#limits = context.limits;
-    this.#memory = memory;
+    this.memory = memory;
   }
 
   /** What is not answered, sent or not. */
@@ -133,7 +133,7 @@ export class DiskQueue {
       if (this.#channel !== channel || channel.choked) return;
       if (this.#inFlight.size >= this.#limits.maxNodeRequests) return;
       if (this.#inFlight.size > 0 && this.#isTooMuch(this.#inFlightBytes + next.bytes)) return;
-      if (!next.isOwn && this.#memory?.admit(next) === false) return this.#makeRoom(next);
+      if (!next.isOwn && this.memory?.admit(next) === false) return this.#makeRoom(next);
       this.#shift(next);
       if (!next.isOwn) this.#noteClient(next.client);
       this.#inFlight.add(next);
@@ -176,7 +176,7 @@ export class DiskQueue {
     const flushes: DiskRequest[] = [];
     for (const own of this.#own.splice(0)) own.fail("ECANCELED", "the channel was lost");
     for (const request of this.#takeInFlight()) {
-      if (!request.isOwn) this.#memory?.returned(request);
+      if (!request.isOwn) this.memory?.returned(request);
       if (isLoss) request.losses++;
       request.isOrphan = false;
       if (request.isOwn) request.fail("ECANCELED", "the channel was lost");
@@ -209,7 +209,7 @@ export class DiskQueue {
   /** The channel has the reply to a request that this queue sent: its data, or with a failure the reason in words. */
   answered(request: DiskRequest, failure: DeviceErrorCode | undefined, data: Uint8Array): void {
     if (!this.#inFlight.has(request)) return; // ended meanwhile; the caller has its answer
-    const memory = this.#memory;
+    const memory = this.memory;
     if (failure === "ENODEV" && memory !== undefined) return this.#orphan(request);
     this.#inFlight.delete(request);
     this.#inFlightBytes -= request.bytes;
@@ -286,7 +286,7 @@ export class DiskQueue {
         if (!orphan.isOrphan) continue;
         this.#inFlight.delete(orphan);
         this.#inFlightBytes -= orphan.bytes;
-        if (!orphan.isOwn) this.#memory?.failed(orphan);
+        if (!orphan.isOwn) this.memory?.failed(orphan);
         orphan.fail("ENODEV", "the driver says that the device has gone");
       }
       this.pump();
@@ -296,20 +296,20 @@ export class DiskQueue {
 
   /** What it was to change may be changed or not, and it is not tried again. */
   #giveUp(request: DiskRequest, code: DeviceErrorCode, reason: string): void {
-    this.#memory?.forget(request.firstBlock, request.blockCount);
+    this.memory?.forget(request.firstBlock, request.blockCount);
     request.fail(code, reason);
   }
 
   /** The journal is full: one flush, and then the write goes on, or fails with what the flush said. */
   #makeRoom(write: DiskRequest): void {
     // With nothing recorded yet, the writes in flight make room as they are answered.
-    if (this.#makingRoom || this.#memory?.journal?.canShrink !== true) return;
+    if (this.#makingRoom || this.memory?.journal?.canShrink !== true) return;
     this.#makingRoom = true;
     void this.#flushForRoom(write);
   }
 
   async #flushForRoom(write: DiskRequest): Promise<void> {
-    const journal = this.#memory?.journal;
+    const journal = this.memory?.journal;
     const mark = journal?.mark() ?? 0;
     try {
       await this.issueOwn({ kind: KINDS.flush });

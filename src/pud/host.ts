@@ -11,10 +11,10 @@
  * it, call `abandon` then.
  */
 import type { DeviceErrorCode } from "../rump/devsw.js";
-import type { ByteStream, Clock, LogEntry, Timer } from "../rumpuser/rumpuser.js";
+import type { ByteStream, Clock, Timer } from "../rumpuser/rumpuser.js";
 import { LinkError } from "./errors.js";
 import { MAX_NODE_BYTES, MAX_NODE_REQUESTS, MAX_NODES } from "./frames.js";
-import { type ChannelLimits, type ChannelOwner, HostChannel } from "./host-channel.js";
+import { type ChannelLimits, type ChannelOwner, type ChannelReports, HostChannel } from "./host-channel.js";
 import { DiskNode } from "./host-disk-node.js";
 import {
   DEPARTURE_MS,
@@ -25,7 +25,7 @@ import {
   type NodeLimits,
 } from "./host-node.js";
 import { TtyNode } from "./host-tty-node.js";
-import type { Demotion, DeviceAnnouncement, NodeAnnouncement } from "./payloads.js";
+import type { DeviceAnnouncement, NodeAnnouncement } from "./payloads.js";
 import { identityChange } from "./readmission.js";
 import type { SharedSlots } from "./shared-memory.js";
 
@@ -57,21 +57,16 @@ export interface HostNode {
 }
 
 /** Called as it happens, never from within `createPudHost`. Strings are safe to print. */
-export interface PudHostHandlers {
+export interface PudHostHandlers extends ChannelReports {
   /** A driver has attached. */
   onDevice(device: DeviceAnnouncement): void;
-  /** The device went wrong. The word is the process's own. */
-  onDemotion?(demotion: Demotion): void;
   onNode(node: HostNode): void;
   /** The node's requests are answered already. */
   onNodeGone(node: HostNode, reason: string): void;
   /** "hold": a node is served again, by the process connected last. */
   onNodeBack?(node: HostNode): void;
-  onLog(entry: LogEntry): void;
   /** Exploring is done: nothing more will attach for now. */
   onReady(): void;
-  /** The rump process reports a failure, such as an attach that did not work. */
-  onError(code: string, message: string): void;
   /** The channel has ended or was ended because of what came over it; the rump process should be ended too. */
   onLost(error: LinkError): void;
 }
@@ -151,12 +146,10 @@ interface Entry {
 }
 
 class Host implements PudHost, ChannelOwner {
-  readonly #clock: Clock;
-  readonly #handlers: PudHostHandlers;
+  readonly reports: PudHostHandlers;
   readonly #limits: PudLimits;
   readonly #lossPolicy: "fail" | "hold";
-  readonly #replug: PudHostOptions["replug"];
-  readonly #loadTtyLine: LoadTtyLine;
+  readonly #context: NodeContext;
   #entries: Entry[] = [];
   #channel: HostChannel | undefined;
   /** The last driver that was announced on it. */
@@ -170,17 +163,17 @@ class Host implements PudHost, ChannelOwner {
 
   constructor({ clock, handlers, limits, lossPolicy, replug, loadTtyLine = importTtyLine }: PudHostOptions) {
     const wanted = { ...DEFAULT_LIMITS, ...limits };
-    this.#clock = clock;
-    this.#handlers = handlers;
+    this.reports = handlers;
     this.#lossPolicy = lossPolicy;
-    this.#replug = lossPolicy === "hold" ? replug : undefined;
-    this.#loadTtyLine = loadTtyLine;
     this.#limits = {
       ...wanted,
       maxNodes: Math.min(wanted.maxNodes, MAX_NODES),
       maxNodeRequests: Math.min(wanted.maxNodeRequests, MAX_NODE_REQUESTS),
       maxNodeBytes: Math.min(wanted.maxNodeBytes, MAX_NODE_BYTES),
     };
+    const onAnswered = (): void => void this.#answered++;
+    const kept = lossPolicy === "hold" ? replug : undefined;
+    this.#context = { clock, limits: this.#limits, onAnswered, replug: kept, loadTtyLine };
   }
 
   get nodes(): readonly HostNode[] {
@@ -206,7 +199,7 @@ class Host implements PudHost, ChannelOwner {
     if (!deviceKept) for (const entry of this.#entries) entry.isDoubtful = true;
     this.#identity = undefined;
     memory?.processGone();
-    this.#channel = new HostChannel(stream, this.#clock, limits, this, memory);
+    this.#channel = new HostChannel(stream, this.#context.clock, limits, this, memory);
     this.#channel.start();
   }
 
@@ -221,11 +214,7 @@ class Host implements PudHost, ChannelOwner {
 
   device(device: DeviceAnnouncement): void {
     this.#identity = device;
-    this.#handlers.onDevice(device);
-  }
-
-  demotion(demotion: Demotion): void {
-    this.#handlers.onDemotion?.(demotion);
+    this.reports.onDevice(device);
   }
 
   node(announcement: NodeAnnouncement, channel: HostChannel, number: number): NodeHalf {
@@ -246,15 +235,17 @@ class Host implements PudHost, ChannelOwner {
   nodeGone(half: NodeHalf, reason: string): void {
     const entry = this.#entries.find((other) => other.half === half);
     if (entry === undefined) return;
-    if (this.#replug === undefined || this.#shutdown !== undefined) return this.#remove(entry, "ENODEV", reason);
+    if (this.#context.replug === undefined || this.#shutdown !== undefined)
+      return this.#remove(entry, "ENODEV", reason);
     half.unbind(false);
-    entry.departure = this.#clock.startTimer(DEPARTURE_MS, () => this.#remove(entry, "ENODEV", reason));
+    entry.departure = this.#context.clock.startTimer(DEPARTURE_MS, () => this.#remove(entry, "ENODEV", reason));
   }
 
   /** Why this cannot be the medium that went, as far as is known without a look at it. */
   #change({ node, identity, departure, isDoubtful }: Entry, info: HostDevice["info"]): string | undefined {
     if (departure !== undefined) return "another medium"; // gone and come on one channel: the device was there all the time
-    if (!sameInfo(node.device.info, info)) return "another medium";
+    // Read by one decoder, so in one order.
+    if (JSON.stringify(node.device.info) !== JSON.stringify(info)) return "another medium";
     if (!isDoubtful) return undefined;
     if (identity === undefined || this.#identity === undefined) return "a device that did not say what it is";
     return identityChange(identity, this.#identity);
@@ -264,7 +255,7 @@ class Host implements PudHost, ChannelOwner {
     const { node, half } = entry;
     const served = (): void => {
       entry.isDoubtful = false;
-      this.#handlers.onNodeBack?.(node);
+      this.reports.onNodeBack?.(node);
     };
     const look = half.resume(channel, number, entry.isDoubtful);
     if (look === undefined) return served();
@@ -280,27 +271,16 @@ class Host implements PudHost, ChannelOwner {
     const { className, unit } = announcement;
     if (this.#entries.length >= this.#limits.maxNodes)
       throw new LinkError("PUD_LIMIT", `NODE ${className}${unit}: more than ${this.#limits.maxNodes} nodes`);
-    const half = createHalf(announcement, {
-      clock: this.#clock,
-      limits: this.#limits,
-      onAnswered: () => this.#answered++,
-      replug: this.#replug,
-      loadTtyLine: this.#loadTtyLine,
-    });
+    const half =
+      announcement.kind === "disk"
+        ? new DiskNode(announcement.info, this.#context)
+        : new TtyNode(announcement.info, this.#context);
     const node: HostNode = { className, unit, device: half.device };
     this.#entries.push({ node, half, identity: this.#identity, isDoubtful: false, departure: undefined });
     if (this.#ended !== undefined) half.close("ENODEV", "the device is being shut down");
-    this.#handlers.onNode(node);
+    this.reports.onNode(node);
     half.begin(channel, number);
     return half;
-  }
-
-  log(entry: LogEntry): void {
-    this.#handlers.onLog(entry);
-  }
-
-  error(code: string, message: string): void {
-    this.#handlers.onError(code, message);
   }
 
   ready(): void {
@@ -309,7 +289,7 @@ class Host implements PudHost, ChannelOwner {
     if (absent.length > 0 && absent.length === this.#entries.length)
       throw new LinkError("PUD_ABSENT", `READY, but none of ${absent.length} nodes has come back`);
     for (const entry of absent) this.#remove(entry, "ENODEV", "the device did not come back");
-    this.#handlers.onReady();
+    this.reports.onReady();
   }
 
   shutdownDone(failure: DeviceErrorCode | undefined, message: string): void {
@@ -325,7 +305,7 @@ class Host implements PudHost, ChannelOwner {
     }
     if (this.#lossPolicy === "hold") for (const entry of this.#entries) this.#hold(entry);
     else this.#removeAll(`the rump process was lost: ${error.message}`);
-    this.#handlers.onLost(error);
+    this.reports.onLost(error);
   }
 
   async #shutDown(timeoutMs: number): Promise<ShutdownResult> {
@@ -338,7 +318,7 @@ class Host implements PudHost, ChannelOwner {
     }
     this.#ended = "shut down";
     const result = new Promise<ShutdownResult>((settle) => (this.#shutdown = settle));
-    const timer = this.#clock.startTimer(timeoutMs, () =>
+    const timer = this.#context.clock.startTimer(timeoutMs, () =>
       this.#finish("shut down", { clean: false, reason: `the rump process did not finish within ${timeoutMs} ms` }),
     );
     await Promise.race([result, Promise.all(this.#entries.map(({ half }) => half.whenIdle()))]);
@@ -375,19 +355,10 @@ class Host implements PudHost, ChannelOwner {
     this.#entries = this.#entries.filter((other) => other !== entry);
     entry.departure?.cancel();
     entry.half.end(code, reason);
-    this.#handlers.onNodeGone(entry.node, reason);
+    this.reports.onNodeGone(entry.node, reason);
   }
-}
-
-/** The same device with the same medium, as far as its description tells: read by one decoder, so in one order. */
-function sameInfo(a: HostDevice["info"], b: HostDevice["info"]): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 async function importTtyLine(): ReturnType<LoadTtyLine> {
   return (await import("./host-tty-line.js")).HostLine;
-}
-
-function createHalf(node: NodeAnnouncement, context: NodeContext): NodeHalf {
-  return node.kind === "disk" ? new DiskNode(node.info, context) : new TtyNode(node.info, context);
 }

@@ -3,32 +3,32 @@ import type { DiskInfo } from "../rump/devsw.js";
 import { FLAG_FUA, KINDS } from "./frames.js";
 import type { DiskRequest } from "./host-disk-request.js";
 import { WriteJournal } from "./journal.js";
-import { type EdgeRange, MediumEdges } from "./medium-edges.js";
-import { MediumWitnesses } from "./medium-witnesses.js";
+import { type BlockRange, MediumBlocks } from "./medium-blocks.js";
 
 const CHANGES_BLOCKS: ReadonlySet<number> = new Set(
   [KINDS.write, KINDS.trim, KINDS.writeZeroes].map((kind) => kind.number),
 );
 
 export class MediumMemory {
-  readonly edges: MediumEdges;
-  readonly #witnesses: MediumWitnesses;
+  readonly #blocks: MediumBlocks;
   /** Counts what may have changed blocks. */
   #changes = 0;
   /** Undefined: what the device acknowledges is on its medium. */
   readonly journal: WriteJournal | undefined;
 
   constructor(info: DiskInfo, journalBytes: number) {
-    this.edges = new MediumEdges(info);
-    this.#witnesses = new MediumWitnesses(info.blockBytes);
+    this.#blocks = new MediumBlocks(info);
     this.journal = info.volatileCache ? new WriteJournal(journalBytes, info.blockBytes) : undefined;
   }
 
   /** What to read of a medium that comes back; `unanswered` as for `difference`. */
-  ranges(unanswered: readonly DiskRequest[]): readonly EdgeRange[] {
-    const isUnsure = this.#unsure(unanswered);
-    const blocks = this.#witnesses.blocks.filter((block) => !this.edges.covers(block) && !isUnsure(block));
-    return [...this.edges.ranges, ...blocks.map((firstBlock) => ({ firstBlock, blockCount: 1 }))];
+  ranges(unanswered: readonly DiskRequest[]): readonly BlockRange[] {
+    return this.#blocks.ranges(this.#unsure(unanswered));
+  }
+
+  /** What to read of a medium that is new here. */
+  get edges(): readonly BlockRange[] {
+    return this.#blocks.edges;
   }
 
   /** Before a request is sent. @returns false when a write needs room first, which `journal.canShrink` may give. */
@@ -46,9 +46,8 @@ export class MediumMemory {
     const { kind, firstBlock, blockCount, payload, changesBefore } = request;
     switch (kind) {
       case KINDS.read:
-        this.edges.note(firstBlock, blockCount, reply);
         // What was answered while a write was may be older than that.
-        if (changesBefore === this.#changes) this.#witnesses.note(firstBlock, blockCount, reply);
+        this.#blocks.note(firstBlock, blockCount, reply, changesBefore === this.#changes);
         return;
       case KINDS.flush:
         this.journal?.dropUntil(request.journalMark);
@@ -59,8 +58,7 @@ export class MediumMemory {
       default: {
         const data = kind === KINDS.write ? payload : undefined;
         this.#changes++;
-        this.edges.note(firstBlock, blockCount, data);
-        this.#witnesses.note(firstBlock, blockCount, data);
+        this.#blocks.note(firstBlock, blockCount, data);
         if ((request.flags & FLAG_FUA) === 0) this.journal?.record(firstBlock, blockCount, data);
         else {
           this.journal?.release(payload.length);
@@ -79,8 +77,7 @@ export class MediumMemory {
   /** Nobody knows what the blocks hold. */
   forget(firstBlock: number, blockCount: number): void {
     this.#changes++;
-    this.edges.forget(firstBlock, blockCount);
-    this.#witnesses.forget(firstBlock, blockCount);
+    this.#blocks.forget(firstBlock, blockCount);
   }
 
   /** It was sent and not answered, and waits to be sent again. */
@@ -89,20 +86,16 @@ export class MediumMemory {
   }
 
   /** What a range held when it was read, where nothing is known of it. `unanswered`: what may have changed it since. */
-  learn(range: EdgeRange, data: Uint8Array, unanswered: readonly DiskRequest[]): void {
-    this.edges.learn(range, data, this.#unsure(unanswered));
+  learn(range: BlockRange, data: Uint8Array, unanswered: readonly DiskRequest[]): void {
+    this.#blocks.learn(range, data, this.#unsure(unanswered));
   }
 
   /**
    * The first block of the range that shows another medium; undefined when there is none.
    * @param unanswered  What was sent or waits: its blocks may hold anything.
    */
-  difference(range: EdgeRange, data: Uint8Array, unanswered: readonly DiskRequest[]): number | undefined {
-    const isUnsure = this.#unsure(unanswered);
-    const { firstBlock } = range;
-    const atEdge = this.edges.difference(range, data, isUnsure);
-    if (atEdge !== undefined) return atEdge;
-    return !isUnsure(firstBlock) && this.#witnesses.differs(firstBlock, data) ? firstBlock : undefined;
+  difference(range: BlockRange, data: Uint8Array, unanswered: readonly DiskRequest[]): number | undefined {
+    return this.#blocks.difference(range, data, this.#unsure(unanswered));
   }
 
   #unsure(unanswered: readonly DiskRequest[]): (block: number) => boolean {

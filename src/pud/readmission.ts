@@ -10,7 +10,7 @@ import { KINDS } from "./frames.js";
 import type { DiskQueue } from "./host-disk-queue.js";
 import type { Readmission } from "./host-node.js";
 import type { JournalEntry, WriteJournal } from "./journal.js";
-import type { EdgeRange } from "./medium-edges.js";
+import type { BlockRange } from "./medium-blocks.js";
 import type { MediumMemory } from "./medium-memory.js";
 import type { DeviceAnnouncement } from "./payloads.js";
 
@@ -35,7 +35,7 @@ export async function readmit(queue: DiskQueue, info: DiskInfo, memory: MediumMe
 
 /** Reads the edges of a medium that is new here. What cannot be read is not known: that is no error. */
 export async function learnEdges(queue: DiskQueue, info: DiskInfo, memory: MediumMemory): Promise<void> {
-  for (const range of memory.edges.ranges) {
+  for (const range of memory.edges) {
     try {
       memory.learn(range, await readEdge(queue, info, range), queue.unanswered);
     } catch (error) {
@@ -53,7 +53,7 @@ export function identityChange(before: DeviceAnnouncement, now: DeviceAnnounceme
 }
 
 /** Within what one request may carry. */
-async function readEdge(queue: DiskQueue, info: DiskInfo, { firstBlock, blockCount }: EdgeRange): Promise<Uint8Array> {
+async function readEdge(queue: DiskQueue, info: DiskInfo, { firstBlock, blockCount }: BlockRange): Promise<Uint8Array> {
   const { blockBytes, maxTransferBytes } = info;
   const data = new Uint8Array(blockCount * blockBytes);
   const step = Math.floor(maxTransferBytes / blockBytes);

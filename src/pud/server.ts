@@ -117,6 +117,7 @@ export function createPudServer(stream: ByteStream, options: PudServerOptions): 
 
 class Server implements PudServer, ChannelConsumer {
   readonly #options: PudServerOptions;
+  readonly #stream: ByteStream;
   readonly #channel: FrameChannel;
   readonly #logBound: RateBound;
   readonly #statusBound: RateBound;
@@ -137,6 +138,7 @@ class Server implements PudServer, ChannelConsumer {
 
   constructor(stream: ByteStream, options: PudServerOptions) {
     this.#options = options;
+    this.#stream = stream;
     this.#channel = new FrameChannel(stream, "host", this);
     this.#logBound = new RateBound(options.clock, LOG_BURST, LOG_PER_SECOND);
     this.#statusBound = new RateBound(options.clock, STATUS_BURST, STATUSES_PER_SECOND);
@@ -312,10 +314,10 @@ class Server implements PudServer, ChannelConsumer {
     const under = this.#inProgress <= MAX_REQUESTS / 2 && this.#inProgressBytes <= MAX_REQUEST_BYTES / 2;
     if (!this.#paused && (over || this.#channel.choked)) {
       this.#paused = true;
-      this.#channel.pause();
+      this.#stream.pause();
     } else if (this.#paused && under && !this.#channel.choked) {
       this.#paused = false;
-      this.#channel.resume();
+      this.#stream.resume();
     }
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { WriteJournal } from "../../src/pud/journal.js";
-import { MediumEdges } from "../../src/pud/medium-edges.js";
+import { MediumBlocks } from "../../src/pud/medium-blocks.js";
 
 const filled = (byte: number, blocks = 1): Uint8Array => new Uint8Array(512 * blocks).fill(byte);
 
@@ -123,34 +123,59 @@ describe("edges of a medium", () => {
     ],
     [512, 3, [{ firstBlock: 0, blockCount: 3 }]],
   ] as const)("%i bytes by %i: 4 KiB at each end", (blockBytes, blockCount, ranges) => {
-    expect(new MediumEdges({ blockBytes, blockCount }).ranges).toEqual(ranges);
+    expect(new MediumBlocks({ blockBytes, blockCount }).edges).toEqual(ranges);
   });
 
   test("tells the block that differs; what is not known or not sure differs from nothing", () => {
-    const edges = new MediumEdges({ blockBytes: 512, blockCount: 100 });
-    const [first] = edges.ranges;
+    const blocks = new MediumBlocks({ blockBytes: 512, blockCount: 100 });
+    const [first] = blocks.edges;
     if (first === undefined) throw new Error("no range");
-    edges.note(0, 3, filled(1, 3));
-    edges.note(6, 90, undefined);
-    edges.forget(1, 1);
+    blocks.note(0, 3, filled(1, 3), false);
+    blocks.note(6, 90, undefined, false);
+    blocks.forget(1, 1);
     const now = filled(0, 8);
     now.set(filled(1));
     now.set(filled(5), 512);
-    expect(edges.difference(first, now, sure)).toBe(2);
-    expect(edges.difference(first, now, (block) => block === 2)).toBe(undefined);
+    expect(blocks.difference(first, now, sure)).toBe(2);
+    expect(blocks.difference(first, now, (block) => block === 2)).toBe(undefined);
     now[7 * 512 + 511] = 1;
-    expect(edges.difference(first, now, (block) => block === 2)).toBe(7);
+    expect(blocks.difference(first, now, (block) => block === 2)).toBe(7);
   });
 
   test("what was written is not unlearned by a read that was older", () => {
-    const edges = new MediumEdges({ blockBytes: 512, blockCount: 8 });
-    const [only] = edges.ranges;
+    const blocks = new MediumBlocks({ blockBytes: 512, blockCount: 8 });
+    const [only] = blocks.edges;
     if (only === undefined) throw new Error("no range");
-    edges.note(0, 1, filled(2));
-    edges.learn(only, filled(1, 8), (block) => block === 5);
+    blocks.note(0, 1, filled(2), false);
+    blocks.learn(only, filled(1, 8), (block) => block === 5);
     const now = filled(1, 8);
     now.set(filled(2));
     now.set(filled(9), 5 * 512);
-    expect(edges.difference(only, now, sure)).toBe(undefined);
+    expect(blocks.difference(only, now, sure)).toBe(undefined);
+  });
+
+  test("a witness elsewhere tells as well, until sixteen newer ones have come", () => {
+    const blocks = new MediumBlocks({ blockBytes: 512, blockCount: 1000 });
+    const witness = { firstBlock: 500, blockCount: 1 };
+    blocks.note(500, 4, filled(1, 4));
+    expect(blocks.ranges(sure)).toEqual([...blocks.edges, witness]);
+    expect(blocks.difference(witness, filled(1), sure)).toBe(undefined);
+    expect(blocks.difference(witness, filled(2), sure)).toBe(500);
+    expect(blocks.difference(witness, filled(2), (block) => block === 500)).toBe(undefined);
+    for (let block = 0; block < 15; block++) blocks.note(100 + block, 1, undefined);
+    expect(blocks.difference(witness, filled(2), sure)).toBe(500);
+    blocks.note(200, 1, undefined, false);
+    expect(blocks.difference(witness, filled(2), sure)).toBe(500);
+    blocks.note(200, 1, undefined);
+    expect(blocks.difference(witness, filled(2), sure)).toBe(undefined);
+  });
+
+  test("a write over a witness, or one that may have been, takes it away", () => {
+    const blocks = new MediumBlocks({ blockBytes: 512, blockCount: 1000 });
+    blocks.note(500, 1, filled(1));
+    blocks.note(499, 3, filled(2, 3));
+    expect(blocks.ranges(sure)).toEqual([...blocks.edges, { firstBlock: 499, blockCount: 1 }]);
+    blocks.forget(400, 100);
+    expect(blocks.ranges(sure)).toEqual(blocks.edges);
   });
 });
