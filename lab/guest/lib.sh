@@ -31,6 +31,12 @@ open_channel() {
 # report LINE…: one line to the host.
 report() { printf '%s\n' "$*" | tr -d '\000-\010\013-\037' >&"$LAB_FD"; }
 
+# report_result LINE…: the same, counted: the host is told at the end of a script how many there were.
+report_result() {
+  printf . >>"$LAB_RESULTS"
+  report "$@"
+}
+
 # note TEXT…: for the person who reads along.
 note() { report "LAB-NOTE $*"; }
 
@@ -50,7 +56,7 @@ fail() {
 }
 
 # skip NAME REASON…
-skip() { report "SKIP ${1//: /, }: ${*:2}"; }
+skip() { report_result "SKIP ${1//: /, }: ${*:2}"; }
 
 # check NAME COMMAND…: runs the command (usually a function of the script) in a shell of its own, where the first command
 # that fails ends it, and reports one result. A check that outlives CHECK_SECONDS is killed with everything it started.
@@ -71,13 +77,13 @@ check() {
   wait "$guard" 2>/dev/null
   echo "lab: $((SECONDS - begin)) s, status $status: $name"
   if [ "$status" = 0 ]; then
-    report "PASS $name"
+    report_result "PASS $name"
     return 0
   fi
   # What the commands said last, and the first of them that failed; functions above it are in the console's copy.
   reason=$({ grep -v '^at line ' "$log" | tail -n 2; grep '^at line ' "$log" | head -n 1; } | tr '\n\t' '  ' | cut -c 1-600)
   [ -e "$LAB_TMP/check.late" ] && reason="not done after $limit s: $reason"
-  report "FAIL $name: ${reason:-status $status}"
+  report_result "FAIL $name: ${reason:-status $status}"
   echo "--- FAIL $name (status $status)"
   cat "$log"
   show_rumpusb

@@ -2,7 +2,8 @@
  * The line protocol between a guest and the lab, over a serial port.
  *
  * Guest to host: `LAB-SCRIPT name` before each script; `PASS name`, `FAIL name: reason`, `SKIP name: reason` for each
- * check; `LAB-NOTE text`; `LAB-REQUEST verb argument…`, which waits for one answer line; `LAB-END` when every script has run.
+ * check; `LAB-DONE count` behind each script, with the number of its results; `LAB-NOTE text`; `LAB-REQUEST verb argument…`, which
+ * waits for one answer line; `LAB-END` when every script has run; `LAB-OFF`, which waits for one as well, before it goes.
  * Host to guest: `LAB-ANSWER ok text` or `LAB-ANSWER error text`.
  */
 
@@ -33,6 +34,10 @@ export function serveChannel(input, output, { report, request }) {
   if (output !== input) output.on("error", (error) => report.note(`channel: ${error.message}`));
 
   function takeLine(line) {
+    if (line === "LAB-OFF") {
+      output.write("LAB-ANSWER ok\n");
+      return;
+    }
     const asked = /^LAB-REQUEST (\S+) ?(.*)$/.exec(line);
     if (asked === null) {
       report.take(line);

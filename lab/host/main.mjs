@@ -45,7 +45,10 @@ async function main(argv) {
   const { boot, bootSeconds, scriptSeconds } = BOOTS[kernel];
   const seconds = options.timeout ?? scriptSeconds;
   const runFolder = mkdtempSync(join(tmpdir(), "rumpusb-lab-"));
-  const report = new Report((line) => console.log(line));
+  const report = new Report(
+    (line) => console.log(line),
+    options.scripts.map((script) => basename(script)),
+  );
   const run = {
     root: ROOT,
     cache: cacheFolder(),

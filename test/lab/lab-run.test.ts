@@ -71,6 +71,21 @@ describe.skipIf(!process.env["RUMPUSB_UML"])("bad scripts, in a User Mode Linux 
     ],
     ["a script that ends early", `check "one" true; exit 3`, [/^PASS one/, /^FAIL .*: the script ended with status 3/]],
     [
+      "a script that ends early and says that all is well",
+      `check "one" true; exit 0; check "two" true`,
+      [/^PASS one/, /^FAIL .*: the script ended before its last line, with status 0/],
+    ],
+    [
+      "results that get lost",
+      `check "one" true; printf .. >>"$LAB_RESULTS"`,
+      [/^PASS one/, /^FAIL .*: 1 results have come of 3 that it reported/],
+    ],
+    [
+      "an end that is none",
+      `check "one" true; report "LAB-END"; echo o >/proc/sysrq-trigger; sleep 9`,
+      [/^PASS one/, /^FAIL .*: its end was not reported/],
+    ],
+    [
       "a function of the library",
       `ended() { stop main; }; check "one" ended`,
       [/^FAIL .*: it defines functions of the library: ended/],
