@@ -2,7 +2,7 @@
  * What can go wrong for the person at the command line. Each has a code that is stable (it is printed with --json) and
  * an exit status that follows from it.
  */
-import { messageOf } from "../thrown.js";
+import { errnoOf, messageOf } from "../thrown.js";
 
 export { errnoOf, messageOf } from "../thrown.js";
 
@@ -23,6 +23,7 @@ export type HostErrorCode =
   | "USBIP" // the USB/IP server cannot be reached
   | "RUNTIME_DIR"
   | "INSTALLATION" // a part of the installation is missing
+  | "NO_RESOURCES" // this machine had no descriptor, no process or no memory left for it
   | "FAILED";
 
 /** Of the codes that have one of their own; 1 = failed. */
@@ -55,7 +56,22 @@ export class HostError extends Error {
   }
 }
 
+/** errno(3) where this machine has nothing left to give: it may pass, and says nothing of a device or its driver. */
+const OUT_OF_RESOURCES: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EAGAIN"]);
+
+/** Also of an error that has such a cause. */
+export function isOutOfResources(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const isOne = (error instanceof HostError && error.code === "NO_RESOURCES") || OUT_OF_RESOURCES.has(errnoOf(error));
+  return isOne || isOutOfResources(error.cause);
+}
+
+/** The code for a system error that can have many causes. */
+export function failureCode(error: unknown): "NO_RESOURCES" | "FAILED" {
+  return isOutOfResources(error) ? "NO_RESOURCES" : "FAILED";
+}
+
 /** What was thrown, as what is told. */
 export function hostErrorOf(error: unknown): HostError {
-  return error instanceof HostError ? error : new HostError("FAILED", messageOf(error), { cause: error });
+  return error instanceof HostError ? error : new HostError(failureCode(error), messageOf(error), { cause: error });
 }

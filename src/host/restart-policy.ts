@@ -5,12 +5,15 @@
  * | it completed a request, or lived for a minute            | the next one at once                                |
  * | neither                                                  | the next one after 100 ms, 200 ms, 400 ms, 800 ms   |
  * | neither, and so it was with the four before it           | quarantine: no more until the user says so          |
+ * | it never began: the machine had nothing left for it      | the next one after 100 ms, 200 ms … 5 s, without    |
+ * |                                                          | end; that is no fault of the driver                 |
  *
  * A process that was taken for hanging without having done anything may only be slow: the next one gets twice the time.
  */
 
 const MAX_IDLE_LIVES = 5;
 const FIRST_DELAY_MS = 100;
+const MAX_DELAY_MS = 5_000;
 const HEALTHY_MS = 60_000;
 /** A hang is found within four beats (pud/host-channel.ts): 240 ms. */
 const HEARTBEAT_MS = 60;
@@ -22,6 +25,8 @@ export interface EndedLife {
   readonly livedMs: number;
   /** It was ended because no sign of life came. */
   readonly wasSilent: boolean;
+  /** It never began, because this machine had no descriptor, no process or no memory left for it. */
+  readonly outOfResources: boolean;
 }
 
 export type RestartDecision =
@@ -30,6 +35,7 @@ export type RestartDecision =
 
 export class RestartPolicy {
   #failures = 0;
+  #shortages = 0;
   #heartbeatMs = HEARTBEAT_MS;
 
   /** For the next process. */
@@ -42,7 +48,15 @@ export class RestartPolicy {
     return this.#failures;
   }
 
-  ended({ completedRequests, livedMs, wasSilent }: EndedLife): RestartDecision {
+  /** In a row, up to the last one, that never began because the machine had nothing left for them. */
+  get shortages(): number {
+    return this.#shortages;
+  }
+
+  ended({ completedRequests, livedMs, wasSilent, outOfResources }: EndedLife): RestartDecision {
+    if (outOfResources)
+      return { kind: "restart", delayMs: Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#shortages++) };
+    this.#shortages = 0;
     if (completedRequests > 0 || livedMs >= HEALTHY_MS) {
       this.#failures = 0;
       this.#heartbeatMs = HEARTBEAT_MS;

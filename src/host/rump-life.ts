@@ -1,7 +1,7 @@
 /** One rump process, from its start to the knowledge of how it ended. */
 import type { LinkError } from "../pud/errors.js";
 import type { PudHost } from "../pud/host.js";
-import { HostError, messageOf } from "./errors.js";
+import { HostError, isOutOfResources, messageOf } from "./errors.js";
 import { ProcessorWait, readThreadTimes } from "./processor-wait.js";
 import type { SandboxReport } from "./sandbox/verify.js";
 import type { OpenedDevice } from "./sources/source.js";
@@ -165,6 +165,7 @@ export class RumpLife {
       deviceGone: exit?.code === 0,
       error,
       wasSilent,
+      outOfResources: isOutOfResources(error),
       completedRequests: (this.#pud?.answeredRequests ?? 0) - this.#answeredBefore,
       livedMs: atMs - this.#begunAtMs,
     });

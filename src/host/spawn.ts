@@ -24,7 +24,7 @@ import { sendFd } from "../rumpuser/real/addon.js";
 import { fdOfSocket, streamOfSocket } from "../rumpuser/real/byte-stream.js";
 import type { ByteStream, Clock } from "../rumpuser/rumpuser.js";
 import type { RumpProcessConfig, SharedProcessConfig } from "../rump-process/config.js";
-import { HostError, messageOf } from "./errors.js";
+import { failureCode, HostError, isOutOfResources, messageOf } from "./errors.js";
 import { LogLines } from "./log-lines.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
 import type { SharedMemory } from "./shared-memory.js";
@@ -69,7 +69,7 @@ export interface RumpProcess {
   readonly memory?: SharedMemory | undefined;
   /**
    * Resolves when the process has locked itself and that was read back: it waits for its device now.
-   * Rejects with HostError SANDBOX_UNAVAILABLE: it is not as it must be; RUMP_LOST: it ended first.
+   * Rejects with HostError SANDBOX_UNAVAILABLE: it is not as it must be; NO_RESOURCES: nobody could look; RUMP_LOST: it ended first.
    */
   readonly locked: Promise<SandboxReport>;
   /**
@@ -96,7 +96,7 @@ export interface StartedProcess
   closeWay(): void;
 }
 
-/** @throws HostError INSTALLATION: not built; SANDBOX_UNAVAILABLE; FAILED: the process cannot be started. */
+/** @throws HostError INSTALLATION: not built; SANDBOX_UNAVAILABLE; NO_RESOURCES, FAILED: the process cannot be started. */
 export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
   const { memory } = options;
   const config = memory === undefined ? options.config : { ...options.config, memoryBytes: memory.slots.bytes };
@@ -154,7 +154,9 @@ export async function startProcess(
       return verified();
     } catch (error) {
       const ended = await waitAtMost(options.clock, LAST_WORDS_MS, exit); // then there was nothing to read
-      throw ended === undefined ? error : lostUnlocked(describeExit(ended.value));
+      if (ended !== undefined) throw lostUnlocked(describeExit(ended.value));
+      if (!isOutOfResources(error)) throw error;
+      throw new HostError("NO_RESOURCES", `process ${pid} cannot be looked at: ${messageOf(error)}`, { cause: error });
     }
   });
   locked.catch(() => {}); // whoever waits for it is told; a session that ends first does not
@@ -223,10 +225,10 @@ async function readLines(pipe: Readable | null, lines: LogLines): Promise<void> 
   });
 }
 
-/** The process id, when the process runs. @throws HostError FAILED */
+/** The process id, when the process runs. @throws HostError NO_RESOURCES, FAILED */
 export async function started(child: ChildProcess, what: string): Promise<number> {
   await once(child, "spawn").catch((error: unknown) => {
-    throw new HostError("FAILED", `cannot start ${what}: ${messageOf(error)}`);
+    throw new HostError(failureCode(error), `cannot start ${what}: ${messageOf(error)}`, { cause: error });
   });
   if (child.pid === undefined) throw new Error("a process without an id has started");
   return child.pid;

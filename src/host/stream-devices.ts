@@ -4,7 +4,7 @@
  */
 import { allDrivers, type DriverEntry } from "../dev/usb/driver-modules.js";
 import type { Clock } from "../rumpuser/rumpuser.js";
-import { HostError, messageOf } from "./errors.js";
+import { hostErrorOf, type HostError } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import type { SimSelector, UsbipSelector } from "./selector.js";
 import type { Simulator } from "./sources/simulator.js";
@@ -74,7 +74,7 @@ export class StreamDevices {
       const { source, gone } = await starting;
       return await this.#launch(source, gone);
     } catch (error) {
-      const failure = error instanceof HostError ? error : new HostError("FAILED", messageOf(error), { cause: error });
+      const failure = hostErrorOf(error);
       emit({ event: "error", code: failure.code, message: failure.message, device: key });
       return failure;
     }

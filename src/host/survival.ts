@@ -5,7 +5,7 @@
  * it races it with the end of the session.
  */
 import type { Clock } from "../rumpuser/rumpuser.js";
-import { HostError, messageOf } from "./errors.js";
+import { HostError, isOutOfResources, messageOf } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import { RestartPolicy } from "./restart-policy.js";
 import type { Lost, RumpLife } from "./rump-life.js";
@@ -94,6 +94,7 @@ export class Survival {
   async recover(lost: Lost): Promise<Ending | Lost> {
     if (lost.deviceGone || this.#unplugged) return await this.#awaitReturn(lost);
     const decision = this.#policy.ended(lost);
+    if (this.#policy.shortages === 1) this.#tellShortage(lost);
     if (decision.kind === "quarantine") return await this.#quarantine(decision.failures, lost);
     await this.#delay(decision.delayMs);
     return await this.#restart(lost, this.#policy.failures >= FAILURES_TOGETHER);
@@ -108,6 +109,7 @@ export class Survival {
       deviceKept = (await this.#supply.opened?.reopen()) ?? false;
     } catch (error) {
       life?.discard();
+      if (isOutOfResources(error)) return neverBegan(error, clock);
       if (!(error instanceof HostError)) throw error;
       if (error.code === "DEVICE_GONE") return await this.#awaitReturn(lost);
       if (error.code !== "FAILED") throw error;
@@ -167,7 +169,8 @@ export class Survival {
     } catch (error) {
       this.#calls.debug(`not back: ${messageOf(error)}`);
       // A new node may not be ours yet, and the machine may be out of descriptors for a while.
-      return error instanceof HostError && error.code !== "DEVICE_GONE" ? "unserved" : "gone";
+      const isThere = isOutOfResources(error) || (error instanceof HostError && error.code !== "DEVICE_GONE");
+      return isThere ? "unserved" : "gone";
     }
     let life: RumpLife;
     try {
@@ -175,8 +178,8 @@ export class Survival {
     } catch (error) {
       opened.closeDescriptor();
       await opened.release();
-      if (!(error instanceof HostError) || error.code !== "FAILED") throw error;
-      this.#calls.debug(`back, and not served: ${error.message}`);
+      if (!isOutOfResources(error) && !(error instanceof HostError && error.code === "FAILED")) throw error;
+      this.#calls.debug(`back, and not served: ${messageOf(error)}`);
       return "unserved";
     }
     this.#supply.moveTo(source, opened);
@@ -206,6 +209,13 @@ export class Survival {
     return await this.#restart(lost);
   }
 
+  /** Once for a time in which no process can be started: until it is over, what is asked waits. */
+  #tellShortage({ why }: Lost): void {
+    const { key, emit } = this.#context;
+    const message = `${key}: no process can be started for it; tried again until one can: ${why}`;
+    emit({ event: "error", code: "NO_RESOURCES", message, device: key });
+  }
+
   /** False when the life that began last ended before it served. */
   async #serves(lost: Promise<Lost>): Promise<boolean> {
     return await Promise.race([this.#calls.serving().then(() => true), lost.then(() => false)]);
@@ -216,8 +226,9 @@ export class Survival {
   }
 }
 
-/** The machine had no descriptor, no process or no memory left for it, which may pass: a life like one that did nothing. */
-function neverBegan(error: HostError, clock: Clock): Lost {
+/** A life like one that did nothing. */
+function neverBegan(error: unknown, clock: Clock): Lost {
   const nothing = { lastWords: [], deviceGone: false, wasSilent: false, completedRequests: 0, livedMs: 0 };
-  return { ...nothing, pid: 0, atMs: clock.nowMs(), why: error.message, error };
+  const outOfResources = isOutOfResources(error);
+  return { ...nothing, pid: 0, atMs: clock.nowMs(), why: messageOf(error), error: undefined, outOfResources };
 }

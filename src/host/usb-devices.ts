@@ -3,12 +3,12 @@
  *
  * With `--split`, each function of a device is driven by itself (functions.ts); what is said of a device here holds for each.
  * After every change the list is read again and compared with the sessions. A device that failed is not tried again
- * until it is plugged in anew, except where the reason has visibly gone (RETRY_WHEN).
+ * until it is plugged in anew, except where the reason has visibly gone (RETRY_WHEN), or was this machine's own.
  */
 import type { DriverEntry } from "../dev/usb/driver-modules.js";
-import type { Clock } from "../rumpuser/rumpuser.js";
+import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { type DiscoveryRoots, listDevices, type UsbDevice } from "./discovery.js";
-import { HostError, type HostErrorCode, messageOf } from "./errors.js";
+import { failureCode, HostError, type HostErrorCode, isOutOfResources, messageOf } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import type { UsbfsCalls } from "./kernel-driver.js";
 import { type DevicePart, wholeDevice } from "./parts.js";
@@ -47,7 +47,11 @@ const RETRY_WHEN: Partial<Record<HostErrorCode, (now: UsbDevice, then: UsbDevice
   NOT_PERMITTED: (now, then) => now.mayOpen && !then.mayOpen,
   DEVICE_BUSY: (now) => now.matches.every((match) => match.kernelDriver === undefined),
   NO_DRIVER: (now) => now.matches.length > 0,
+  NO_RESOURCES: () => true,
 };
+
+/** When this machine had no descriptors for the list, or no process for a device. */
+const AGAIN_MS = 2_000;
 
 const NO_USB = "this machine has no USB (the kernel offers no /sys/bus/usb)";
 
@@ -60,6 +64,7 @@ export class UsbDevices {
   /** Sessions of each key that are still ending: the next one waits for them. */
   readonly #ending = new Map<string, Promise<unknown>>();
   #work: Promise<void> = Promise.resolve();
+  #again: Timer | undefined;
   #closed = false;
 
   constructor(options: UsbDevicesOptions) {
@@ -108,13 +113,15 @@ export class UsbDevices {
   /** No session is started any more. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#again?.cancel();
     await this.idle();
   }
 
   async #queue(read: () => Promise<void>): Promise<void> {
     this.#work = this.#work.then(read).catch((error: unknown) => {
       const message = `reading the list of USB devices: ${messageOf(error)}`;
-      this.#options.emit({ event: "error", code: "FAILED", message });
+      this.#options.emit({ event: "error", code: failureCode(error), message });
+      if (isOutOfResources(error)) this.#refreshLater();
     });
     await this.#work;
   }
@@ -199,8 +206,16 @@ export class UsbDevices {
     const ended = slot.launched.ended.then((error) => {
       slot.refused = error?.code ?? "DEVICE_GONE";
       if (this.#ending.get(key) === ended) this.#ending.delete(key);
+      if (error?.code === "NO_RESOURCES") this.#refreshLater();
     });
     this.#ending.set(key, ended);
+  }
+
+  /** Nobody tells when there is room again. */
+  #refreshLater(): void {
+    if (this.#closed) return;
+    this.#again?.cancel();
+    this.#again = this.#options.clock.startTimer(AGAIN_MS, () => this.refresh());
   }
 }
 

@@ -82,6 +82,7 @@ describe("failures", () => {
     ["NOT_PERMITTED", 4],
     ["SANDBOX_UNAVAILABLE", 5],
     ["DEVICE_BUSY", 1],
+    ["NO_RESOURCES", 1],
     ["FAILED", 1],
   ] as const)("%s exits with %i", (code: HostErrorCode, status) => {
     const output = new CollectedOutput();

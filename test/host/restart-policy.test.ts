@@ -5,6 +5,7 @@ const life = (changes: Partial<EndedLife> = {}): EndedLife => ({
   completedRequests: 0,
   livedMs: 10,
   wasSilent: false,
+  outOfResources: false,
   ...changes,
 });
 
@@ -32,6 +33,19 @@ test.each([["a request", { completedRequests: 1 }] as const, ["a minute", { live
     expect(policy.ended(life())).toEqual({ kind: "restart", delayMs: 100 });
   },
 );
+
+test("the machine had nothing left for it: longer and longer waits without end, and it counts for nothing", () => {
+  const policy = new RestartPolicy();
+  for (let death = 0; death < 4; death++) policy.ended(life());
+  const decisions = Array.from({ length: 2_000 }, () => policy.ended(life({ outOfResources: true })));
+  expect(decisions.slice(0, 8)).toEqual(
+    [100, 200, 400, 800, 1600, 3200, 5000, 5000].map((delayMs) => ({ kind: "restart", delayMs })),
+  );
+  expect(decisions.at(-1)).toEqual({ kind: "restart", delayMs: 5000 });
+  expect([policy.shortages, policy.failures]).toEqual([2_000, 4]);
+  expect(policy.ended(life())).toEqual({ kind: "quarantine", failures: 5 });
+  expect(policy.ended(life({ outOfResources: true }))).toEqual({ kind: "restart", delayMs: 100 });
+});
 
 test("a process that was silent and had done nothing may be slow: the next one gets twice the time, bounded", () => {
   const policy = new RestartPolicy();

@@ -44,16 +44,20 @@ interface RigOptions {
   readonly graceMs?: number;
   /** The device may come back behind its source. */
   readonly mayReturn?: boolean;
-  /** The device cannot be opened again so many times. */
+  /** The device cannot be opened again so many times, for this reason. */
   readonly reopenFailures?: number;
+  readonly reopenFailure?: Error;
   /** Processes after the first one cannot be started so many times. */
   readonly startFailures?: number;
 }
 
-async function start(
-  behaviour: string,
-  { readOnly = false, graceMs = 0, mayReturn = false, reopenFailures = 0, startFailures = 0 }: RigOptions = {},
-): Promise<Rig> {
+const OUT_OF_DESCRIPTORS = new HostError("NO_RESOURCES", "1-1: EMFILE: too many open files");
+/** As it comes from a list of devices that cannot be read. */
+const LIST_UNREAD = Object.assign(new Error("EMFILE: too many open files, scandir '/sys'"), { code: "EMFILE" });
+
+async function start(behaviour: string, options: RigOptions = {}): Promise<Rig> {
+  const { readOnly = false, graceMs = 0, mayReturn = false, reopenFailures = 0, startFailures = 0 } = options;
+  const { reopenFailure = OUT_OF_DESCRIPTORS } = options;
   const events: HostEvent[] = [];
   const link = new NotedLink("disk");
   let releases = 0;
@@ -78,7 +82,7 @@ async function start(
           isOpen = false;
         },
         reopen: async () => {
-          if (failuresLeft-- > 0) throw new HostError("FAILED", "1-1: EMFILE: too many open files");
+          if (failuresLeft-- > 0) throw reopenFailure;
           descriptor = openSync("/dev/null", "r+");
           isOpen = true;
           return true;
@@ -104,7 +108,7 @@ async function start(
       plan: async () => {
         const isFailing = starts > 0 && starts <= startFailures;
         starts++;
-        if (isFailing) throw new HostError("FAILED", "cannot start the rump process: spawn EMFILE");
+        if (isFailing) throw new HostError("NO_RESOURCES", "cannot start the rump process: spawn EMFILE");
         return await noSandbox.plan();
       },
     },
@@ -321,21 +325,44 @@ describe("survival", () => {
     expect(released()).toBe(1);
   });
 
-  test("out of descriptors for a while: it is tried again, and the request waits", async () => {
-    const { session, events, ended, link, settled } = await start("crashOnce", { reopenFailures: 3 });
+  test.each([
+    ["its node", OUT_OF_DESCRIPTORS],
+    ["the list of devices", LIST_UNREAD],
+  ])(
+    "out of descriptors for %s, longer than five deaths last: told once, tried again, and the request waits",
+    async (_, reopenFailure) => {
+      const { session, events, ended, link, settled } = await start("crashOnce", { reopenFailures: 5, reopenFailure });
+      await settled;
+      expect(await link.served.get("sd0")?.read(3, 1)).toHaveLength(512);
+      expect(names(events)).toEqual(["device", "node", "link", "error", "restart"]);
+      expect(events.find(({ event }) => event === "error")).toEqual({
+        event: "error",
+        code: "NO_RESOURCES",
+        message: `1-1: no process can be started for it; tried again until one can: ${reopenFailure.message}`,
+        device: "1-1",
+      });
+      session.stop("enough");
+      expect(await ended).toBeUndefined();
+    },
+  );
+
+  test("out of descriptors for good: stopped, it ends", async () => {
+    const { session, events, ended, link, settled } = await start("crashOnce", { reopenFailures: 1000 });
     await settled;
-    expect(await link.served.get("sd0")?.read(3, 1)).toHaveLength(512);
-    expect(names(events)).toEqual(["device", "node", "link", "restart"]);
-    session.stop("enough");
+    const waiting = expect(link.served.get("sd0")?.read(3, 1)).rejects.toMatchObject({ code: "ENODEV" });
+    await vi.waitFor(() => expect(names(events)).toContain("error"));
+    session.stop("SIGTERM");
+    await waiting;
     expect(await ended).toBeUndefined();
   });
 
-  test("out of descriptors for good: quarantine, which the user may end", async () => {
-    const { session, events, ended, link, settled } = await start("crashOnce", { reopenFailures: 5 });
+  test("cannot be opened again, and it is no shortage: quarantine, which the user may end", async () => {
+    const reopenFailure = new HostError("FAILED", "1-1: EINVAL: invalid argument");
+    const { session, events, ended, link, settled } = await start("crashOnce", { reopenFailures: 5, reopenFailure });
     await settled;
     await expect(link.served.get("sd0")?.read(3, 1)).rejects.toMatchObject({ code: "EIO" });
     expect(events.find(({ event }) => event === "quarantine")).toMatchObject({
-      reason: "1-1: EMFILE: too many open files",
+      reason: "1-1: EINVAL: invalid argument",
     });
     session.resume();
     await vi.waitFor(() => expect(link.served.size).toBe(1), { timeout: 10_000 });

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { partsOf } from "../../src/host/functions.js";
 import { HostError, type HostErrorCode } from "../../src/host/errors.js";
 import type { HostEvent } from "../../src/host/events.js";
@@ -81,6 +81,46 @@ function rigOf(tree: SysfsTree, split: boolean, selectors: readonly string[] = [
 
 const stick: FakeUsbDevice = { path: "1-1", deviceNumber: 2, strings: { serial: "S1" } };
 const keyboard: FakeUsbDevice = { path: "1-2", deviceNumber: 3, interfaces: [{ ids: [3, 1, 1] }] };
+
+test("no descriptors for the list: told, and read again by itself; a device that could not be served is tried again", async () => {
+  using tree = new SysfsTree([stick]);
+  const supervisor = new FakeSupervisor();
+  const events: HostEvent[] = [];
+  let unreadable = 0;
+  const usb = new UsbDevices({
+    selectors: [],
+    take: false,
+    roots: {
+      dev: tree.roots.dev,
+      get sysfs() {
+        if (unreadable-- > 0) throw Object.assign(new Error("EMFILE: too many open files"), { code: "EMFILE" });
+        return tree.roots.sysfs;
+      },
+    },
+    clock: realClock,
+    usbfs: { detachKernelDriver: () => 0, dropPrivileges: () => 0, keeperPath: () => "/nonexistent" },
+    supervisor,
+    emit: (event) => events.push(event),
+  });
+  await usb.start();
+  tree.plug({ path: "1-3", deviceNumber: 4 });
+  unreadable = 1;
+  usb.refresh();
+  await vi.waitFor(() => expect(events).toHaveLength(1));
+  expect(events).toEqual([
+    {
+      event: "error",
+      code: "NO_RESOURCES",
+      message: expect.stringMatching(/^reading the list of USB devices: EMFILE/),
+    },
+  ]);
+  expect(supervisor.keys).toEqual(["1-1"]);
+  supervisor.fails = "NO_RESOURCES";
+  await vi.waitFor(() => expect(supervisor.keys).toEqual(["1-1", "1-3"]), { timeout: 10_000 });
+  supervisor.fails = undefined;
+  await vi.waitFor(() => expect(supervisor.keys).toEqual(["1-1", "1-3", "1-3"]), { timeout: 10_000 });
+  await usb.close();
+});
 
 describe("without selectors", () => {
   test("every device that a driver matches, now and as plugged in; others are nobody's business", async () => {

@@ -21,6 +21,8 @@ const AT_ONCE = 1_000;
 const MAX_GROWTH_BYTES = 64 << 20;
 /** The process in reserve has started, and has its descriptors. */
 const SPARE_MS = 1_000;
+/** Longer than it takes a driver that dies at once to be given up. */
+const SHORTAGE_MS = 2_500;
 
 let folder = "";
 beforeEach(() => {
@@ -99,7 +101,8 @@ describe("descriptors", () => {
     process.kill(pid, "SIGKILL");
     const waiting = readsBlock(first);
     for (let read = 0; read < 20; read++) await readsBlock(second);
-    await delay(400);
+    expect(await host.event("error")).toMatchObject({ code: "NO_RESOURCES", device });
+    await delay(SHORTAGE_MS);
     expect(host.events.filter(({ event }) => event === "restart" || event === "node-gone")).toEqual([]);
     await limitDescriptors(context, host.pid, 1024);
     await waiting;

@@ -197,6 +197,7 @@ export class Machine {
       completedRequests: this.#pud.answeredRequests - this.#answeredBefore,
       livedMs: this.sim.clock.nowMs() - this.#lifeBegan,
       wasSilent: error.code === "PUD_SILENT",
+      outOfResources: false,
     });
     // Cuts come thicker here than a quarantine allows for.
     const delayMs = decision.kind === "restart" ? decision.delayMs : 0;

@@ -175,6 +175,7 @@ export class TtyMachine {
       completedRequests: this.#pud.answeredRequests - this.#answeredBefore,
       livedMs: this.sim.clock.nowMs() - this.#lifeBegan,
       wasSilent: error.code === "PUD_SILENT",
+      outOfResources: false,
     });
     const delayMs = decision.kind === "restart" ? decision.delayMs : 0;
     this.sim.clock.startTimer(SPAWN_MS + delayMs, () => this.#startLife());

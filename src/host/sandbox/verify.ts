@@ -1,5 +1,5 @@
 /** Reads back, before a process gets its device, that it is kept as it was meant to be. */
-import { HostError, messageOf } from "../errors.js";
+import { HostError, isOutOfResources, messageOf } from "../errors.js";
 import type { Layers, MissingLayer, SandboxLevel } from "./levels.js";
 import { NAMESPACES, readChildren, readNamespaces, readThreads, type ThreadState } from "./proc-state.js";
 import type { SandboxPlan } from "./sandbox.js";
@@ -29,13 +29,14 @@ export function innerPid(plan: SandboxPlan, startedPid: number): number {
   return inner;
 }
 
-/** @throws HostError SANDBOX_UNAVAILABLE naming everything that is not as planned. */
+/** @throws HostError SANDBOX_UNAVAILABLE naming everything that is not as planned; a system error: this process could not look. */
 export function verifySandbox(plan: SandboxPlan, pid: number): SandboxReport {
   const { level, layers, missing } = plan;
   let problems: string[];
   try {
     problems = level === "none" ? [] : problemsOf(plan, pid);
   } catch (error) {
+    if (isOutOfResources(error)) throw error;
     problems = [`its state cannot be read: ${messageOf(error)}`];
   }
   if (problems.length > 0)

@@ -20,7 +20,7 @@ export interface OpenedDevice {
    * twice: what the process before had in flight hangs on it.
    *
    * @returns true when the device kept its power and its place; false when nobody knows.
-   * @throws HostError DEVICE_GONE, NOT_PERMITTED, FAILED; the old descriptor is closed all the same.
+   * @throws HostError DEVICE_GONE, NOT_PERMITTED, NO_RESOURCES, FAILED; the old descriptor is closed all the same.
    */
   reopen(): Promise<boolean>;
   /** After the rump process has ended: gives back what was taken from the OS. Bounded in time; safe to call twice. */

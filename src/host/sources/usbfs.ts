@@ -7,7 +7,7 @@ import { DRIVERS } from "../../dev/usb/drivers.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { confine, mayReset } from "../confine.js";
 import { type DiscoveryRoots, listDevices, type UsbDevice } from "../discovery.js";
-import { errnoOf, HostError, type HostErrorCode, messageOf } from "../errors.js";
+import { errnoOf, failureCode, HostError, type HostErrorCode, messageOf } from "../errors.js";
 import type { TakenInterfaces, UsbfsCalls } from "../kernel-driver.js";
 import { type DevicePart, narrowed } from "../parts.js";
 import type { DeviceSource, OpenedDevice } from "./source.js";
@@ -103,7 +103,7 @@ async function openReadWrite(device: UsbDevice): Promise<number> {
     const errno = errnoOf(error);
     const message = `${describe(device)}: ${messageOf(error)}`;
     if (errno !== "EACCES" && errno !== "EPERM")
-      throw new HostError(OPEN_ERRORS[errno] ?? "FAILED", message, { cause: error });
+      throw new HostError(OPEN_ERRORS[errno] ?? failureCode(error), message, { cause: error });
     const { permissionHelp } = await import("../udev-advice.js");
     const help = permissionHelp(device.vendor, device.product);
     throw new HostError("NOT_PERMITTED", `${message}; ${help}`, { cause: error });

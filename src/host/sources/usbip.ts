@@ -2,13 +2,11 @@
 import net from "node:net";
 import { allDrivers, type DriverToLoad } from "../../dev/usb/driver-modules.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
-import { errnoOf, HostError, messageOf } from "../errors.js";
+import { HostError, isOutOfResources, messageOf } from "../errors.js";
 import type { UsbipAddress } from "../selector.js";
 import type { DeviceSource, OpenedDevice } from "./source.js";
 
 const CONNECT_MS = 10_000;
-/** This machine's trouble, which says nothing of the server. */
-const OUT_OF_RESOURCES = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"];
 
 export interface UsbipSourceOptions {
   readonly key: string;
@@ -45,12 +43,12 @@ async function connect(options: UsbipSourceOptions): Promise<OpenedDevice> {
   };
 }
 
-/** A server that was there and is not has taken the device with it. @throws HostError DEVICE_GONE, FAILED */
+/** A server that was there and is not has taken the device with it. @throws HostError DEVICE_GONE, NO_RESOURCES */
 async function connectAgain(address: UsbipAddress, clock: Clock): Promise<net.Socket> {
   try {
     return await connectUnread(address, clock);
   } catch (error) {
-    if (error instanceof HostError && error.code === "FAILED") throw error;
+    if (isOutOfResources(error)) throw error;
     throw new HostError("DEVICE_GONE", messageOf(error), { cause: error });
   }
 }
@@ -58,7 +56,7 @@ async function connectAgain(address: UsbipAddress, clock: Clock): Promise<net.So
 /**
  * Connects and reads nothing: every byte that the server sends is for the process that inherits the socket.
  *
- * @throws HostError USBIP; FAILED where this machine has no descriptors or no memory for it.
+ * @throws HostError USBIP; NO_RESOURCES where this machine has no descriptors or no memory for it.
  */
 export async function connectUnread(address: UsbipAddress, clock: Clock): Promise<net.Socket> {
   const where = "unix" in address ? `unix:${address.unix}` : `${address.host}:${address.port}`;
@@ -76,7 +74,7 @@ export async function connectUnread(address: UsbipAddress, clock: Clock): Promis
     });
   } catch (error) {
     socket.destroy();
-    const code = OUT_OF_RESOURCES.includes(errnoOf(error)) ? "FAILED" : "USBIP";
+    const code = isOutOfResources(error) ? "NO_RESOURCES" : "USBIP";
     throw new HostError(code, `USB/IP server ${where}: ${messageOf(error)}`, { cause: error });
   } finally {
     timer.cancel();
