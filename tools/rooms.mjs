@@ -104,6 +104,7 @@ const ROOMS = [
       "rumpuser/real/clock.ts",
       "rumpuser/real/socket-reader.ts",
       "rumpuser/real/device-file.ts",
+      "rumpuser/real/resources.ts",
     ],
     node: true,
   },

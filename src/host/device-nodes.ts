@@ -6,12 +6,17 @@ import { hex16 } from "../bytes.js";
 import type { Link } from "../pud/links/links.js";
 import type { HostNode } from "../pud/host.js";
 import type { DeviceAnnouncement } from "../pud/payloads.js";
-import { messageOf } from "./errors.js";
+import type { Clock } from "../rumpuser/rumpuser.js";
+import { failureCode, isOutOfResources, messageOf } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import { ServedNode } from "./served-node.js";
 import type { HeldUnit, LocalUnits, TakeUnit } from "./units.js";
 
+/** When this machine had nothing left for a node's name. */
+const AGAIN_MS = 2_000;
+
 export interface DeviceNodesContext {
+  readonly clock: Clock;
   readonly takeUnit: TakeUnit;
   readonly driverUnits: LocalUnits;
   readonly links: readonly Link[];
@@ -58,9 +63,10 @@ export class DeviceNodes {
     emit({ event: "device", device: this.#key, vendor, product, driver: unit.name, pid, ...mode });
   }
 
-  add(node: HostNode): void {
-    const { takeUnit, links, readOnly, emit } = this.#context;
+  add(node: HostNode, isAgain = false): void {
+    const { clock, takeUnit, links, readOnly, emit } = this.#context;
     const served = ServedNode.serve(node.className, node.device, {
+      clock,
       device: this.#key,
       takeUnit,
       links,
@@ -70,10 +76,16 @@ export class DeviceNodes {
     this.#nodes.set(
       node,
       served.catch((error: unknown) => {
-        emit({ event: "error", code: "FAILED", message: messageOf(error), device: this.#key });
+        if (isOutOfResources(error)) clock.startTimer(AGAIN_MS, () => this.#addAgain(node));
+        if (isAgain) return undefined;
+        emit({ event: "error", code: failureCode(error), message: messageOf(error), device: this.#key });
         return undefined;
       }),
     );
+  }
+
+  #addAgain(node: HostNode): void {
+    if (this.#nodes.has(node)) this.add(node, true);
   }
 
   remove(node: HostNode, reason: string): void {

@@ -2,8 +2,10 @@
  * What can go wrong for the person at the command line. Each has a code that is stable (it is printed with --json) and
  * an exit status that follows from it.
  */
-import { errnoOf, messageOf } from "../thrown.js";
+import { isOutOfResources } from "../rumpuser/real/resources.js";
+import { messageOf } from "../thrown.js";
 
+export { isOutOfResources } from "../rumpuser/real/resources.js";
 export { errnoOf, messageOf } from "../thrown.js";
 
 export type HostErrorCode =
@@ -54,16 +56,6 @@ export class HostError extends Error {
   get exitStatus(): number {
     return EXIT_STATUS[this.code] ?? 1;
   }
-}
-
-/** errno(3) where this machine has nothing left to give: it may pass, and says nothing of a device or its driver. */
-const OUT_OF_RESOURCES: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EAGAIN"]);
-
-/** Also of an error that has such a cause. */
-export function isOutOfResources(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  const isOne = (error instanceof HostError && error.code === "NO_RESOURCES") || OUT_OF_RESOURCES.has(errnoOf(error));
-  return isOne || isOutOfResources(error.cause);
 }
 
 /** The code for a system error that can have many causes. */

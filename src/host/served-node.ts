@@ -1,12 +1,17 @@
 /** A device node on the host's side: its name, and the links under which other programs reach it. */
 import type { Disk, Tty } from "../rump/devsw.js";
+import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { type Link, type LinkedNode, linksFor, linkWordsFor } from "../pud/links/links.js";
-import { HostError, messageOf } from "./errors.js";
+import { HostError, isOutOfResources, messageOf } from "./errors.js";
 import type { EmitEvent, NodeEvent } from "./events.js";
 import { readOnlyDisk } from "./read-only.js";
 import type { HeldUnit, TakeUnit } from "./units.js";
 
+/** When this machine had nothing left for a link. */
+const AGAIN_MS = 2_000;
+
 export interface NodeContext {
+  readonly clock: Clock;
   /** How events call the device. */
   readonly device: string;
   readonly takeUnit: TakeUnit;
@@ -20,6 +25,9 @@ export class ServedNode {
   readonly #unit: HeldUnit;
   readonly #context: NodeContext;
   readonly #served: LinkedNode[] = [];
+  /** Links that are to be opened again, and the opening that is under way. */
+  readonly #due = new Set<Timer>();
+  #opening: Promise<void> = Promise.resolve();
   #removed = false;
 
   private constructor(unit: HeldUnit, context: NodeContext) {
@@ -27,7 +35,10 @@ export class ServedNode {
     this.#context = context;
   }
 
-  /** Names the node and opens its links. A link that fails is an error event; the others serve. */
+  /**
+   * Names the node and opens its links. A link that fails is an error event; the others serve. One for which this machine has nothing
+   * left is tried again for as long as the node is there.
+   */
   static async serve(className: string, device: Disk | Tty, context: NodeContext): Promise<ServedNode> {
     const unit = await context.takeUnit(className);
     const node = new ServedNode(unit, context);
@@ -54,6 +65,8 @@ export class ServedNode {
   async remove(reason: string): Promise<void> {
     if (this.#removed) return;
     this.#removed = true;
+    for (const timer of this.#due) timer.cancel();
+    await this.#opening;
     const { device, emit } = this.#context;
     const results = await Promise.allSettled(this.#served.map(async (served) => await served.remove(reason)));
     for (const result of results)
@@ -63,7 +76,7 @@ export class ServedNode {
     emit({ event: "node-gone", node: this.name, device, reason });
   }
 
-  async #open(link: Link, device: Disk | Tty): Promise<void> {
+  async #open(link: Link, device: Disk | Tty, isAgain = false): Promise<void> {
     const { emit } = this.#context;
     try {
       const served = await link.serve(this.name, device);
@@ -71,9 +84,20 @@ export class ServedNode {
       const { uri, path } = served;
       emit({ event: "link", node: this.name, link: link.kind, uri, ...(path === undefined ? {} : { path }) });
     } catch (error) {
+      if (isOutOfResources(error)) this.#openLater(link, device);
+      if (isAgain) return;
       const failure = new HostError("LINK", `${this.name}: link ${link.kind}: ${messageOf(error)}`);
       emit({ event: "error", code: failure.code, message: failure.message, device: this.#context.device });
     }
+  }
+
+  #openLater(link: Link, device: Disk | Tty): void {
+    if (this.#removed) return;
+    const timer = this.#context.clock.startTimer(AGAIN_MS, () => {
+      this.#due.delete(timer);
+      this.#opening = this.#opening.then(async () => await this.#open(link, device, true));
+    });
+    this.#due.add(timer);
   }
 }
 

@@ -8,6 +8,7 @@
  */
 import createDebug from "debug";
 import { createPudHost, type PudHost } from "../pud/host.js";
+import { loadLate } from "../rumpuser/real/resources.js";
 import type { LogEntry } from "../rumpuser/rumpuser.js";
 import { DeviceNodes, type DeviceNodesContext } from "./device-nodes.js";
 import { HostError, hostErrorOf, messageOf, reportedCode } from "./errors.js";
@@ -205,6 +206,7 @@ export class DeviceSession {
     return createPudHost({
       clock,
       lossPolicy: "hold",
+      loadTtyLine: async () => (await loadLate(async () => await import("../pud/host-tty-line.js"))).HostLine,
       ...(graceMs > 0 ? { replug: { journalBytes: JOURNAL_BYTES } } : {}),
       handlers: {
         onDevice: (device) => this.#nodes.attached(device, this.#life?.pid ?? 0),

@@ -1,8 +1,10 @@
-import { describe, expect, test } from "vitest";
+import { setTimeout as delay } from "node:timers/promises";
+import { describe, expect, test, vi } from "vitest";
 import type { HostEvent } from "../../src/host/events.js";
 import { ServedNode } from "../../src/host/served-node.js";
 import { defaultLinks, type Link, linksFor, linkWordsFor } from "../../src/pud/links/links.js";
 import type { Device } from "../../src/rump/devsw.js";
+import { realClock } from "../../src/rumpuser/real/clock.js";
 import { MemoryDisk } from "../fakes/memory-disk.js";
 import { MemoryTty } from "../fakes/memory-tty.js";
 
@@ -27,6 +29,7 @@ async function serve(
 ): Promise<{ events: HostEvent[]; node: ServedNode }> {
   const events: HostEvent[] = [];
   const node = await ServedNode.serve(device.kind === "tty" ? "ttyU" : "sd", device, {
+    clock: realClock,
     device: "1-1",
     takeUnit: async (className) => ({ name: `${className}0`, release: () => {} }),
     links,
@@ -71,6 +74,50 @@ test("a disk goes to the links of disks", async () => {
   expect(events.map(({ event }) => event)).toEqual(["node", "link"]);
   expect(disks.served.length).toBe(1);
   expect(lines.served).toEqual([]);
+});
+
+const EMFILE = Object.assign(new Error("listen EMFILE: too many open files"), { code: "EMFILE" });
+
+/** A link that fails so often, and then serves. */
+function failingLink(
+  failures: number,
+  error: Error,
+): Link & { readonly tries: () => number; readonly removals: string[] } {
+  let tries = 0;
+  const removals: string[] = [];
+  return {
+    kind: "nbd",
+    tries: () => tries,
+    removals,
+    serve: async (name) => {
+      if (tries++ < failures) throw error;
+      return { uri: `nbd:${name}`, remove: async (reason) => void removals.push(reason) };
+    },
+    close: async () => {},
+  };
+}
+
+describe("a link for which this machine has nothing left", () => {
+  test("is told once, and tried again until it serves", async () => {
+    const link = failingLink(2, new Error("no socket", { cause: EMFILE }));
+    const { events, node } = await serve(new MemoryDisk(), [link]);
+    expect(events.map(({ event }) => event)).toEqual(["node", "error"]);
+    await vi.waitFor(() => expect(events.map(({ event }) => event)).toEqual(["node", "error", "link"]), {
+      timeout: 10_000,
+    });
+    expect(link.tries()).toBe(3);
+    await node.remove("unplugged");
+    expect(link.removals).toEqual(["unplugged"]);
+  });
+
+  test("is not tried any more when the node has gone, nor one that fails for another reason", async () => {
+    const links = [failingLink(9, EMFILE), failingLink(9, new Error("in use"))];
+    const { events, node } = await serve(new MemoryDisk(), links);
+    expect(events.filter(({ event }) => event === "error")).toHaveLength(2);
+    await node.remove("unplugged");
+    await delay(2_500);
+    expect(links.map((link) => link.tries())).toEqual([1, 1]);
+  });
 });
 
 test("each kind that has a default link is served by it", () => {

@@ -51,9 +51,10 @@ interface RigOptions {
   readonly startFailures?: number;
 }
 
-const OUT_OF_DESCRIPTORS = new HostError("NO_RESOURCES", "1-1: EMFILE: too many open files");
 /** As it comes from a list of devices that cannot be read. */
 const LIST_UNREAD = Object.assign(new Error("EMFILE: too many open files, scandir '/sys'"), { code: "EMFILE" });
+const OUT_OF_DESCRIPTORS = new HostError("NO_RESOURCES", "1-1: EMFILE: too many open files", { cause: LIST_UNREAD });
+const NO_PROCESS = new HostError("NO_RESOURCES", "cannot start the rump process: spawn EMFILE", { cause: LIST_UNREAD });
 
 async function start(behaviour: string, options: RigOptions = {}): Promise<Rig> {
   const { readOnly = false, graceMs = 0, mayReturn = false, reopenFailures = 0, startFailures = 0 } = options;
@@ -108,7 +109,7 @@ async function start(behaviour: string, options: RigOptions = {}): Promise<Rig> 
       plan: async () => {
         const isFailing = starts > 0 && starts <= startFailures;
         starts++;
-        if (isFailing) throw new HostError("NO_RESOURCES", "cannot start the rump process: spawn EMFILE");
+        if (isFailing) throw NO_PROCESS;
         return await noSandbox.plan();
       },
     },

@@ -1,5 +1,16 @@
 /** Real processes at the limits of the machine: no descriptors, no space, more clients than there is room for. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -111,6 +122,57 @@ describe("descriptors", () => {
     expect(host.events.filter(({ event }) => event === "node-gone" || event === "quarantine")).toEqual([]);
     expect(await host.end()).toBe(0);
   });
+});
+
+describe("no descriptors for what is loaded late", () => {
+  test("a line is opened: its program is hung up, it is said why, and the next one has it", {
+    timeout: TIMEOUT_MS,
+  }, async (context) => {
+    await using host = await start("sim:serial");
+    await delay(SPARE_MS);
+    const path = String((await host.event("link"))["path"]);
+    await limitDescriptors(context, host.pid, 8);
+    const early = openSync(path, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
+    await expect.poll(() => host.stderr, { timeout: 10_000 }).toMatch(/programs are hung up: open: .*EMFILE/);
+    closeSync(early);
+    await limitDescriptors(context, host.pid, 1024);
+    await expect.poll(() => existsSync(path), { timeout: 10_000 }).toBe(true);
+    const late = openSync(path, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
+    await delay(500);
+    expect(writeSync(late, "hello")).toBe(5); // EIO where it is hung up
+    closeSync(late);
+    expect(host.stderr.match(/hung up/g)).toHaveLength(1);
+    expect(await host.end()).toBe(0);
+  });
+
+  test.for([
+    ["its name", 0],
+    ["its link", 2],
+  ] as const)(
+    "a medium comes, and there are none for %s: it is said once, and served when there are",
+    {
+      timeout: TIMEOUT_MS,
+    },
+    async ([, left], context) => {
+      const socket = `unix:${join(folder, "drive.sock")}`;
+      const options = ["--listen", socket, "--json", "size=4M", "medium=none", "removable"];
+      await using drive = new RunningCommand("vdev", "flash-drive", ...options);
+      await drive.event("listening");
+      await using host = await start(`usbip:${socket}/1-1`);
+      await delay(SPARE_MS);
+      await limitDescriptors(context, host.pid, descriptorsOf(host.pid) + left);
+      drive.say("insert");
+      await host.event("error");
+      await delay(SHORTAGE_MS);
+      expect(host.events.filter(({ event }) => event === "error" || event === "link")).toEqual([
+        expect.objectContaining({ event: "error", message: expect.stringContaining("EMFILE") as string }),
+      ]);
+      await limitDescriptors(context, host.pid, 1024);
+      expect(await host.event("link")).toMatchObject({ node: "sd0", link: "nbd" });
+      await readsBlock(await client());
+      expect(await host.end()).toBe(0);
+    },
+  );
 });
 
 test("no space for a socket: it says so and ends", { timeout: TIMEOUT_MS }, async (context) => {

@@ -4,6 +4,7 @@ import { promisify } from "node:util";
 import { hex16 } from "../../bytes.js";
 import { type DriverEntry, driverToLoad } from "../../dev/usb/driver-modules.js";
 import { DRIVERS } from "../../dev/usb/drivers.js";
+import { loadLate } from "../../rumpuser/real/resources.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { confine, mayReset } from "../confine.js";
 import { type DiscoveryRoots, listDevices, type UsbDevice } from "../discovery.js";
@@ -48,7 +49,7 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
     const current = await sameDevice(options);
     const busy = busyInterfaces(narrowed(current, interfaces), options.take);
     if (busy.length > 0) {
-      const { takeInterfaces } = await import("../kernel-driver.js");
+      const { takeInterfaces } = await loadLate(async () => await import("../kernel-driver.js"));
       taken = await takeInterfaces(device.path, descriptor, busy, options.usbfs, clock);
       // The keeper shares the first one, and must not be confined with the driver.
       closeDescriptor();
@@ -104,7 +105,7 @@ async function openReadWrite(device: UsbDevice): Promise<number> {
     const message = `${describe(device)}: ${messageOf(error)}`;
     if (errno !== "EACCES" && errno !== "EPERM")
       throw new HostError(OPEN_ERRORS[errno] ?? failureCode(error), message, { cause: error });
-    const { permissionHelp } = await import("../udev-advice.js");
+    const { permissionHelp } = await loadLate(async () => await import("../udev-advice.js"));
     const help = permissionHelp(device.vendor, device.product);
     throw new HostError("NOT_PERMITTED", `${message}; ${help}`, { cause: error });
   }

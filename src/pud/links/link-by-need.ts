@@ -7,14 +7,17 @@ export class LinkByNeed implements Link {
   readonly #open: () => Promise<Link>;
   #opened: Promise<Link> | undefined;
 
-  /** @param open  Called once; a failure is told to every node. */
+  /** @param open  Called until it has succeeded once; a failure is told to those who have waited for it. */
   constructor(kind: string, open: () => Promise<Link>) {
     this.kind = kind;
     this.#open = open;
   }
 
   async serve(nodeName: string, device: Device): Promise<LinkedNode> {
-    this.#opened ??= this.#open();
+    this.#opened ??= this.#open().catch((error: unknown) => {
+      this.#opened = undefined;
+      throw error;
+    });
     return await (await this.#opened).serve(nodeName, device);
   }
 

@@ -6,6 +6,7 @@
  * device to serve.
  */
 import type { DeviceKind } from "../../rump/devsw.js";
+import { loadLate } from "../../rumpuser/real/resources.js";
 import { LinkSetupError } from "./errors.js";
 import { LINK_FORMS } from "./forms.js";
 import { LinkByNeed } from "./link-by-need.js";
@@ -40,11 +41,11 @@ interface KindOfLink<Where> {
 }
 
 const LINK_KINDS: { readonly [Name in LinkKindName]: KindOfLink<Wheres[Name]> } = {
-  nbd: { serves: ["disk"], load: async () => (await import("./nbd-link.js")).nbdLink },
-  pty: { serves: ["tty"], load: async () => (await import("./pty-link.js")).ptyLink },
-  rfc2217: { serves: ["tty"], load: async () => (await import("./rfc2217-link.js")).rfc2217Link },
-  raw: { serves: ["tty"], load: async () => (await import("./raw-link.js")).rawLink },
-  "tty-cuse": { serves: ["tty"], load: async () => (await import("./tty-cuse-link.js")).ttyCuseLink },
+  nbd: { serves: ["disk"], load: () => loadLate(async () => (await import("./nbd-link.js")).nbdLink) },
+  pty: { serves: ["tty"], load: () => loadLate(async () => (await import("./pty-link.js")).ptyLink) },
+  rfc2217: { serves: ["tty"], load: () => loadLate(async () => (await import("./rfc2217-link.js")).rfc2217Link) },
+  raw: { serves: ["tty"], load: () => loadLate(async () => (await import("./raw-link.js")).rawLink) },
+  "tty-cuse": { serves: ["tty"], load: () => loadLate(async () => (await import("./tty-cuse-link.js")).ttyCuseLink) },
 };
 
 /** What there is when nobody asks for a link: a kind for each kind of device that has one. */

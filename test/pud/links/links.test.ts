@@ -76,7 +76,20 @@ describe("without --link", () => {
     await expect(link.serve("sd0", new MemoryDisk())).rejects.toThrow("no code");
     await expect(link.serve("sd1", new MemoryDisk())).rejects.toThrow("no code");
     await link.close();
-    expect(opens).toBe(1);
+    expect(opens).toBe(2);
+  });
+
+  test("one that was opened is not opened again, and what failed before was no verdict", async () => {
+    let opens = 0;
+    const link = new LinkByNeed("nbd", async () => {
+      if (opens++ === 0) throw new Error("no descriptors");
+      return { kind: "nbd", serve: async (name) => ({ uri: name, remove: async () => {} }), close: async () => {} };
+    });
+    await expect(link.serve("sd0", new MemoryDisk())).rejects.toThrow("no descriptors");
+    expect((await link.serve("sd0", new MemoryDisk())).uri).toBe("sd0");
+    expect((await link.serve("sd1", new MemoryDisk())).uri).toBe("sd1");
+    await link.close();
+    expect(opens).toBe(2);
   });
 });
 

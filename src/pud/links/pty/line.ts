@@ -1,5 +1,6 @@
 /** A serial line as a pseudo terminal, under a name that stays whatever number the kernel gives the terminal. */
 import type { LineSettings, Tty } from "../../../rump/devsw.js";
+import { isOutOfResources } from "../../../rumpuser/real/resources.js";
 import { messageOf } from "../errors.js";
 import type { LinkLog } from "../link.js";
 import { FRESH_TERMIOS, type Termios, withExtproc } from "../tty/termios.js";
@@ -17,9 +18,14 @@ export interface PtyLineOptions {
   readonly log: LinkLog;
 }
 
+/** When this machine had nothing left for a terminal. */
+const AGAIN_MS = 2_000;
+
 export class PtyLine {
   readonly #options: PtyLineOptions;
-  #terminal: Terminal;
+  /** Undefined while none can be had. */
+  #terminal: Terminal | undefined;
+  #againTimer: NodeJS.Timeout | undefined;
   #visit: Visit | undefined;
   #removed = false;
 
@@ -36,9 +42,18 @@ export class PtyLine {
     this.#removed = true;
     const visit = this.#visit;
     this.#visit = undefined;
-    this.#options.name.remove(this.#terminal.path);
-    this.#terminal.close();
+    clearTimeout(this.#againTimer);
+    this.#closeTerminal();
     await visit?.end();
+  }
+
+  /** Whoever has it open gets a hang-up; nobody finds it any more. */
+  #closeTerminal(): void {
+    const terminal = this.#terminal;
+    this.#terminal = undefined;
+    if (terminal === undefined) return;
+    this.#options.name.remove(terminal.path);
+    terminal.close();
   }
 
   #newTerminal(termios: Termios): Terminal {
@@ -56,7 +71,7 @@ export class PtyLine {
   }
 
   #lookForVisitor(): void {
-    if (this.#removed || this.#visit !== undefined || !this.#terminal.occupied) return;
+    if (this.#removed || this.#visit !== undefined || this.#terminal?.occupied !== true) return;
     const visit = new Visit(this.#terminal, this.#options.framing, {
       ended: (terminalStuck) => {
         this.#visit = undefined;
@@ -74,16 +89,23 @@ export class PtyLine {
     void visit.begin(this.#options.tty);
   }
 
-  /** A new terminal with the same settings; who has the old one open gets a hang-up. */
-  #replaceTerminal(): void {
-    if (this.#removed) return;
+  /**
+   * A new terminal with the same settings; who has the old one open gets a hang-up. Where this machine has nothing left for one there is
+   * none for a while.
+   */
+  #replaceTerminal(termios = this.#terminal?.termios): void {
     const old = this.#terminal;
+    if (this.#removed || termios === undefined) return;
     try {
-      this.#terminal = this.#newTerminal(old.termios);
-      old.close();
+      if (old === undefined) this.#options.name.claim();
+      this.#terminal = this.#newTerminal(termios);
+      old?.close();
     } catch (error) {
-      this.#log("error", `no new pseudo terminal: ${messageOf(error)}`);
-      void this.remove();
+      const mayPass = isOutOfResources(error);
+      if (old !== undefined || !mayPass) this.#log("error", `no new pseudo terminal: ${messageOf(error)}`);
+      if (!mayPass) return void this.remove();
+      this.#closeTerminal();
+      this.#againTimer = setTimeout(() => this.#replaceTerminal(termios), AGAIN_MS);
     }
   }
 
