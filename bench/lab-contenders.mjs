@@ -6,8 +6,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { measured } from "./processes.mjs";
 
-const PORT = fileURLToPath(new URL("lab-port.mjs", import.meta.url));
-const CLI = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
 /**
  * @typedef {object} Contender
@@ -41,9 +40,9 @@ export function kernelDisk(program, node) {
   return contender("kernel", {}, startClient(program, ["kernel", node]));
 }
 
-/** Our driver at the device switch. @returns {Contender} */
-export function atSwitch(name, mode, node) {
-  return direct(name, process.execPath, PORT, mode, node);
+/** Our driver at the device switch. @param root  the checkout, built @returns {Contender} */
+export function atSwitch(name, mode, node, root = ROOT) {
+  return direct(name, process.execPath, `${root}/bench/lab-port.mjs`, mode, node);
 }
 
 /** nbdkit on the kernel's disk, by NBD, with nothing of it in the page cache at the begin of a turn. @returns {Promise<Contender>} */
@@ -68,12 +67,16 @@ export async function byNbdkit(client, node) {
   };
 }
 
-/** The whole path by NBD: `rumpusb run` with these options. @returns {Promise<Contender>} */
-export async function wholePath(client, name, options) {
+/** The whole path by NBD: `rumpusb run` with these options. @param root  the checkout, built @returns {Promise<Contender>} */
+export async function wholePath(client, name, options, root = ROOT) {
   const runtimeDir = mkdtempSync("/run/bench-rumpusb-");
-  const host = spawn(process.execPath, [CLI, "run", "--json", "--runtime-dir", runtimeDir, ...options], {
-    stdio: ["ignore", "pipe", "ignore"],
-  });
+  const host = spawn(
+    process.execPath,
+    [`${root}/bin/rumpusb.js`, "run", "--json", "--runtime-dir", runtimeDir, ...options],
+    {
+      stdio: ["ignore", "pipe", "ignore"],
+    },
+  );
   const pids = { host: host.pid };
   let uri;
   await new Promise((resolve, reject) => {

@@ -47,6 +47,7 @@ const THROUGH_PATH = [
   write(65536, 8, "sequential"),
   write(1 << 20, 4, "sequential"),
 ];
+const AGAINST_PATH = [read(4096, 1), read(4096, 8), read(4096, 32), read(65536, 8, "sequential"), write(4096, 8)];
 const BY_LEVEL = [read(4096, 1), read(4096, 8), read(65536, 8, "sequential"), read(1 << 20, 4, "sequential")];
 
 const GROUPS = {
@@ -112,6 +113,22 @@ const GROUPS = {
       const path = await wholePath(nbd, `rumpusb ${mode}`, [variant, "--no-sandbox", "--mode", mode]);
       await profile("profile path", [path], [read(4096, 1), read(4096, 8)]);
       stopCounting();
+    }
+  },
+  /** SECOND and THIRD are what the devices are called on the command line, VARIANT is another checkout, built, and their nodes. */
+  against: async () => {
+    const [root, secondNode, thirdNode] = variant.split(" ");
+    for (const mode of ["overlap", "together"]) {
+      const switches = [
+        atSwitch(`rumpusb ${mode}, other`, mode, secondNode, root),
+        atSwitch(`rumpusb ${mode}`, mode, thirdNode),
+      ];
+      await compare(`against, switch ${mode}`, switches, AT_SWITCH);
+      const paths = [
+        await wholePath(nbd, `rumpusb ${mode}, other`, [second, "--mode", mode], root),
+        await wholePath(nbd, `rumpusb ${mode}`, [third, "--mode", mode]),
+      ];
+      await compare(`against, path ${mode}`, paths, AGAINST_PATH);
     }
   },
   growth: () =>

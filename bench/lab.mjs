@@ -1,6 +1,7 @@
 /**
  * The driver against the kernel's own, against C and against nbdkit: `node bench/lab.mjs [--rounds 7] [--groups switch,slow,growth,levels,path] [--write]`.
- * Needs RUMPUSB_UML (lab/README.md) and a compiler; `npm run build` first. The group `profile` tells where the time of a small read goes.
+ * Needs RUMPUSB_UML (lab/README.md) and a compiler; `npm run build` first. The group `profile` tells where the time of a small read goes;
+ * `--groups against --other FOLDER` compares with another checkout, built, whose path has no blanks.
  *
  * The devices are the kernel's mass_storage gadgets, high speed with a 125 µs tick, in one guest with one processor. A figure is the
  * median over the rounds of the ratio to the kernel's usb-storage in the same round; in brackets, of the median latencies. With --write
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "7" },
     groups: { type: "string", default: "switch,slow,growth,levels,path" },
     write: { type: "boolean", default: false },
+    other: { type: "string", default: "" },
   },
 });
 mkdirSync(FOLDER, { recursive: true });
@@ -43,7 +45,7 @@ const rounds = Number(values.rounds);
 const groups = values.groups.split(",");
 /** Of one group; a busy machine takes several times as long as a quiet one. */
 const groupSeconds = 300 + 90 * rounds;
-writeFileSync(`${FOLDER}/settings`, `${rounds} ${groupSeconds} ${groups.join(" ")}\n`);
+writeFileSync(`${FOLDER}/settings`, `${rounds} ${groupSeconds} ${groups.join(" ")}\n${values.other}\n`);
 const told = await runInLab();
 for (const group of groups) {
   const lines = linesOf(group);

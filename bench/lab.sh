@@ -1,9 +1,12 @@
 # shellcheck shell=bash
 # What bench/lab.mjs runs in the lab's guest: gadgets for the contenders of each group, and the referee (lab-guest.mjs), whose lines
-# go out as notes `BENCH …`. Settings by .lab/bench/settings: rounds, seconds that a group may take, then the groups. Each group is a
-# check of its own: one that fails, or takes too long, costs the others nothing.
+# go out as notes `BENCH …`. Settings by .lab/bench/settings: rounds, seconds that a group may take, then the groups; in the next line the
+# checkout that this one is measured against. Each group is a check of its own: one that fails, or takes too long, costs the others nothing.
 
-read -r ROUNDS CHECK_SECONDS GROUPS_ASKED <"$LAB_ROOT/.lab/bench/settings"
+{
+  read -r ROUNDS CHECK_SECONDS GROUPS_ASKED
+  read -r OTHER_ROOT
+} <"$LAB_ROOT/.lab/bench/settings"
 
 tick() { echo "$1" >/sys/module/dummy_hcd/parameters/tick_ns; }
 
@@ -26,6 +29,7 @@ stick second size=64M udc=1
 stick third size=64M udc=2
 group switch "$(device_node second)" "$(device_node third)"
 group profile "$(device_node second)" "$(device_node third)" "$(bus_path third)"
+group against "$(bus_path second)" "$(bus_path third)" "$OTHER_ROOT $(device_node second) $(device_node third)"
 for tick_ns in 250000 1000000; do
   tick "$tick_ns"
   group slow "$(device_node second)" "$(device_node third)" "$((tick_ns / 1000)) µs"
