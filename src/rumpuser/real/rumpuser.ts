@@ -1,8 +1,11 @@
-/** The real hypercalls: Node's clock, the kernel's randomness, Node's module loader. The log goes where the entry point says. */
+/**
+ * The real hypercalls: Node's clock, deadlines coarsely; the kernel's randomness; Node's module loader. The log goes where the entry
+ * point says.
+ */
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { type LogSink, type Rumpuser, RUMPUSER_VERSION } from "../rumpuser.js";
-import { realClock } from "./clock.js";
+import { createCoarseClock } from "./coarse-clock.js";
 import { fillRandom } from "./locked-calls.js";
 
 const require = createRequire(import.meta.url);
@@ -10,7 +13,7 @@ const require = createRequire(import.meta.url);
 export function createRumpuser(log: LogSink): Rumpuser {
   return {
     version: RUMPUSER_VERSION,
-    clock: realClock,
+    clock: createCoarseClock(),
     random: { fill: fillRandom },
     log,
     loadComponent,

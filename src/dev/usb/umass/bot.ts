@@ -46,8 +46,10 @@ interface Exchange {
   readonly requestedBytes: number;
   /** What its status has to agree with. */
   readonly expected: StatusExpectation;
-  /** Clock time at which it must have ended. */
-  readonly deadlineMs: number;
+  /** For the chain, and once more for what is done by hand after it. */
+  readonly timeoutMs: number;
+  /** Clock time at which what is done by hand must have ended; undefined until it begins. */
+  deadlineMs: number | undefined;
   readonly dataIn: Uint8Array;
 }
 
@@ -150,7 +152,8 @@ export class BulkOnly implements ScsiTransport {
         ignoreTag: this.#quirks.ignoreTag ?? false,
         ignoreResidue: this.#quirks.ignoreResidue ?? false,
       },
-      deadlineMs: this.#at.clock.nowMs() + timeoutMs,
+      timeoutMs,
+      deadlineMs: undefined,
       // Whatever an earlier command left in it is cut off with what the device does not send.
       dataIn: command.direction === "in" ? (command.into ?? this.#buffers.take(requestedBytes)) : NO_DATA,
     };
@@ -251,9 +254,11 @@ export class BulkOnly implements ScsiTransport {
     }
   }
 
-  /** What is left of the command's time, and the caller's signal. */
+  /** What is left of the time for what is done by hand, and the caller's signal. Only these few commands read the clock. */
   #options(exchange: Exchange): TransferOptions & { readonly timeoutMs: number } {
-    const leftMs = exchange.deadlineMs - this.#at.clock.nowMs();
+    const nowMs = this.#at.clock.nowMs();
+    exchange.deadlineMs ??= nowMs + exchange.timeoutMs;
+    const leftMs = exchange.deadlineMs - nowMs;
     if (leftMs <= 0) throw new TransferError("USB_TIMED_OUT", "the command's time is up");
     return withSignal(leftMs, exchange.command.signal);
   }
