@@ -25,7 +25,7 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const ALWAYS = ["cli/main.js", "cli/run-command.js"];
 
 /** A USB device of this machine, taken from its kernel driver (--take). */
-const USB = ["host/local-usb.js", "host/discovery.js", "host/kernel-driver.js"];
+const USB = ["host/local-usb.js", "host/kernel-driver.js"];
 const SIMULATED = ["host/stream-devices.js", "host/sources/simulator.js"];
 const USBIP = ["host/stream-devices.js", "host/sources/usbip.js"];
 const NBD = ["pud/links/nbd-link.js"];
@@ -80,7 +80,6 @@ const ROLES = [
       "host/sysfs",
       "host/hotplug",
       "host/discovery",
-      "host/access",
       "host/parts",
       "host/confine",
       "host/kernel-driver",

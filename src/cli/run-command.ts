@@ -43,27 +43,14 @@ export function runCommand(program: Command, context: CommandContext): void {
     .summary("drive devices and link them to this machine, until Ctrl-C")
     .argument("[device...]", `devices: ${SELECTOR_HELP}; none: every USB device that a driver matches`)
     .addOption(
-      new Option("--link <kind=where>", `how nodes are reached, repeatable: ${linkForms().join("; ")}`)
-        .argParser(collect)
-        .default([], defaultLinks().join(", ")),
+      repeatable("--link <kind=where>", `how nodes are reached: ${linkForms().join("; ")}`, defaultLinks().join(", ")),
     )
     .option("--read-only", "let nothing be written; serial lines are not served then")
     .option("--take", "take devices from their kernel drivers, and give them back at the end")
     .option("--split", "a process for each function of a USB device, each confined to its own interfaces")
     .option("--group", "several devices in one process: less memory, less isolation")
-    .addOption(
-      new Option(
-        "--driver <file>",
-        "a driver of your own (.mjs, .cjs), before those that come with rumpusb; repeatable",
-      )
-        .argParser(collect)
-        .default([], "none"),
-    )
-    .addOption(
-      new Option("--driver-id <id>", `drive a device that no driver lists: ${DRIVER_ID_HELP}; repeatable`)
-        .argParser(collect)
-        .default([], "none"),
-    )
+    .addOption(repeatable("--driver <file>", "a driver of your own (.mjs, .cjs), before those that come with rumpusb"))
+    .addOption(repeatable("--driver-id <id>", `drive a device that no driver lists: ${DRIVER_ID_HELP}`))
     .addOption(
       new Option("--mode <mode>", "how mass storage is driven, where the driver should not choose")
         .choices(MODE_NAMES)
@@ -157,6 +144,7 @@ export function parseGrace(text: string): number {
   return seconds;
 }
 
-function collect(value: string, earlier: readonly string[]): readonly string[] {
-  return [...earlier, value];
+function repeatable(flags: string, what: string, byDefault = "none"): Option {
+  const collect = (value: string, earlier: readonly string[]): readonly string[] => [...earlier, value];
+  return new Option(flags, `${what}; repeatable`).argParser(collect).default([], byDefault);
 }

@@ -1,8 +1,9 @@
 /** The USB devices of this machine, with what the user can do about each: the list, and its changes. */
+import { access, constants } from "node:fs/promises";
+import { join } from "node:path";
 import type { DriverEntry } from "../dev/usb/driver-modules.js";
 import { DRIVERS } from "../dev/usb/drivers.js";
 import { findMatches } from "../dev/usb/match.js";
-import { DEV_BUS_USB, devicePath, mayOpen } from "./access.js";
 import { readSysfs, type SysfsDevice, SYSFS_USB_DEVICES } from "./sysfs.js";
 
 /** Where to look; a test passes folders of its own. */
@@ -13,7 +14,7 @@ export interface DiscoveryRoots {
   readonly dev: string;
 }
 
-export const SYSTEM_ROOTS: DiscoveryRoots = { sysfs: SYSFS_USB_DEVICES, dev: DEV_BUS_USB };
+export const SYSTEM_ROOTS: DiscoveryRoots = { sysfs: SYSFS_USB_DEVICES, dev: "/dev/bus/usb" };
 
 /** An interface that one of our drivers matches. */
 export interface DriverMatch {
@@ -61,4 +62,19 @@ export function matchesOf(device: SysfsDevice, drivers: readonly DriverEntry[] =
     const { interfaceNumber, kernelDriver } = iface;
     return [{ interfaceNumber, driver: best.driver.name, rank: best.rank, kernelDriver }];
   });
+}
+
+/** `/dev/bus/usb/001/002`. */
+function devicePath(devRoot: string, busNumber: number, deviceNumber: number): string {
+  return join(devRoot, String(busNumber).padStart(3, "0"), String(deviceNumber).padStart(3, "0"));
+}
+
+/** Whether the node may be opened for reading and writing (access(2), so with the real user's rights). */
+async function mayOpen(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false; // whichever errno it is: the answer is no, and opening it will say why
+  }
 }

@@ -138,7 +138,8 @@ export class RumpHost {
   async start(): Promise<Outcome> {
     const { selectors, sandbox } = this.#options;
     sandbox.plan().catch(() => {}); // tried while devices are opened; whoever starts a process is told what came of it
-    const [streams, usb] = divide(selectors);
+    const streams = selectors.filter(isStream);
+    const usb = selectors.filter((one) => !isStream(one));
     this.#oneTime++; // one that ends early is not the last while others are still starting
     const outcomes = (
       await Promise.all([
@@ -205,17 +206,14 @@ export class RumpHost {
 
   async #startUsb(selectors: readonly UsbSelector[]): Promise<Outcome[]> {
     const { take, split, roots, drivers = [] } = this.#options;
-    const [{ LocalUsb: Usb }, { SYSTEM_ROOTS }] = await Promise.all([
-      import("./local-usb.js"),
-      import("./discovery.js"),
-    ]);
+    const { LocalUsb: Usb } = await import("./local-usb.js");
     const partsOf = split === true ? (await import("./functions.js")).partsOf : undefined;
     if (this.#stopping !== undefined) return [];
     this.#usb = new Usb({
       selectors,
       take,
       ...(partsOf === undefined ? {} : { partsOf }),
-      roots: roots ?? SYSTEM_ROOTS,
+      ...(roots === undefined ? {} : { roots }),
       clock: this.#clock,
       drivers,
       supervisor: this.#supervisor,
@@ -230,7 +228,7 @@ export class RumpHost {
 function checkDivisible({ selectors, group }: HostOptions): void {
   if (group === true)
     throw new HostError("USAGE", "--split: every function alone, --group: devices together; not both");
-  const stream = selectors.find(({ kind }) => kind === "sim" || kind === "usbip");
+  const stream = selectors.find(isStream);
   if (stream !== undefined)
     throw new HostError("USAGE", `--split: ${stream.text} is reached over one connection, which cannot be split`);
 }
@@ -276,7 +274,6 @@ function tellLog(emit: EmitEvent, level: LogLevel, source: string, message: stri
   if (level === "warn" || level === "error") emit({ event: "log", level, source, message });
 }
 
-function divide(selectors: readonly Selector[]): [streams: (SimSelector | UsbipSelector)[], usb: UsbSelector[]] {
-  const isStream = (one: Selector): one is SimSelector | UsbipSelector => one.kind === "sim" || one.kind === "usbip";
-  return [selectors.filter(isStream), selectors.filter((one) => !isStream(one))];
+function isStream(selector: Selector): selector is SimSelector | UsbipSelector {
+  return selector.kind === "sim" || selector.kind === "usbip";
 }

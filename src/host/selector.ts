@@ -42,60 +42,46 @@ export const SELECTOR_HELP =
   "1-1.2 (bus path), 0951:1666 (vendor:product), @SERIAL, sim:KIND[,key=value…], usbip:HOST[:PORT]/BUSID or usbip:unix:PATH/BUSID";
 
 /** USB/IP protocol 1.1.1: the bus id field has 32 bytes with its terminating zero. */
-const BUS_ID = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,30}$/;
+const BUS_ID = /[A-Za-z0-9][A-Za-z0-9._:-]{0,30}/.source;
 /** Linux: bus number, then the ports on the way; a chain has at most 7 tiers (USB 2.0 §4.1.1). */
 const BUS_PATH = /^[1-9][0-9]{0,2}-[1-9][0-9]{0,2}(\.[1-9][0-9]{0,2}){0,5}$/;
 const IDS = /^([0-9a-fA-F]{4}):([0-9a-fA-F]{4})$/;
+const SERIAL = /^@(.+)$/s;
 const SIM = /^sim:([a-z0-9][a-z0-9-]*)((?:,[A-Za-z][A-Za-z0-9]*(?:=[^,]*)?)*)$/;
-const USBIP_UNIX = /^usbip:unix:(\/.+)\/([^/]+)$/;
-const USBIP_TCP = /^usbip:(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?\/([^/]+)$/;
+const USBIP_UNIX = new RegExp(`^usbip:unix:(/.+)/(${BUS_ID})$`);
+const USBIP_TCP = new RegExp(
+  `^usbip:(?!unix[:/])(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/(${BUS_ID})$`,
+);
+
+type Form = readonly [RegExp, (match: RegExpExecArray) => Selector | undefined];
+
+const FORMS: readonly Form[] = [
+  [BUS_PATH, ([text]) => ({ kind: "path", text, path: text })],
+  [IDS, ([text, ...ids]) => ({ kind: "ids", text, vendor: hexNumber(ids[0]), product: hexNumber(ids[1]) })],
+  [SERIAL, ([text, serial = ""]) => ({ kind: "serial", text, serial })],
+  [SIM, ([text, model = "", options = ""]) => ({ kind: "sim", text, model, options: options.split(",").slice(1) })],
+  [USBIP_UNIX, ([text, path = "", busId = ""]) => ({ kind: "usbip", text, address: { unix: path }, busId })],
+  [USBIP_TCP, usbipOverTcp],
+];
 
 /** @throws HostError USAGE, saying what is allowed. */
 export function parseSelector(text: string): Selector {
-  const selector =
-    parsePath(text) ??
-    parseIds(text) ??
-    parseSerial(text) ??
-    parseSim(text) ??
-    parseUsbipUnix(text) ??
-    parseUsbipTcp(text);
-  if (selector === undefined)
-    throw new HostError("USAGE", `"${text}" does not name a device; allowed: ${SELECTOR_HELP}`);
-  return selector;
+  for (const [form, read] of FORMS) {
+    const match = form.exec(text);
+    const selector = match === null ? undefined : read(match);
+    if (selector !== undefined) return selector;
+  }
+  throw new HostError("USAGE", `"${text}" does not name a device; allowed: ${SELECTOR_HELP}`);
 }
 
-function parsePath(text: string): Selector | undefined {
-  return BUS_PATH.test(text) ? { kind: "path", text, path: text } : undefined;
+function usbipOverTcp([text, host = "", portText, busId = ""]: RegExpExecArray): Selector | undefined {
+  const port = portText === undefined ? USBIP_PORT : Number(portText);
+  if (port < 1 || port > 0xffff) return undefined;
+  return { kind: "usbip", text, address: { host: host.replace(/^\[|\]$/g, ""), port }, busId };
 }
 
-function parseIds(text: string): Selector | undefined {
-  const [, vendor, product] = IDS.exec(text) ?? [];
-  if (vendor === undefined || product === undefined) return undefined;
-  return { kind: "ids", text, vendor: Number.parseInt(vendor, 16), product: Number.parseInt(product, 16) };
-}
-
-function parseSerial(text: string): Selector | undefined {
-  return text.startsWith("@") && text.length > 1 ? { kind: "serial", text, serial: text.slice(1) } : undefined;
-}
-
-function parseSim(text: string): Selector | undefined {
-  const [, model, options] = SIM.exec(text) ?? [];
-  if (model === undefined || options === undefined) return undefined;
-  return { kind: "sim", text, model, options: options.split(",").slice(1) };
-}
-
-function parseUsbipUnix(text: string): Selector | undefined {
-  const [, path, busId] = USBIP_UNIX.exec(text) ?? [];
-  if (path === undefined || busId === undefined || !BUS_ID.test(busId)) return undefined;
-  return { kind: "usbip", text, address: { unix: path }, busId };
-}
-
-function parseUsbipTcp(text: string): Selector | undefined {
-  const [, host, port, busId] = USBIP_TCP.exec(text) ?? [];
-  if (host === undefined || host === "unix" || busId === undefined || !BUS_ID.test(busId)) return undefined;
-  const portNumber = port === undefined ? USBIP_PORT : Number(port);
-  if (portNumber < 1 || portNumber > 0xffff) return undefined;
-  return { kind: "usbip", text, address: { host: host.replace(/^\[|\]$/g, ""), port: portNumber }, busId };
+function hexNumber(digits = ""): number {
+  return Number.parseInt(digits, 16);
 }
 
 /** The ids by which a USB device of this machine is chosen. */

@@ -37,7 +37,7 @@ export interface SessionContext extends DeviceNodesContext, RumpSupplyContext {
 
 export class DeviceSession {
   readonly #context: SessionContext;
-  readonly #debug: (message: string) => undefined;
+  readonly #debug: (message: string) => void;
   readonly #ending = deferred<Ending>();
   readonly #nodes: DeviceNodes;
   readonly #key: string;
@@ -59,11 +59,7 @@ export class DeviceSession {
     this.#key = source.key;
     this.#context = context;
     this.#nodes = new DeviceNodes(source.key, context);
-    const debug = createDebug(`rumpusb:${source.key}`);
-    this.#debug = (message) => {
-      debug(message);
-      return undefined;
-    };
+    this.#debug = createDebug(`rumpusb:${source.key}`);
     this.#supply = new RumpSupply(source, context, this.#debug);
     const { clock, emit, graceMs } = context;
     this.#survival = new Survival(
@@ -299,7 +295,6 @@ export class DeviceSession {
       this.#report("RUMP_LOST", `${this.key}: rump process ${this.#life.pid} does not end after SIGKILL`);
     this.#pud?.abandon(ending.reason);
     try {
-      this.#supply.opened?.closeDescriptor();
       await this.#supply.opened?.release();
     } catch (error) {
       this.#report("KERNEL_DRIVER", messageOf(error));

@@ -35,7 +35,7 @@ export interface SurvivalCalls {
   abandon(reason: string): void;
   /** The next life starts with nothing that waited for the ones before. */
   forget(): void;
-  debug(message: string): undefined;
+  debug(message: string): void;
 }
 
 export interface SurvivalContext {
@@ -176,7 +176,6 @@ export class Survival {
     try {
       life = await this.#supply.takeSpare();
     } catch (error) {
-      opened.closeDescriptor();
       await opened.release();
       if (!isOutOfResources(error) && !(error instanceof HostError && error.code === "FAILED")) throw error;
       this.#calls.debug(`back, and not served: ${messageOf(error)}`);
@@ -187,7 +186,6 @@ export class Survival {
     const next = this.#calls.begin(life, false);
     if (!(await this.#serves(next))) {
       const { deviceGone } = await next;
-      opened.closeDescriptor();
       await opened.release();
       return deviceGone ? "gone" : "unserved";
     }

@@ -296,7 +296,7 @@ export class DiskQueue {
 
   /** What it was to change may be changed or not, and it is not tried again. */
   #giveUp(request: DiskRequest, code: DeviceErrorCode, reason: string): void {
-    this.memory?.forget(request.firstBlock, request.blockCount);
+    this.memory?.forget(request.offset, request.count);
     request.fail(code, reason);
   }
 

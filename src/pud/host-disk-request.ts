@@ -47,14 +47,6 @@ export class DiskRequest extends HostRequest {
     this.#passesOn = fields.passesOn ?? false;
   }
 
-  get firstBlock(): number {
-    return this.offset;
-  }
-
-  get blockCount(): number {
-    return this.count;
-  }
-
   replyMemory(bytes: number): Uint8Array {
     return this.#queue.buffers.take(bytes);
   }

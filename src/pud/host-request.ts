@@ -36,8 +36,7 @@ export abstract class HostRequest {
   #settled = false;
   #resolve: (data: Uint8Array) => void = () => {};
   #reject: (error: DeviceError) => void = () => {};
-  #signal: AbortSignal | undefined;
-  #onAbort: (() => void) | undefined;
+  #unwatch: (() => void) | undefined;
 
   constructor(fields: FrameFields) {
     this.kind = fields.kind;
@@ -60,7 +59,7 @@ export abstract class HostRequest {
 
   /** Somebody may give up on it. */
   get cancellable(): boolean {
-    return this.#signal !== undefined;
+    return this.#unwatch !== undefined;
   }
 
   get payload(): Uint8Array {
@@ -73,12 +72,12 @@ export abstract class HostRequest {
 
   /** Calls `aborted` at most once, when the signal fires before the request has settled. */
   watch(signal: AbortSignal, aborted: () => void): void {
-    this.#signal = signal;
-    this.#onAbort = () => {
+    const onAbort = (): void => {
       this.cancelled = true;
       aborted();
     };
-    signal.addEventListener("abort", this.#onAbort, { once: true });
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.#unwatch = () => signal.removeEventListener("abort", onAbort);
   }
 
   succeed(data: Uint8Array): void {
@@ -97,7 +96,7 @@ export abstract class HostRequest {
     if (this.#settled) return false;
     this.#settled = true;
     this.#payload = NO_BYTES;
-    if (this.#onAbort !== undefined) this.#signal?.removeEventListener("abort", this.#onAbort);
+    this.#unwatch?.();
     return true;
   }
 }

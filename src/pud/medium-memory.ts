@@ -43,7 +43,7 @@ export class MediumMemory {
 
   /** It was done. Called before the request settles, while its payload is there. */
   done(request: DiskRequest, reply: Uint8Array): void {
-    const { kind, firstBlock, blockCount, payload, changesBefore } = request;
+    const { kind, offset: firstBlock, count: blockCount, payload, changesBefore } = request;
     switch (kind) {
       case KINDS.read:
         // What was answered while a write was may be older than that.
@@ -70,7 +70,7 @@ export class MediumMemory {
 
   /** It failed: what it changes may be changed or not. */
   failed(request: DiskRequest): void {
-    if (CHANGES_BLOCKS.has(request.kind.number)) this.forget(request.firstBlock, request.blockCount);
+    if (CHANGES_BLOCKS.has(request.kind.number)) this.forget(request.offset, request.count);
     this.returned(request);
   }
 
@@ -107,6 +107,6 @@ function isJournalled({ kind }: DiskRequest): boolean {
   return kind === KINDS.write || kind === KINDS.writeZeroes;
 }
 
-function changes({ kind, firstBlock, blockCount }: DiskRequest, block: number): boolean {
-  return CHANGES_BLOCKS.has(kind.number) && block >= firstBlock && block < firstBlock + blockCount;
+function changes({ kind, offset, count }: DiskRequest, block: number): boolean {
+  return CHANGES_BLOCKS.has(kind.number) && block >= offset && block < offset + count;
 }

@@ -72,16 +72,17 @@ async function start(behaviour: string, options: RigOptions = {}): Promise<Rig> 
       opens++;
       let descriptor = openSync("/dev/null", "r+");
       let isOpen = true;
+      const closeDescriptor = (): void => {
+        if (isOpen) closeSync(descriptor);
+        isOpen = false;
+      };
       return {
         bus: { kind: "usbip", busId: "1-1" },
         drivers: [{ name: behaviour, specifier: "./none.js" }],
         get descriptor() {
           return descriptor;
         },
-        closeDescriptor: () => {
-          if (isOpen) closeSync(descriptor);
-          isOpen = false;
-        },
+        closeDescriptor,
         reopen: async () => {
           if (failuresLeft-- > 0) throw reopenFailure;
           descriptor = openSync("/dev/null", "r+");
@@ -89,6 +90,7 @@ async function start(behaviour: string, options: RigOptions = {}): Promise<Rig> 
           return true;
         },
         release: async () => {
+          closeDescriptor();
           releases++;
         },
       };

@@ -23,7 +23,7 @@ export interface OpenedDevice {
    * @throws HostError DEVICE_GONE, NOT_PERMITTED, NO_RESOURCES, FAILED; the old descriptor is closed all the same.
    */
   reopen(): Promise<boolean>;
-  /** After the rump process has ended: gives back what was taken from the OS. Bounded in time; safe to call twice. */
+  /** After the rump process has ended: closes the descriptor, gives back what was taken from the OS. Bounded in time; safe to call twice. */
   release(): Promise<void>;
 }
 

@@ -39,7 +39,7 @@ async function connect(options: UsbipSourceOptions): Promise<OpenedDevice> {
       socket = await connectAgain(address, clock);
       return unplugIsTold; // the protocol has no word for "still the same"
     },
-    release: async () => {},
+    release: async () => void socket.destroy(),
   };
 }
 

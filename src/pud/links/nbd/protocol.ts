@@ -94,21 +94,15 @@ export const NBD_ERROR = {
 export type NbdErrorName = keyof typeof NBD_ERROR;
 
 /**
- * What a client is told of a device's failure. The protocol has eight words: a write-protected medium is EPERM there, a
- * device that has gone ends the export, and ENOTSUP is kept for NBD_CMD_FLAG_FAST_ZERO ("Error values").
+ * What a client is told of a device's failure; EIO of those that are not named. The protocol has eight words: a write-protected
+ * medium is EPERM there, a device that has gone ends the export, and ENOTSUP is kept for NBD_CMD_FLAG_FAST_ZERO ("Error values").
  */
-export const NBD_ERROR_OF: Readonly<Record<DeviceErrorCode, NbdErrorName>> = {
-  EIO: "EIO",
+export const NBD_ERROR_OF: Partial<Readonly<Record<DeviceErrorCode, NbdErrorName>>> = {
   EINVAL: "EINVAL",
   EROFS: "EPERM",
   ENOSPC: "ENOSPC",
-  ENOMEDIUM: "EIO",
   ENODEV: "ESHUTDOWN",
-  ESTALE: "EIO",
   EOPNOTSUPP: "EINVAL",
-  ECANCELED: "EIO",
-  ETIMEDOUT: "EIO",
-  EBUSY: "EIO",
   ENOMEM: "ENOMEM",
 };
 

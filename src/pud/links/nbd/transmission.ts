@@ -244,7 +244,7 @@ export class Transmission {
   }
 
   #refusalFrom(error: unknown): Refusal {
-    if (error instanceof DeviceError) return { error: NBD_ERROR_OF[error.code], message: error.message };
+    if (error instanceof DeviceError) return { error: NBD_ERROR_OF[error.code] ?? "EIO", message: error.message };
     this.#events.fault(`export "${this.#export.name}": ${messageOf(error)}`);
     return { error: "EIO", message: "internal error" };
   }
