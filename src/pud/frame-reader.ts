@@ -14,6 +14,9 @@ import {
   PUD_VERSION,
   type Side,
 } from "./frames.js";
+import { Gatherer } from "./gatherer.js";
+
+const NOTHING = new Uint8Array(0);
 
 /** Whoever takes frames off a channel. Both methods may throw a LinkError, which ends the reading. */
 export interface FrameConsumer {
@@ -30,11 +33,10 @@ export class FrameReader {
   readonly #peer: Side;
   readonly #consumer: FrameConsumer;
   /** A header that a chunk's end has cut. */
-  readonly #partial = new Uint8Array(HEADER_BYTES);
-  #partialBytes = 0;
+  readonly #partial = new Gatherer(HEADER_BYTES);
   /** The frame whose payload is arriving. */
   #header: FrameHeader | undefined;
-  #payload: Uint8Array = this.#partial;
+  #payload: Uint8Array = NOTHING;
   #payloadBytes = 0;
   #stopped = false;
 
@@ -65,18 +67,13 @@ export class FrameReader {
   }
 
   #takeHeader(chunk: Uint8Array, at: number): number {
-    if (this.#partialBytes === 0 && chunk.length - at >= HEADER_BYTES) {
+    if (this.#partial.empty && chunk.length - at >= HEADER_BYTES) {
       this.#begin(frameHeader.decode(chunk, at));
       return at + HEADER_BYTES;
     }
-    const end = Math.min(chunk.length, at + HEADER_BYTES - this.#partialBytes);
-    this.#partial.set(chunk.subarray(at, end), this.#partialBytes);
-    this.#partialBytes += end - at;
-    if (this.#partialBytes === HEADER_BYTES) {
-      this.#partialBytes = 0;
-      this.#begin(frameHeader.decode(this.#partial));
-    }
-    return end;
+    const taken = this.#partial.fill(chunk, at);
+    if (this.#partial.complete) this.#begin(frameHeader.decode(this.#partial.take()));
+    return at + taken;
   }
 
   #begin(header: FrameHeader): void {
@@ -98,7 +95,7 @@ export class FrameReader {
     if (this.#payloadBytes === header.payloadBytes) {
       const payload = this.#payload;
       this.#header = undefined;
-      this.#payload = this.#partial;
+      this.#payload = NOTHING;
       this.#consumer.take(header, payload);
     }
     return end;

@@ -3,6 +3,9 @@ import { DeviceError } from "../rump/devsw.js";
 import { type BlockOperation, diskRangeError } from "./disk-range.js";
 import { FLAG_FUA, KINDS } from "./frames.js";
 import type { DiskQueue } from "./host-disk-queue.js";
+import type { RequestFields } from "./host-disk-request.js";
+
+type BlockFields = RequestFields & { readonly offset: number; readonly count: number };
 
 /**
  * A disk that is served by a rump process.
@@ -21,12 +24,14 @@ export class HostDisk implements Disk {
     this.#queue = queue;
   }
 
-  read(firstBlock: number, blockCount: number, options: ReadOptions = {}): Promise<Uint8Array> {
-    const error = diskRangeError(this.info, "read", firstBlock, blockCount);
-    if (error !== undefined) return Promise.reject(error);
+  read(
+    firstBlock: number,
+    blockCount: number,
+    { signal, isWanted, client, passesOn }: ReadOptions = {},
+  ): Promise<Uint8Array> {
     const replyBytes = blockCount * this.info.blockBytes;
-    const { signal, isWanted, client, passesOn } = options;
-    return this.#queue.issue(
+    return this.#ask(
+      "read",
       { kind: KINDS.read, offset: firstBlock, count: blockCount, replyBytes, isWanted, client, passesOn },
       signal,
     );
@@ -34,15 +39,12 @@ export class HostDisk implements Disk {
 
   async write(firstBlock: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {
     const { blockBytes } = this.info;
-    const blockCount = data.length / blockBytes;
-    if (!Number.isInteger(blockCount))
+    const count = data.length / blockBytes;
+    if (!Number.isInteger(count))
       throw new DeviceError("EINVAL", `write: ${data.length} bytes are not whole blocks of ${blockBytes}`);
-    this.#check("write", firstBlock, blockCount);
+    const { signal, client } = options;
     const flags = flagsOf(options);
-    await this.#queue.issue(
-      { kind: KINDS.write, offset: firstBlock, count: blockCount, flags, payload: data, client: options.client },
-      options.signal,
-    );
+    await this.#ask("write", { kind: KINDS.write, offset: firstBlock, count, flags, payload: data, client }, signal);
   }
 
   lend(bytes: number): Uint8Array {
@@ -58,20 +60,22 @@ export class HostDisk implements Disk {
   }
 
   async trim(firstBlock: number, blockCount: number, { signal, client }: RequestOptions = {}): Promise<void> {
-    this.#check("trim", firstBlock, blockCount);
-    await this.#queue.issue({ kind: KINDS.trim, offset: firstBlock, count: blockCount, client }, signal);
+    await this.#ask("trim", { kind: KINDS.trim, offset: firstBlock, count: blockCount, client }, signal);
   }
 
   async writeZeroes(firstBlock: number, blockCount: number, options: WriteOptions = {}): Promise<void> {
-    this.#check("writeZeroes", firstBlock, blockCount);
-    const flags = flagsOf(options);
     const { signal, client } = options;
-    await this.#queue.issue({ kind: KINDS.writeZeroes, offset: firstBlock, count: blockCount, flags, client }, signal);
+    const flags = flagsOf(options);
+    await this.#ask(
+      "writeZeroes",
+      { kind: KINDS.writeZeroes, offset: firstBlock, count: blockCount, flags, client },
+      signal,
+    );
   }
 
-  #check(operation: BlockOperation, firstBlock: number, blockCount: number): void {
-    const error = diskRangeError(this.info, operation, firstBlock, blockCount);
-    if (error !== undefined) throw error;
+  #ask(operation: BlockOperation, fields: BlockFields, signal: AbortSignal | undefined): Promise<Uint8Array> {
+    const error = diskRangeError(this.info, operation, fields.offset, fields.count);
+    return error === undefined ? this.#queue.issue(fields, signal) : Promise.reject(error);
   }
 }
 

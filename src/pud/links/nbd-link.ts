@@ -4,7 +4,8 @@ import type { Device, Disk } from "../../rump/devsw.js";
 import { type ListenAddress, parseAddress } from "./address.js";
 import { LinkSetupError } from "./errors.js";
 import { LINK_FORMS } from "./forms.js";
-import type { Link, LinkContext, LinkedNode, LinkKind } from "./link.js";
+import type { Link, LinkContext, LinkKind } from "./link.js";
+import { socketPerNode } from "./socket-per-node.js";
 import { listenNbd, type NbdServer } from "./nbd/server.js";
 
 /** Where the disks go: a socket for each node, one server for all, or one device of the kernel. */
@@ -34,9 +35,13 @@ function usage(text: string, why: string): LinkSetupError {
 async function openNbdLink(where: NbdWhere, context: LinkContext): Promise<Link> {
   switch (where.form) {
     case "socketPerNode":
-      return new SocketPerNode(context);
+      return socketPerNode("nbd", async (nodeName, device) => {
+        const { server } = await serveAlone(nodeName, diskOf(device, nodeName), context);
+        const takeAway = (reason: string): Promise<void> => server.removeExport(nodeName, reason);
+        return { uri: server.uri(nodeName), takeAway, close: () => server.close() };
+      });
     case "server":
-      return new OneServer(await listenNbd({ address: where.address, log: context.log }));
+      return oneServer(await listenNbd({ address: where.address, log: context.log }));
     case "kernel":
       return new (await import("./kernel-nbd-link.js")).KernelDevice(where.device, context);
   }
@@ -65,49 +70,13 @@ export async function serveAlone(
   return { server, socketPath };
 }
 
-class SocketPerNode implements Link {
-  readonly kind = "nbd";
-  readonly #context: LinkContext;
-  readonly #servers = new Set<NbdServer>();
-
-  constructor(context: LinkContext) {
-    this.#context = context;
-  }
-
-  async serve(nodeName: string, device: Device): Promise<LinkedNode> {
-    const { server } = await serveAlone(nodeName, diskOf(device, nodeName), this.#context);
-    this.#servers.add(server);
-    return {
-      uri: server.uri(nodeName),
-      remove: async (reason) => {
-        if (!this.#servers.delete(server)) return;
-        await server.removeExport(nodeName, reason);
-        await server.close();
-      },
-    };
-  }
-
-  async close(): Promise<void> {
-    const servers = [...this.#servers];
-    this.#servers.clear();
-    await Promise.all(servers.map((server) => server.close()));
-  }
-}
-
-class OneServer implements Link {
-  readonly kind = "nbd";
-  readonly #server: NbdServer;
-
-  constructor(server: NbdServer) {
-    this.#server = server;
-  }
-
-  async serve(nodeName: string, device: Device): Promise<LinkedNode> {
-    addDisk(this.#server, nodeName, diskOf(device, nodeName));
-    return { uri: this.#server.uri(nodeName), remove: (reason) => this.#server.removeExport(nodeName, reason) };
-  }
-
-  close(): Promise<void> {
-    return this.#server.close();
-  }
+function oneServer(server: NbdServer): Link {
+  return {
+    kind: "nbd",
+    serve: async (nodeName, device) => {
+      addDisk(server, nodeName, diskOf(device, nodeName));
+      return { uri: server.uri(nodeName), remove: (reason) => server.removeExport(nodeName, reason) };
+    },
+    close: () => server.close(),
+  };
 }

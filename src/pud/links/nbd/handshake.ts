@@ -8,7 +8,7 @@
 import { concat, RecordError, viewOf } from "../../../bytes.js";
 import { MAX_REQUEST_BYTES, transmissionFlags } from "./export.js";
 import type { ExportTable, NbdExport } from "./export.js";
-import { Gatherer } from "./payload.js";
+import { Gatherer } from "../../gatherer.js";
 import {
   EXPORT_NAME_ZEROES,
   HANDSHAKE_FLAG,

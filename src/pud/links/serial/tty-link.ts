@@ -3,7 +3,8 @@ import { join } from "node:path";
 import type { Device, LineSettings, Tty } from "../../../rump/devsw.js";
 import type { ListenAddress } from "../address.js";
 import { LinkSetupError } from "../errors.js";
-import type { Link, LinkContext, LinkedNode } from "../link.js";
+import type { Link, LinkContext } from "../link.js";
+import { type NodeServer, socketPerNode } from "../socket-per-node.js";
 import type { StartProtocol } from "./connection.js";
 import { LineServer } from "./server.js";
 
@@ -33,8 +34,9 @@ export async function openTtyLink(
   address: ListenAddress | undefined,
   context: LinkContext,
 ): Promise<Link> {
-  if (address === undefined) return new SocketPerNode(kind, context);
-  return new OneSocket(kind, await LineServer.listen({ kind: kind.kind, address, log: context.log }), address);
+  if (address === undefined)
+    return socketPerNode(kind.kind, (nodeName, device) => serveAlone(kind, context, nodeName, device));
+  return oneSocket(kind, await LineServer.listen({ kind: kind.kind, address, log: context.log }), address);
 }
 
 function ttyOf({ kind }: TtyLinkKind, device: Device, nodeName: string): Tty {
@@ -47,65 +49,29 @@ function putBehind(server: LineServer, kind: TtyLinkKind, nodeName: string, tty:
   server.serve({ nodeName, tty, settings, exact, startProtocol: kind.startProtocol(nodeName, tty) });
 }
 
-class SocketPerNode implements Link {
-  readonly kind: string;
-  readonly #kind: TtyLinkKind;
-  readonly #context: LinkContext;
-  readonly #servers = new Set<LineServer>();
-
-  constructor(kind: TtyLinkKind, context: LinkContext) {
-    this.kind = kind.kind;
-    this.#kind = kind;
-    this.#context = context;
-  }
-
-  async serve(nodeName: string, device: Device): Promise<LinkedNode> {
-    const tty = ttyOf(this.#kind, device, nodeName);
-    const { runtimeDir, log } = this.#context;
-    const address = { unix: join(runtimeDir, `${nodeName}.${this.kind}.sock`) };
-    const server = await LineServer.listen({ kind: this.kind, address, log });
-    putBehind(server, this.#kind, nodeName, tty);
-    this.#servers.add(server);
-    return {
-      uri: this.#kind.uri.unix(server.place),
-      remove: async (reason) => {
-        if (!this.#servers.delete(server)) return;
-        await server.takeAway(nodeName, reason);
-        await server.close();
-      },
-    };
-  }
-
-  async close(): Promise<void> {
-    const servers = [...this.#servers];
-    this.#servers.clear();
-    await Promise.all(servers.map((server) => server.close()));
-  }
+async function serveAlone(
+  kind: TtyLinkKind,
+  { runtimeDir, log }: LinkContext,
+  nodeName: string,
+  device: Device,
+): Promise<NodeServer> {
+  const tty = ttyOf(kind, device, nodeName);
+  const address = { unix: join(runtimeDir, `${nodeName}.${kind.kind}.sock`) };
+  const server = await LineServer.listen({ kind: kind.kind, address, log });
+  putBehind(server, kind, nodeName, tty);
+  const takeAway = (reason: string): Promise<void> => server.takeAway(nodeName, reason);
+  return { uri: kind.uri.unix(server.place), takeAway, close: () => server.close() };
 }
 
-class OneSocket implements Link {
-  readonly kind: string;
-  readonly #kind: TtyLinkKind;
-  readonly #server: LineServer;
-  readonly #address: ListenAddress;
-
-  constructor(kind: TtyLinkKind, server: LineServer, address: ListenAddress) {
-    this.kind = kind.kind;
-    this.#kind = kind;
-    this.#server = server;
-    this.#address = address;
-  }
-
-  async serve(nodeName: string, device: Device): Promise<LinkedNode> {
-    putBehind(this.#server, this.#kind, nodeName, ttyOf(this.#kind, device, nodeName));
-    const { uri } = this.#kind;
-    return {
-      uri: "unix" in this.#address ? uri.unix(this.#server.place) : uri.tcp(this.#server.place),
-      remove: (reason) => this.#server.takeAway(nodeName, reason),
-    };
-  }
-
-  close(): Promise<void> {
-    return this.#server.close();
-  }
+function oneSocket(kind: TtyLinkKind, server: LineServer, address: ListenAddress): Link {
+  const { unix, tcp } = kind.uri;
+  return {
+    kind: kind.kind,
+    serve: async (nodeName, device) => {
+      putBehind(server, kind, nodeName, ttyOf(kind, device, nodeName));
+      const uri = "unix" in address ? unix(server.place) : tcp(server.place);
+      return { uri, remove: (reason) => server.takeAway(nodeName, reason) };
+    },
+    close: () => server.close(),
+  };
 }
