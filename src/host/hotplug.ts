@@ -66,12 +66,8 @@ export class HotplugWatch {
       this.#refresh = this.#refresh
         .then(() => this.#refreshWatches())
         .catch((error: unknown) => this.#options.unavailable(this.#options.devRoot, messageOf(error)))
-        .then(() => this.#tell());
+        .then(() => (this.#closed ? undefined : this.#options.changed()));
     });
-  }
-
-  #tell(): void {
-    if (!this.#closed) this.#options.changed();
   }
 
   /** Watches what there is to watch now, and lets go of what has gone. */

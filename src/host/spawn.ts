@@ -145,13 +145,10 @@ export async function startProcess(
   const [, , , first, way, ...more] = child.stdio;
   const channels = [first, ...more].filter((one) => one instanceof net.Socket);
   if (!(way instanceof net.Socket) || channels.length !== 1 + (slots ?? 0)) throw new Error("spawn made no sockets");
-  const verified = (): SandboxReport => {
-    pid = innerPid(plan, pid);
-    return verifySandbox(plan, pid);
-  };
   const locked = asked(way, exit, memory).then(async () => {
     try {
-      return verified();
+      pid = innerPid(plan, pid);
+      return verifySandbox(plan, pid);
     } catch (error) {
       const ended = await waitAtMost(options.clock, LAST_WORDS_MS, exit); // then there was nothing to read
       if (ended !== undefined) throw lostUnlocked(describeExit(ended.value));

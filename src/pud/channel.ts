@@ -139,16 +139,10 @@ export class FrameChannel {
     const parts = this.#gathered;
     this.#gathered = [];
     this.#gatheredBytes = 0;
-    if (!this.#stream.write(parts, this.#takeSent())) this.#choked = true;
-  }
-
-  #takeSent(): (() => void) | undefined {
     const calls = this.#gatheredSent;
-    if (calls.length === 0) return undefined;
-    this.#gatheredSent = [];
-    return () => {
-      for (const call of calls) call();
-    };
+    const sent = calls.length === 0 ? undefined : (): void => calls.forEach((call) => call());
+    if (sent !== undefined) this.#gatheredSent = [];
+    if (!this.#stream.write(parts, sent)) this.#choked = true;
   }
 
   #end(): void {

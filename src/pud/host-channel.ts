@@ -137,7 +137,7 @@ export class HostChannel implements ChannelConsumer {
       [KINDS.node.number, { announcement: true, take: (h, p) => this.#node(h, p) }],
       [KINDS.nodeGone.number, { announcement: true, take: (h, p) => this.#nodeGone(h, p) }],
       [KINDS.log.number, { announcement: true, take: (_, p) => owner.reports.onLog(decodeLog(p)) }],
-      [KINDS.error.number, { announcement: true, take: (_, p) => this.#error(p) }],
+      [KINDS.error.number, { announcement: true, take: (_, p) => owner.reports.onError(...decodeError(p)) }],
       [KINDS.ready.number, { announcement: true, take: () => this.#ready() }],
       [KINDS.shutdownDone.number, { announcement: true, take: (h, p) => this.#shutdownDone(h, p) }],
     ]);
@@ -310,11 +310,6 @@ export class HostChannel implements ChannelConsumer {
   #ready(): void {
     this.#attaching = false;
     this.#owner.ready();
-  }
-
-  #error(payload: Uint8Array): void {
-    const { code, message } = decodeError(payload);
-    this.#owner.reports.onError(code, message);
   }
 
   #shutdownDone({ status }: FrameHeader, payload: Uint8Array): void {

@@ -136,11 +136,8 @@ export function decodeLog(payload: Uint8Array): LogEntry {
 
 export const errorRecord = record("ERROR", "pud frames", { code: raw(32) });
 
-export function decodeError(payload: Uint8Array): { readonly code: string; readonly message: string } {
-  return {
-    code: decodeText(errorRecord.decode(payload).code),
-    message: decodeText(payload.subarray(errorRecord.size)),
-  };
+export function decodeError(payload: Uint8Array): [code: string, message: string] {
+  return [decodeText(errorRecord.decode(payload).code), decodeText(payload.subarray(errorRecord.size))];
 }
 
 function checkedName(what: string, field: Uint8Array, rule: RegExp): string {

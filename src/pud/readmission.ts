@@ -60,12 +60,7 @@ async function readEdge(queue: DiskQueue, info: DiskInfo, { firstBlock, blockCou
   for (let done = 0; done < blockCount; done += step) {
     const count = Math.min(step, blockCount - done);
     const replyBytes = count * blockBytes;
-    const part = await queue.issueOwn({
-      kind: KINDS.read,
-      offset: firstBlock + done,
-      count,
-      replyBytes,
-    });
+    const part = await queue.issueOwn({ kind: KINDS.read, offset: firstBlock + done, count, replyBytes });
     data.set(part, done * blockBytes);
   }
   return data;

@@ -209,7 +209,7 @@ describe("payloads", () => {
     const entry = { level: "warn", source: "umass0", message: "residue 512" } as const;
     expect(decodeLog(encodeLog(entry))).toEqual(entry);
     expect(encodeLog({ ...entry, message: "x".repeat(5000) }).length).toBe(KINDS.log.maxPayloadBytes);
-    expect(decodeError(encodeError("USB_PROTOCOL", "it lied"))).toEqual({ code: "USB_PROTOCOL", message: "it lied" });
+    expect(decodeError(encodeError("USB_PROTOCOL", "it lied"))).toEqual(["USB_PROTOCOL", "it lied"]);
     expect(encodeError("E", "é".repeat(5000)).length).toBeLessThanOrEqual(KINDS.error.maxPayloadBytes);
   });
 

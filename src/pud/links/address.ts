@@ -44,8 +44,11 @@ export function hostAndPort({ host }: { readonly host: string }, port: number): 
 
 /** Makes the server listen. @throws LinkSetupError */
 export async function listen(server: Server, address: ListenAddress): Promise<void> {
-  if ("unix" in address) await listenUnix(server, address.unix);
-  else await listenLoopback(server, address.host, address.port);
+  if ("unix" in address) return await listenUnix(server, address.unix);
+  const { host, port } = address;
+  const listening = once(server, "listening");
+  server.listen(port, host);
+  await listening.catch(setupFailure(`${host} port ${port}`));
 }
 
 /**
@@ -90,12 +93,6 @@ async function listenUnix(server: Server, path: string): Promise<void> {
   process.umask(umask);
   await listening.catch(failed);
   await chmod(path, PRIVATE_FILE).catch(failed);
-}
-
-async function listenLoopback(server: Server, host: string, port: number): Promise<void> {
-  const listening = once(server, "listening");
-  server.listen(port, host);
-  await listening.catch(setupFailure(`${host} port ${port}`));
 }
 
 /**

@@ -173,12 +173,10 @@ export class Connection {
 
   #endWhenDrained(): void {
     if ((this.#transmission?.diskCalls ?? 0) > 0) return;
-    if (!this.#lastDeadline && this.#transmission?.waitsForClient === true) {
-      this.#setDeadline(DRAIN_MS, `no answer fetched within ${DRAIN_MS} ms`);
-      return;
-    }
     if (!this.#lastDeadline) {
-      this.#setDeadline(DRAIN_MS, `last answers not fetched within ${DRAIN_MS} ms`);
+      const waits = this.#transmission?.waitsForClient === true;
+      this.#setDeadline(DRAIN_MS, `${waits ? "no answer" : "last answers not"} fetched within ${DRAIN_MS} ms`);
+      if (waits) return;
       this.#lastDeadline = true;
     }
     if (this.#outputEnded || this.#transmission?.drained === false) return;

@@ -109,11 +109,8 @@ class SocketServer implements NbdServer {
 
   #accept(socket: Socket): void {
     if (this.#connections.size >= MAX_CONNECTIONS) {
-      this.#log.write({
-        level: "warn",
-        source: "nbd",
-        message: `client refused: ${MAX_CONNECTIONS} are connected already`,
-      });
+      const message = `client refused: ${MAX_CONNECTIONS} are connected already`;
+      this.#log.write({ level: "warn", source: "nbd", message });
       socket.destroy();
       return;
     }
