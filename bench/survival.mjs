@@ -1,9 +1,10 @@
 /**
  * A driver's process is killed or stopped every second while programs use its disk.
  *
- *   node bench/survival.mjs [--seconds 60] [--signal SIGKILL|SIGSTOP] [--mode MODE] [--cache] [--json | --write]
+ *   node bench/survival.mjs [--seconds 60] [--signal SIGKILL|SIGSTOP] [--mode MODE] [--bs 4k] [--cache] [--no-shared-memory]
+ *                          [--json | --write]
  *
- * fio writes and verifies (crc32c) on a simulated stick over NBD; a reader of its own takes the time of every answer; the
+ * fio writes blocks of --bs (from 16k up they go in memory that host and driver share) and verifies (crc32c) on a simulated stick over NBD; a reader of its own takes the time of every answer; the
  * same fio runs on a second stick, which is left alone. Reported: I/O errors, mismatches, and from each signal to the first
  * answer of the process after it, with the stages of the way: the death is seen, every node is served again, an answer.
  */
@@ -28,7 +29,9 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "60" },
     signal: { type: "string", default: "SIGKILL" },
     mode: { type: "string", default: "auto" },
+    bs: { type: "string", default: "4k" },
     cache: { type: "boolean", default: false },
+    "no-shared-memory": { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     write: { type: "boolean", default: false },
   },
@@ -61,6 +64,7 @@ function described({ mode, signal, signals, restarts, strayRestarts, readerError
 function startHost(runtimeDir) {
   const stick = `sim:flash-drive,size=64M${values.cache ? ",cache" : ""}${values.mode === "uas" ? ",uas" : ""}`;
   const options = ["--json", "--runtime-dir", runtimeDir, "--mode", values.mode];
+  if (values["no-shared-memory"]) options.push("--no-shared-memory");
   const child = spawn(process.execPath, [COMMAND, "run", ...options, stick, stick], {
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -96,14 +100,14 @@ function startHost(runtimeDir) {
   return { events, pids, until, end };
 }
 
-/** Writes 4 KiB blocks at random over `megabytes`, reads each batch back and compares. @returns its exit code and summary. */
+/** Writes blocks at random over `megabytes`, reads each batch back and compares. @returns its exit code and summary. */
 function fio(uri, name) {
   const args = [
     `--name=${name}`,
     "--ioengine=nbd",
     `--uri=${uri}`,
     "--rw=randwrite",
-    "--bs=4k",
+    `--bs=${values.bs}`,
     "--iodepth=16",
     "--offset=8M",
     "--size=48M",

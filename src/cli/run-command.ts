@@ -33,6 +33,8 @@ interface RunOptions {
   /** Seconds. */
   readonly grace?: number;
   readonly mode?: Mode;
+  /** False with --no-shared-memory. */
+  readonly sharedMemory?: boolean;
   readonly json?: boolean;
   readonly runtimeDir?: string;
 }
@@ -58,6 +60,7 @@ export function runCommand(program: Command, context: CommandContext): void {
     )
     .option("--strict", "no executable memory in the driver's process: slower, safer")
     .option("--no-sandbox", "run drivers with your own rights (not recommended)")
+    .option("--no-shared-memory", "no memory in common with the driver's process: large reads and writes are slower")
     .addOption(
       new Option("--grace <seconds>", "how long an unplugged device is waited for; 0 = its nodes go at once")
         .argParser(parseGrace)
@@ -92,6 +95,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     group: options.group === true,
     readOnly: options.readOnly === true,
     mode: options.mode ?? "auto",
+    sharesMemory: options.sharedMemory !== false,
     graceMs: (options.grace ?? DEFAULT_GRACE_S) * 1000,
     runtimeDir: options.runtimeDir ?? runtimeDirOfUser(),
     emit,

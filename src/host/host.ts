@@ -53,6 +53,8 @@ export interface HostOptions {
   readonly clock?: Clock;
   /** How mass storage is driven. Default auto. */
   readonly mode?: Mode;
+  /** False: large payloads are sent to the drivers' processes, not shared with them. Default true. */
+  readonly sharesMemory?: boolean;
   /** Script to run in place of the rump process; for tests. */
   readonly rumpScript?: string;
 }
@@ -105,6 +107,7 @@ export class RumpHost {
       sandbox,
       graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
       mode: options.mode ?? "auto",
+      sharesMemory: options.sharesMemory ?? true,
       ...(group === undefined ? {} : { group }),
       ...(rumpScript === undefined ? {} : { rumpScript }),
     });

@@ -19,6 +19,8 @@ export interface RumpSupplyContext {
   readonly mode?: Mode;
   /** Where devices share processes. */
   readonly group?: RumpGroup;
+  /** False: processes get no memory to share with the host, and data go through the channel. Default true. */
+  readonly sharesMemory?: boolean;
   /** Script to run in place of the rump process; for tests. */
   readonly rumpScript?: string;
 }
@@ -76,6 +78,7 @@ export class RumpSupply {
   /** @throws HostError as the source says. */
   async open(): Promise<void> {
     this.#opened = await this.#source.open();
+    if (this.#context.sharesMemory === false) return;
     try {
       this.#memory = new SharedMemory();
     } catch (error) {

@@ -19,8 +19,12 @@ export class RunningCommand implements AsyncDisposable {
   #ended = false;
   #waiting: (() => void)[] = [];
 
-  constructor(...args: string[]) {
-    this.#child = spawn(process.execPath, [COMMAND, ...args], { stdio: ["pipe", "pipe", "pipe"] });
+  /** @param args  The last may be a program that starts the command, such as strace, with arguments of its own. */
+  constructor(...args: (string | { readonly under: readonly string[] })[]) {
+    const own = args.filter((one) => typeof one === "string");
+    const under = args.flatMap((one) => (typeof one === "string" ? [] : one.under));
+    const [program, ...before] = [...under, process.execPath];
+    this.#child = spawn(program, [...before, COMMAND, ...own], { stdio: ["pipe", "pipe", "pipe"] });
     this.#child.stderr.on("data", (chunk: Buffer) => {
       this.#stderr += chunk.toString();
     });

@@ -30,6 +30,13 @@ const ROWS = [
   { seconds: 8, mode: "overlap", stick: "a stick with a volatile cache", options: ["--cache"] },
   { seconds: 5, mode: "sequence", stick: "a stick with a volatile cache", options: ["--cache"] },
   { seconds: 5, mode: "together", stick: "a stick with a volatile cache", options: ["--cache"] },
+  { seconds: 5, mode: "overlap", stick: "blocks in shared memory", options: ["--bs", "64k", "--cache"] },
+  {
+    seconds: 5,
+    mode: "overlap",
+    stick: "the same blocks without it",
+    options: ["--bs", "64k", "--cache", "--no-shared-memory"],
+  },
   { seconds: 5, mode: "uas", stick: "a stick with a volatile cache", options: ["--cache"] },
 ] as const;
 
