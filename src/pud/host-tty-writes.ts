@@ -16,8 +16,8 @@ const MIN_CHUNK_BYTES = 64;
 /** One transfer of the driver: what it takes of a chunk before it dies may arrive twice. */
 const MAX_CHUNK_BYTES = 16 * 1024;
 /** A chunk that took less is followed by one twice as long, one that took more by one half as long. */
-const SHORT_MS = 40;
-const LONG_MS = 100;
+const SHORT_MS = 60;
+const LONG_MS = 150;
 /** A process that dies so long after a chunk was sent did not die of it: flow control may hold one for hours. */
 const BLAME_MS = 500;
 /** Chunks in flight when they are short because the writes are. */

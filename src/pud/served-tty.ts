@@ -89,12 +89,13 @@ export class ServedTty implements ServedDevice {
       case KINDS.ttyFlush.number:
         if (request.count !== FLUSH_NUMBERS.in) this.#flushes++;
         break;
-      case KINDS.ttyLatency.number:
-        this.#outbox?.limitLatency(request.count);
     }
     const operation = PORT_OPERATIONS.get(request.kind);
     if (operation === undefined) throw new DeviceError("EOPNOTSUPP", `no tty request of kind ${request.kind}`);
-    return (await operation(this.#opened(), request)) ?? NO_BYTES;
+    const reply = (await operation(this.#opened(), request)) ?? NO_BYTES;
+    // A device that has no latency timer says so, and its bytes are gathered as before.
+    if (request.kind === KINDS.ttyLatency.number) this.#outbox?.limitLatency(request.count);
+    return reply;
   }
 
   replied({ kind }: ServedRequest): void {

@@ -1,6 +1,17 @@
 /** How long bytes of a serial line are gathered: a stream, an answer, and packets that wait for each other. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { NO_BYTES } from "../../src/pud/channel.js";
+import { type FrameHeader, type Kind, KINDS, PUD_MAGIC, PUD_VERSION } from "../../src/pud/frames.js";
 import { Gathering } from "../../src/pud/gathering.js";
+import { RateBound } from "../../src/pud/rate-bound.js";
+import { ServedRequest } from "../../src/pud/served-request.js";
+import { ServedTty } from "../../src/pud/served-tty.js";
+import { encodeTtyOpen } from "../../src/pud/tty-payloads.js";
+import { DeviceError, type LineSettings } from "../../src/rump/devsw.js";
+import { createSimulatedRumpuser } from "../../src/rumpuser/simulated.js";
+import { MemoryTty } from "../fakes/memory-tty.js";
+
+const SETTINGS: LineSettings = { baud: 115_200, dataBits: 8, parity: "none", stopBits: 1, flowControl: "none" };
 
 interface Frame {
   readonly sentMs: number;
@@ -77,4 +88,50 @@ test("a limit holds, and 1 ms is no gathering", () => {
   const none = new Gathering();
   none.limit(1);
   for (const frame of frames(every(0.6, 1000), none)) expect(frame.packets.length).toBe(1);
+});
+
+test.each([
+  ["that the device has", true, 1],
+  ["that it has not is none: bytes are gathered as before", false, 12],
+] as const)("a latency %s", async (_, hasLatency, mostTogether) => {
+  const { clock } = createSimulatedRumpuser({ seed: 1 });
+  const tty = new MemoryTty();
+  const frames: number[] = [];
+  const served = new ServedTty(tty, {
+    clock,
+    statuses: new RateBound(clock, 100, 100),
+    send: ({ kind, payload }) => {
+      if (kind === KINDS.ttyData) frames.push(payload?.length ?? 0);
+    },
+    isChoked: () => false,
+  });
+  const header = (kind: Kind, count: number, payloadBytes = 0): FrameHeader => ({
+    magic: PUD_MAGIC,
+    version: PUD_VERSION,
+    kind: kind.number,
+    node: 1,
+    status: 0,
+    flags: 0,
+    requestId: 1,
+    payloadBytes,
+    offset: 0,
+    count,
+  });
+  const how = encodeTtyOpen({ settings: SETTINGS, outputs: { dtr: true, rts: true } });
+  const open = new ServedRequest(header(KINDS.ttyOpen, 0, how.length), how);
+  await served.serve(open);
+  served.replied(open);
+  served.notice(header(KINDS.ttyGrant, 10_000));
+  const refusal = new DeviceError("EOPNOTSUPP", "no latency timer");
+  if (!hasLatency) vi.spyOn(tty.port ?? expect.fail("not open"), "setLatency").mockRejectedValue(refusal);
+  const asked = served.serve(new ServedRequest(header(KINDS.ttyLatency, 1), NO_BYTES));
+  if (hasLatency) await asked;
+  else await expect(asked).rejects.toThrow(refusal);
+  for (let n = 0; n < 500; n++) {
+    tty.arrive(Uint8Array.of(n & 0xff));
+    await clock.advance(1);
+  }
+  expect(Math.max(...frames)).toBeGreaterThanOrEqual(mostTogether);
+  if (hasLatency) expect(Math.max(...frames)).toBe(mostTogether);
+  await served.settle();
 });

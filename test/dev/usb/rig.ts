@@ -4,7 +4,9 @@ import { createVhc, type VirtualHostController } from "../../../src/dev/vhc/vhc.
 import { attachUsbBus } from "../../../src/dev/usb/attach-bus.js";
 import type { AttachNotice } from "../../../src/dev/usb/bus.js";
 import type { Driver, DriverOptions } from "../../../src/dev/usb/usbdi.js";
+import type { HostController } from "../../../src/dev/usb/usbdivar.js";
 import { RumpKernel, type SwitchEntry } from "../../../src/rump/kernel.js";
+import type { Clock } from "../../../src/rumpuser/rumpuser.js";
 import { createSimulatedRumpuser, type SimulatedRumpuser } from "../../../src/rumpuser/simulated.js";
 
 export interface StackRig {
@@ -34,6 +36,8 @@ export function makeRig(
     ports?: number;
     driverOptions?: Record<string, DriverOptions>;
     interfaces?: readonly number[];
+    /** The controller that the stack sees in place of the bus itself. */
+    controller?: (bus: HostController, clock: Clock) => HostController;
   } = {},
 ): StackRig {
   const sim = createSimulatedRumpuser({ seed: options.seed ?? 1 });
@@ -60,7 +64,7 @@ export function makeRig(
       sim.run(() =>
         attachUsbBus({
           kernel,
-          controller: vhc,
+          controller: options.controller?.(vhc, sim.clock) ?? vhc,
           drivers,
           driverOptions: options.driverOptions ?? {},
           ...(options.interfaces === undefined ? {} : { interfaces: options.interfaces }),

@@ -33,6 +33,8 @@ export interface ChipLimits extends TtyInfo {
    * would keep its bytes.
    */
   readonly readPackets: number;
+  /** It waits some milliseconds for a packet to become full. Others send what they have a thousand times a second. */
+  readonly fillsPackets?: boolean;
   /** Reads in flight, for a device that bears no more. */
   readonly maxReads?: number;
 }

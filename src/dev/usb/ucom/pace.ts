@@ -6,8 +6,17 @@
  * fill. Full packets are not waited for: a device that sends as fast as it can may wait for an answer. Where short ones come
  * in quick succession it is tried whether a rest brings several, and if it does the next one is twice as
  * long. Where it does not (each answer waits for the next question), it is tried more and more rarely.
+ *
+ * A line that has been busy for a second carries no answers: full packets are waited for, too, and longer. It is busy where as
+ * much comes as its rate allows. A device without a UART brings more.
  */
 const MAX_REST_MS = 16;
+const MAX_BUSY_REST_MS = 32;
+/** What comes in so much time is held against the rate; so often in a row it must be right. */
+const WINDOW_MS = 250;
+const BUSY_WINDOWS = 4;
+const MIN_BUSY = 3 / 4;
+const MAX_BUSY = 5 / 4;
 /** Reads that end farther apart are not waited for. */
 const MAX_GAP_MS = MAX_REST_MS / 2;
 /** So many gaps are waited for when it is tried. */
@@ -16,9 +25,14 @@ const TRIAL_GAPS = 3;
 const MAX_SKIPPED = 64;
 
 export class Pace {
-  readonly #reads: number;
+  #reads: number;
   readonly #packetBytes: number;
-  #maxMs = MAX_REST_MS;
+  #latencyMs = Number.POSITIVE_INFINITY;
+  /** What one byte takes on the wire. */
+  #byteMs = 0;
+  #windowMs = 0;
+  #windowBytes = 0;
+  #busyWindows = 0;
   #restMs = 0;
   #lastMs = Number.NEGATIVE_INFINITY;
   /** Turns until it is tried again, and after the next time that it was in vain. */
@@ -33,20 +47,40 @@ export class Pace {
 
   /** Nothing may be late by more than so much; a millisecond is not worth it. */
   limit(latencyMs: number): void {
-    this.#maxMs = latencyMs <= 1 ? 0 : Math.min(latencyMs, MAX_REST_MS);
+    this.#latencyMs = latencyMs <= 1 ? 0 : latencyMs;
+  }
+
+  /** @param byteMs  What one byte takes on the wire from now on. @param reads  In flight at a time. */
+  setRate(byteMs: number, reads: number): void {
+    this.#byteMs = byteMs;
+    this.#reads = reads;
   }
 
   /** @param ended  Reads that were taken together, one at least. @returns how long to rest before the next are. */
   next(ended: number, bytes: number, nowMs: number): number {
     const sinceMs = nowMs - this.#lastMs;
     this.#lastMs = nowMs;
-    const areShort = bytes * 2 <= ended * this.#packetBytes;
-    if (!areShort || sinceMs > this.#restMs + MAX_GAP_MS) this.#restMs = 0;
+    this.#look(sinceMs, bytes);
+    const isBusy = this.#busyWindows >= BUSY_WINDOWS;
+    const areWaitedFor = isBusy || bytes * 2 <= ended * this.#packetBytes;
+    if (!areWaitedFor || sinceMs > this.#restMs + MAX_GAP_MS) this.#restMs = 0;
     else if (this.#restMs === 0) this.#restMs = this.#mayTry(ended) ? Math.max(1, TRIAL_GAPS * sinceMs) : 0;
     else if (ended === 1) this.#giveUp();
     else this.#goOn(ended);
-    this.#restMs = Math.min(Math.floor(this.#restMs), this.#maxMs);
+    this.#restMs = Math.min(Math.floor(this.#restMs), isBusy ? MAX_BUSY_REST_MS : MAX_REST_MS, this.#latencyMs);
     return this.#restMs;
+  }
+
+  /** Whether the line is busy: over a window, and that it has not fallen silent since the last turn. */
+  #look(sinceMs: number, bytes: number): void {
+    if (sinceMs >= MAX_GAP_MS && bytes * this.#byteMs < MIN_BUSY * sinceMs) this.#busyWindows = 0;
+    this.#windowMs += Math.min(sinceMs, WINDOW_MS);
+    this.#windowBytes += bytes;
+    if (this.#windowMs < WINDOW_MS) return;
+    const share = (this.#windowBytes * this.#byteMs) / this.#windowMs;
+    this.#busyWindows = share >= MIN_BUSY && share <= MAX_BUSY ? this.#busyWindows + 1 : 0;
+    this.#windowMs = 0;
+    this.#windowBytes = 0;
   }
 
   #mayTry(ended: number): boolean {

@@ -17,12 +17,16 @@ const STORM_INTERVAL_MS = 0.5;
 const STORM_BURST = 8;
 const MAX_BACK_OFF_MS = 64;
 
+export interface Reads {
+  /** In flight at a time. */
+  readonly count: number;
+  /** Of one; a multiple of the packet size. */
+  readonly bytes: number;
+}
+
 export interface PipeReaderOptions {
   readonly clock: Clock;
-  /** Reads in flight at a time. */
-  readonly reads: number;
-  /** A multiple of the packet size. */
-  readonly readBytes: number;
+  readonly reads: Reads;
   /** False holds new reads back until `wake`; those in flight still bring what they bring. */
   readonly mayRead: () => boolean;
   /** A read that ended well, perhaps empty. @returns whether it said anything. */
@@ -44,6 +48,7 @@ export class PipeReader {
   readonly #abort = new AbortController();
   readonly #inFlight: Promise<Outcome>[] = [];
   readonly #pace: Pace;
+  #reads: Reads;
   /** Reads in this turn of the event loop that said something, and what looks at them when it is over. */
   #eventful = 0;
   #bytes = 0;
@@ -59,7 +64,8 @@ export class PipeReader {
   constructor(pipe: InPipe, options: PipeReaderOptions) {
     this.#pipe = pipe;
     this.#options = options;
-    this.#pace = new Pace(options.reads, pipe.maxPacketBytes);
+    this.#reads = options.reads;
+    this.#pace = new Pace(this.#reads.count, pipe.maxPacketBytes);
   }
 
   /**
@@ -70,7 +76,7 @@ export class PipeReader {
     const { signal } = this.#abort;
     try {
       while (!signal.aborted) {
-        if (this.#inFlight.length <= this.#options.reads / 2) this.#fill();
+        if (this.#inFlight.length <= this.#reads.count / 2) this.#fill();
         const [next] = this.#inFlight;
         if (next !== undefined) {
           const outcome = await next;
@@ -98,6 +104,12 @@ export class PipeReader {
     this.#pace.limit(ms);
   }
 
+  /** @param byteMs  What one byte takes on the wire from now on. @param reads  Those that are started from now on. */
+  setRate(byteMs: number, reads: Reads): void {
+    this.#reads = reads;
+    this.#pace.setRate(byteMs, reads.count);
+  }
+
   /** Cancels what is in flight; what it brought until then is lost. */
   stop(): void {
     this.#abort.abort();
@@ -116,14 +128,14 @@ export class PipeReader {
 
   #fill(): void {
     if (this.#stalled || this.#pauseMs > 0) return;
-    const { readBytes, mayRead } = this.#options;
+    const { clock, mayRead } = this.#options;
+    const { bytes } = this.#reads;
     // One at a time is enough to see the end of a storm.
-    const reads = this.#emptyInStorm > STORM_BURST ? 1 : this.#options.reads;
+    const count = this.#emptyInStorm > STORM_BURST ? 1 : this.#reads.count;
     const { signal } = this.#abort;
-    const { clock } = this.#options;
-    while (this.#inFlight.length < reads && mayRead()) {
+    while (this.#inFlight.length < count && mayRead()) {
       const startedMs = clock.nowMs();
-      const read = this.#pipe.transfer(readBytes, { timeoutMs: 0, signal });
+      const read = this.#pipe.transfer(bytes, { timeoutMs: 0, signal });
       this.#inFlight.push(
         read.then(
           (completion) => ({ completion, startedMs, endedMs: clock.nowMs() }),

@@ -32,8 +32,6 @@ export interface UcomOptions {
 }
 
 const MAX_LATENCY_MS = 255;
-/** Twice as long as the bus rests at most. */
-const MIN_BUSY_MS = 32;
 const LOW: OutputLines = { dtr: false, rts: false };
 
 export class UcomPort implements TtyPort {
@@ -217,6 +215,7 @@ export class UcomPort implements TtyPort {
     await chip.setLine(soft ? { ...settings, flowControl: "none" } : settings);
     this.#softFlow.setActive(soft);
     this.#writer.useSmallChunks(soft);
+    this.#receive.setRate(wireMs(1, settings));
   }
 
   async #finish(error: DeviceError | undefined): Promise<void> {
@@ -248,12 +247,25 @@ export class UcomPort implements TtyPort {
     }
   }
 
-  /** Answers do not wait, nor does a transmitter that would run empty, or a device without one that takes what it gets. */
+  /** Answers do not wait. */
   #rest(ms: number): void {
-    const { at, chip } = this.#options;
-    const bufferedMs = wireMs(chip.limits.transmitBufferBytes, this.#settings);
-    const staysBusy = this.#writer.idle || Math.min(bufferedMs, this.#writer.transferMs) >= MIN_BUSY_MS;
-    at.rest(this.#asked === 0 && staysBusy ? ms : 0);
+    const restMs = this.#asked > 0 ? 0 : Math.floor(Math.min(ms, this.#mayRestMs()));
+    this.#options.at.rest(restMs);
+  }
+
+  /**
+   * The chip must not run out of what it sends. It has enough for as long as the bytes of the transfer under way take on the wire, and
+   * some more in its buffer: a quarter of that is kept back, so that it fills up again, and once the time is over half of it is
+   * the longest rest. A device that takes bytes faster than the line, having none, is not kept waiting.
+   */
+  #mayRestMs(): number {
+    if (this.#writer.idle) return Number.POSITIVE_INFINITY;
+    const { underWay, transferMs } = this.#writer;
+    const { clock } = this.#options.at;
+    const bufferedMs = wireMs(this.#options.chip.limits.transmitBufferBytes, this.#settings);
+    const sentMs =
+      underWay === undefined ? 0 : underWay.startMs + wireMs(underWay.bytes, this.#settings) - clock.nowMs();
+    return Math.min(transferMs / 2, Math.max(sentMs - bufferedMs / 4, bufferedMs / 2));
   }
 
   /** Runs `ask` when the requests before it have ended. @throws DeviceError */

@@ -6,13 +6,13 @@ import type { InPipe } from "../usbdi.js";
 import type { ChipSink, SerialChip, SerialPipes } from "./chip.js";
 import { Inbox } from "./inbox.js";
 import type { LineStatus } from "./line-status.js";
-import { PipeReader } from "./pipe-reader.js";
+import { PipeReader, type Reads } from "./pipe-reader.js";
 import type { SoftFlow } from "./soft-flow.js";
 
 /** Reads in flight: of so many bytes together, which go with the process when it dies, and within these bounds. */
 const IN_FLIGHT_BYTES = 4 * 1024;
 const MIN_READS = 4;
-const MAX_READS = 32;
+const MAX_READS = 64;
 
 export interface ReceiveOptions {
   readonly chip: SerialChip;
@@ -49,18 +49,21 @@ export class Receive {
       lines: (lines) => status.setLines(lines),
       error: (error) => status.count(error),
     };
-    const { readPackets: packets, maxReads = readsOf(packets * pipes.bulkIn.maxPacketBytes) } = chip.limits;
-    this.#data = this.#reader(pipes.bulkIn, packets, maxReads, {
+    this.#data = this.#reader(pipes.bulkIn, this.#readsOf(chip.limits.readPackets), {
       parse: (packet) => chip.parseIn(packet, this.#sink),
       mayRead: () => this.#inbox.wantsMore,
       rest: options.rest,
     });
     const { interruptIn } = pipes;
     if (interruptIn !== undefined && chip.parseNotification !== undefined)
-      this.#notifications = this.#reader(interruptIn, 1, 1, {
-        parse: (packet) => chip.parseNotification?.(packet, this.#sink),
-        mayRead: () => true,
-      });
+      this.#notifications = this.#reader(
+        interruptIn,
+        { count: 1, bytes: interruptIn.maxPacketBytes },
+        {
+          parse: (packet) => chip.parseNotification?.(packet, this.#sink),
+          mayRead: () => true,
+        },
+      );
   }
 
   /** Bytes that are kept because nobody has granted them. */
@@ -95,6 +98,17 @@ export class Receive {
     this.#data.limitLatency(ms);
   }
 
+  /**
+   * What one byte takes on the wire from now on. Where a packet is not half full when it is sent, each read brings one: one is what
+   * it is made for then, and more of them are in flight.
+   */
+  setRate(byteMs: number): void {
+    const { chip, pipes } = this.#options;
+    const { readPackets, fillsPackets = false } = chip.limits;
+    const isSlow = !fillsPackets && 2 / byteMs <= pipes.bulkIn.maxPacketBytes;
+    this.#data.setRate(byteMs, this.#readsOf(isSlow ? 1 : readPackets));
+  }
+
   /** Throws away what is kept. */
   clear(): void {
     this.#inbox.clear();
@@ -107,10 +121,16 @@ export class Receive {
     this.#tellChange();
   }
 
+  #readsOf(packets: number): Reads {
+    const { chip, pipes } = this.#options;
+    const bytes = packets * pipes.bulkIn.maxPacketBytes;
+    const fitting = Math.min(Math.max(Math.floor(IN_FLIGHT_BYTES / bytes), MIN_READS), MAX_READS);
+    return { count: chip.limits.maxReads ?? fitting, bytes };
+  }
+
   #reader(
     pipe: InPipe,
-    packets: number,
-    reads: number,
+    reads: Reads,
     hooks: {
       readonly parse: (packet: Uint8Array) => void;
       readonly mayRead: () => boolean;
@@ -121,7 +141,6 @@ export class Receive {
     return new PipeReader(pipe, {
       clock: this.#options.clock,
       reads,
-      readBytes: packets * maxPacketBytes,
       mayRead: hooks.mayRead,
       ...(hooks.rest === undefined ? {} : { rest: hooks.rest }),
       retried: (error) => this.#retried(error),
@@ -149,8 +168,4 @@ export class Receive {
     this.#options.log("debug", `read again: ${error.message}`);
     this.#tellChange();
   }
-}
-
-function readsOf(readBytes: number): number {
-  return Math.min(Math.max(Math.floor(IN_FLIGHT_BYTES / readBytes), MIN_READS), MAX_READS);
 }

@@ -112,6 +112,7 @@ class FtdiPort implements SerialChip {
       hasLatency: chip.hasLatency,
       transmitBufferBytes: chip.transmitBufferBytes,
       readPackets: 8,
+      fillsPackets: true,
     };
   }
 

@@ -21,6 +21,11 @@ export interface WriterOptions {
   readonly taken: (bytes: number) => void;
 }
 
+export interface UnderWay {
+  readonly startMs: number;
+  readonly bytes: number;
+}
+
 export class Writer {
   readonly #options: WriterOptions;
   #chunkBytes = CHUNK_BYTES;
@@ -29,6 +34,7 @@ export class Writer {
   #last: Promise<unknown> = Promise.resolve();
   #pending = 0;
   #transferMs = 0;
+  #underWay: UnderWay | undefined;
   /** Goes out before the next chunk. */
   #urgent: number | undefined;
   /** Why nothing is sent any more. */
@@ -40,6 +46,11 @@ export class Writer {
 
   get idle(): boolean {
     return this.#pending === 0;
+  }
+
+  /** The transfer of data that the device has now. */
+  get underWay(): UnderWay | undefined {
+    return this.#underWay;
   }
 
   /** How long the device took for the last transfer of data. */
@@ -110,9 +121,7 @@ export class Writer {
       while (sent < data.length) {
         await this.#options.hold(link.signal);
         await this.#flushUrgent(link.signal);
-        const startMs = this.#options.at.clock.nowMs();
-        const { status, actualBytes } = await this.#transfer(data.subarray(sent, sent + this.#chunkBytes), link.signal);
-        this.#transferMs = this.#options.at.clock.nowMs() - startMs;
+        const { status, actualBytes } = await this.#timed(data.subarray(sent, sent + this.#chunkBytes), link.signal);
         sent += Math.min(actualBytes, data.length - sent);
         if (status === "stalled" && ++stalls <= MAX_WRITE_STALLS) await this.#options.pipe.clearHalt();
         else if (status !== "ok") fail(new DeviceError(STEP_CODES[status], `write: transfer ${status}`));
@@ -125,6 +134,18 @@ export class Writer {
       throw error;
     } finally {
       link.unlink();
+    }
+  }
+
+  async #timed(data: Uint8Array, signal: AbortSignal): Promise<StepResult> {
+    const { clock } = this.#options.at;
+    const startMs = clock.nowMs();
+    this.#underWay = { startMs, bytes: data.length };
+    try {
+      return await this.#transfer(data, signal);
+    } finally {
+      this.#transferMs = clock.nowMs() - startMs;
+      this.#underWay = undefined;
     }
   }
 

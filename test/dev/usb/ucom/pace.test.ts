@@ -77,6 +77,61 @@ test("after a pause what comes is taken at once", () => {
   expect(pace.next(8, 8 * SHORT, nowMs + 100)).toBe(0);
 });
 
+interface Turn {
+  readonly atMs: number;
+  readonly restMs: number;
+}
+
+/** The turns of a stream that brings a packet of so many bytes every so many milliseconds. */
+function turnsOf(pace: Pace, bytes: number, everyMs: number, fromMs: number, untilMs: number): Turn[] {
+  const turns: Turn[] = [];
+  let taken = 0;
+  for (let atMs = fromMs + everyMs; atMs < untilMs; ) {
+    const ended = Math.floor((atMs - fromMs) / everyMs + 1e-6) - taken;
+    taken += ended;
+    const restMs = pace.next(ended, ended * bytes, atMs);
+    turns.push({ atMs, restMs });
+    atMs = Math.max(atMs + restMs, fromMs + (taken + 1) * everyMs);
+  }
+  return turns;
+}
+
+const longest = (turns: readonly Turn[]): number => Math.max(...turns.map(({ restMs }) => restMs));
+
+/** At 115,200 baud. */
+const BYTE_MS = 10 / 115.2;
+const MANY = 64;
+
+function busyPace(packetBytes: number): Pace {
+  const pace = new Pace(MANY, packetBytes);
+  pace.setRate(BYTE_MS, MANY);
+  return pace;
+}
+
+test.each([
+  ["short", PACKET_BYTES, 16],
+  ["full", SHORT, 0],
+])("%s packets of a line that has been busy for a second are taken every 32 ms", (_, packetBytes, atFirstMs) => {
+  const turns = turnsOf(busyPace(packetBytes), SHORT, 1, 0, 3000);
+  expect(longest(turns.filter(({ atMs }) => atMs < 900))).toBe(atFirstMs);
+  const later = turns.filter(({ atMs }) => atMs >= 2000);
+  expect(longest(later)).toBe(32);
+  expect(later.length).toBeLessThan(40);
+});
+
+test("a device that is faster than its rate has no line, and a slower one pauses: nothing is waited for longer", () => {
+  expect(longest(turnsOf(busyPace(SHORT), SHORT, 0.5, 0, 3000))).toBe(0);
+  expect(longest(turnsOf(busyPace(PACKET_BYTES), SHORT, 2, 0, 3000))).toBe(16);
+});
+
+test("a busy line that pauses is looked at as before; a limit holds there too", () => {
+  const pace = busyPace(PACKET_BYTES);
+  expect(longest(turnsOf(pace, SHORT, 1, 0, 2000))).toBe(32);
+  expect(longest(turnsOf(pace, SHORT, 1, 2060, 2960))).toBe(16);
+  pace.limit(4);
+  expect(longest(turnsOf(pace, SHORT, 1, 3000, 6000))).toBe(4);
+});
+
 test("a rest ends by itself, with the next one, or when it is told", async () => {
   const { clock } = createSimulatedRumpuser({ seed: 1 });
   const held: boolean[] = [];

@@ -40,8 +40,7 @@ function makeReader(reads = READS): {
   const taken: number[] = [];
   const reader = new PipeReader(pipe, {
     clock,
-    reads,
-    readBytes: 64,
+    reads: { count: reads, bytes: 64 },
     mayRead: () => true,
     consume: (data) => taken.push(data.length) > 0,
     retried: () => undefined,

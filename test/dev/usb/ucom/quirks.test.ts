@@ -49,7 +49,7 @@ describe("umodem", () => {
 
   test.each([
     ["a device that bears one read at a time gets one", 0x0ace, 0x1611, 1],
-    ["any other gets 32", 0x1209, 0x0002, 32],
+    ["any other gets 64", 0x1209, 0x0002, 64],
   ] as const)("%s", async (_what, vendor, product, expected) => {
     const rig = await attachSerial((options) => acm(vendor, product)({ ...options, wiring: "open" }));
     await rig.openPort();

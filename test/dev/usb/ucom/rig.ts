@@ -5,6 +5,7 @@ import { umodem } from "../../../../src/dev/usb/ucom/umodem.js";
 import { uplcom } from "../../../../src/dev/usb/ucom/uplcom.js";
 import { uslsa } from "../../../../src/dev/usb/ucom/uslsa.js";
 import type { Driver } from "../../../../src/dev/usb/usbdi.js";
+import type { HostController } from "../../../../src/dev/usb/usbdivar.js";
 import type { TraceEntry } from "../../../../src/dev/vhc/vhc.js";
 import type { LineSettings, Tty, TtyPort } from "../../../../src/rump/devsw.js";
 import type { Clock } from "../../../../src/rumpuser/rumpuser.js";
@@ -64,8 +65,9 @@ export async function attachSerial(
   make: (options: { readonly clock: Clock }) => SerialModel,
   drivers: readonly Driver[] = DRIVERS,
   onTransfer?: (entry: TraceEntry) => void,
+  controller?: (bus: HostController, clock: Clock) => HostController,
 ): Promise<SerialRig> {
-  const rig = makeRig(drivers);
+  const rig = makeRig(drivers, controller === undefined ? {} : { controller });
   if (onTransfer !== undefined) rig.vhc.trace(onTransfer);
   const model = make({ clock: rig.sim.clock });
   await rig.boot();
