@@ -79,6 +79,8 @@ export interface ChannelOwner {
 }
 
 const MAX_SILENT_BEATS = 3;
+/** A channel with a node that is more patient beats more slowly: so often while it waits. */
+const BEATS_OF_PATIENCE = 4;
 /** A process that got no processor for so long is of no use to anybody, whatever the reason. */
 const MAX_WAIT_MS = 10_000;
 
@@ -112,6 +114,7 @@ export class HostChannel implements ChannelConsumer {
   /** Of that silence: while both processes could run, and while the other one waited for a processor. */
   #silentMs = 0;
   #waitedMs = 0;
+  #beatMs = 0;
   #beatDueMs = 0;
   /** Something came unasked: a process that ends in the middle of that is noticed too. */
   #isFlowing = false;
@@ -334,8 +337,9 @@ export class HostChannel implements ChannelConsumer {
   #watch(): void {
     if (this.#heartbeat !== undefined || this.#limits.heartbeatMs === 0 || this.#channel.ended) return;
     this.#heard = false;
-    this.#beatDueMs = this.#clock.nowMs() + this.#limits.heartbeatMs;
-    this.#heartbeat = this.#clock.startTimer(this.#limits.heartbeatMs, () => this.#beat());
+    this.#beatMs = Math.max(this.#limits.heartbeatMs, this.#patienceMs() / BEATS_OF_PATIENCE);
+    this.#beatDueMs = this.#clock.nowMs() + this.#beatMs;
+    this.#heartbeat = this.#clock.startTimer(this.#beatMs, () => this.#beat());
   }
 
   #beat(): void {
@@ -347,9 +351,8 @@ export class HostChannel implements ChannelConsumer {
       this.#waitedMs = 0;
     } else this.#countSilence();
     if (!isAsked && !this.#isFlowing) return;
-    const patiences = [...this.#nodes.values()].map((half) => half.patienceMs);
     const attachMs = this.#attaching ? (this.#limits.attachSilenceMs ?? 0) : 0;
-    if (this.#silentMs >= Math.max(MAX_SILENT_BEATS * this.#limits.heartbeatMs, attachMs, ...patiences))
+    if (this.#silentMs >= Math.max(MAX_SILENT_BEATS * this.#limits.heartbeatMs, attachMs, this.#patienceMs()))
       return this.#channel.fail(this.#silence());
     if (this.#pingId === undefined && !this.#heard) {
       this.#pingId = this.#freeId();
@@ -358,17 +361,21 @@ export class HostChannel implements ChannelConsumer {
     this.#watch();
   }
 
+  #patienceMs(): number {
+    return Math.max(0, ...Array.from(this.#nodes.values(), (half) => half.patienceMs));
+  }
+
   /** One more beat in which nothing came. */
   #countSilence(): void {
-    const { heartbeatMs, processorWaitMs } = this.#limits;
-    const sinceLastMs = processorWaitMs?.() ?? 0;
+    const beatMs = this.#beatMs;
+    const sinceLastMs = this.#limits.processorWaitMs?.() ?? 0;
     this.#silentBeats++;
     // A beat that comes late says that this process did not run either, so it has not heard what there was to hear.
-    if (this.#clock.nowMs() - this.#beatDueMs > heartbeatMs / 2) return;
+    if (this.#clock.nowMs() - this.#beatDueMs > beatMs / 2) return;
     // The first call of a silence tells of the time before it.
-    const waitedMs = this.#silentBeats === 1 ? 0 : Math.min(sinceLastMs, heartbeatMs, MAX_WAIT_MS - this.#waitedMs);
+    const waitedMs = this.#silentBeats === 1 ? 0 : Math.min(sinceLastMs, beatMs, MAX_WAIT_MS - this.#waitedMs);
     this.#waitedMs += waitedMs;
-    this.#silentMs += heartbeatMs - waitedMs;
+    this.#silentMs += beatMs - waitedMs;
   }
 
   #silence(): LinkError {

@@ -418,6 +418,9 @@ describe("the end", () => {
   });
 });
 
+/** A quarter of the second for which a process with a line may be silent. */
+const LINE_BEAT_MS = 250;
+
 describe("at rest", () => {
   test("an open line has no timer running", async () => {
     const rig = hostRig("hold", { heartbeatMs: 60 }, { journalBytes: 0 });
@@ -435,21 +438,21 @@ describe("at rest", () => {
     const { rump, tty, port, collector } = await open(rig);
     port.grant(1000);
     for (let beats = 0; beats < 10; beats++) {
-      rig.clock.advance(60);
+      rig.clock.advance(LINE_BEAT_MS);
       await turn();
     }
     tty.arrive("x");
     await inTime(rig, "it", () => collector.bytes === 1);
     for (let beats = 0; beats < 5; beats++) {
-      rig.clock.advance(60);
+      rig.clock.advance(LINE_BEAT_MS);
       for (let turns = 0; turns < 5; turns++) await turn();
     }
     expect(rig.clock.pending).toBe(0);
     tty.arrive("y");
     await inTime(rig, "it", () => collector.bytes === 2);
     rump.rumpEnd.tamper = () => new Uint8Array(0); // it hangs
-    for (let beats = 0; beats < 20; beats++) {
-      rig.clock.advance(60);
+    for (let beats = 0; beats < 5; beats++) {
+      rig.clock.advance(LINE_BEAT_MS);
       await turn();
     }
     expect(rig.lost.map(({ code }) => code)).toEqual(["PUD_SILENT"]);
