@@ -1,5 +1,7 @@
 #include "loop_resource.h"
 
+#include <poll.h>
+
 namespace {
 /** A poll handle with its way back. Owned by the loop from Watch until the close callback. */
 struct Watched {
@@ -72,4 +74,12 @@ void LoopResource::Unwatch(uv_poll_t* poll) {
     delete watched;
     owner->Unpin();
   });
+}
+
+bool LoopResource::LoopHasEvents() const {
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return false;
+  // libuv's descriptor is an epoll instance, which is readable when one of those that it watches is ready.
+  pollfd state = {uv_backend_fd(loop), POLLIN, 0};
+  return poll(&state, 1, 0) > 0;
 }

@@ -12,11 +12,13 @@ namespace {
 constexpr int kMaxDrainRounds = 100;
 constexpr int kDrainRoundMs = 10;
 /**
- * How long the next completion of a chain is waited for before going back to the loop, and after how many deliveries that
- * is done in any case. Going to the loop and coming back costs as much as a short transfer takes.
+ * How long the next completion of a chain is waited for before going back to the loop, after how many deliveries it is asked
+ * whether anybody else waits there, and after how many the loop has its turn in any case: for its timers. Going to the loop and coming
+ * back costs as much as a short transfer takes.
  */
 constexpr int kChainWaitMs = 1;
-constexpr int kMaxDeliveries = 2;
+constexpr int kDeliveriesAtOnce = 2;
+constexpr int kMaxDeliveries = 16;
 
 bool ReadIsoPackets(const Napi::CallbackInfo& info, size_t index, std::vector<unsigned>* packets) {
   if (info[index].IsUndefined()) return true;
@@ -148,12 +150,15 @@ void Port::OnReady(int) {
     const bool gone = events_.DeviceDropped() && !gone_reported_;
     gone_reported_ = gone_reported_ || gone;
     if (!ended_.empty()) Reclassify();
-    if (gone || !ended_.empty()) {
+    const bool told = gone || !ended_.empty();
+    if (told) {
       Deliver(gone);
       deliveries++;
     }
     const bool idled = wait_ms > 0 && completions_ == before;
     if (idled || gone_reported_ || !OnlyChainsInFlight()) return;
+    const bool looks = told && deliveries % kDeliveriesAtOnce == 0;
+    if (looks && LoopHasEvents()) return;
     wait_ms = kChainWaitMs;
   }
 }

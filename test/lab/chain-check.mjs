@@ -6,7 +6,11 @@
  * The last checks reset and unplug the device. Prints one line per check; status 1 if one failed.
  */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { createUgenhc } from "../../dist/dev/ugenhc/ugenhc.js";
@@ -161,6 +165,38 @@ const checks = {
       assert.equal(other, undefined);
       await inquire(port);
     });
+  },
+
+  async "whoever else waits in the loop has a turn while one command follows the other"() {
+    const server = net.createServer().listen(join(tmpdir(), `chain-check-${process.pid}`));
+    const near = net.connect(server.address());
+    const [far] = await once(server, "connection");
+    await withPort(async (port) => {
+      let [commands, isOver] = [0, false];
+      const load = (async () => {
+        for (; !isOver; commands++) await inquire(port, "together");
+      })();
+      /** Commands that end before it does. */
+      const commandsUntil = async (event) => {
+        const before = commands;
+        await event();
+        return commands - before;
+      };
+      for (let round = 0; round < 50; round++) {
+        const untilRead = await commandsUntil(async () => {
+          near.write("x");
+          await once(far, "data");
+        });
+        assert.ok(untilRead <= 4, `${untilRead} commands before a socket was read`);
+        const untilTimer = await commandsUntil(() => wait(1));
+        assert.ok(untilTimer <= 40, `${untilTimer} commands before a timer fired`);
+      }
+      isOver = true;
+      await load;
+    });
+    near.destroy();
+    far.destroy();
+    server.close();
   },
 
   async "a worker ends with chains in flight, again and again"() {
