@@ -79,6 +79,7 @@ void LoopResource::Unwatch(uv_poll_t* poll) {
 bool LoopResource::LoopHasEvents() const {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return false;
+  if (uv_backend_timeout(loop) == 0) return true;
   // libuv's descriptor is an epoll instance, which is readable when one of those that it watches is ready.
   pollfd state = {uv_backend_fd(loop), POLLIN, 0};
   return poll(&state, 1, 0) > 0;

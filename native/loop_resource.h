@@ -30,7 +30,7 @@ class LoopResource {
   /** Stops at once: the descriptor may be closed after the call. The handle is freed by the loop. */
   void Unwatch(uv_poll_t* poll);
 
-  /** Something that the loop watches is ready, also if it is this resource's own. */
+  /** Something that the loop watches is ready, also if it is this resource's own; or it would not wait. */
   bool LoopHasEvents() const;
 
   /** The environment is being torn down: JavaScript cannot be called any more. */
