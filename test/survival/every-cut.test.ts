@@ -1,7 +1,7 @@
 /** A recorded workload, cut at each of its transfers and at each of its frames. */
 import { beforeAll, describe, expect, test } from "vitest";
 import type { WayName } from "../dev/usb/ways.js";
-import type { Cut, CutKind } from "./machine.js";
+import type { Cut, CutKind } from "./mortal-machine.js";
 import { describeRun, type RunOptions, type RunResult, runOnce } from "./run.js";
 
 const SEED = Number(process.env["SURVIVAL_SEED"] ?? 1);

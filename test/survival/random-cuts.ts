@@ -1,7 +1,7 @@
 /** Runs with random cuts, until so many have been made. */
 import { describe, expect, test } from "vitest";
 import type { WayName } from "../dev/usb/ways.js";
-import type { Cut, CutKind } from "./machine.js";
+import type { Cut, CutKind } from "./mortal-machine.js";
 import { describeRun, runOnce, type RunOptions } from "./run.js";
 import { dice, type Dice, type WORKLOADS } from "./workloads.js";
 

@@ -1,7 +1,8 @@
 /** One run: a machine, a workload, some cuts; then everything is read back, and the power fails. */
 import { DeviceError } from "../../src/rump/devsw.js";
 import { type WayName, WAYS } from "../dev/usb/ways.js";
-import { type Cut, Machine, SECTORS } from "./machine.js";
+import { Machine, SECTORS } from "./machine.js";
+import type { Cut } from "./mortal-machine.js";
 import { Oracle } from "./oracle.js";
 import { dice, read, WORKLOADS } from "./workloads.js";
 

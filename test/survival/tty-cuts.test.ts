@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import type { TtyPort } from "../../src/rump/devsw.js";
 import { Collector } from "../fakes/tty-collector.js";
-import type { Cut, CutKind } from "./machine.js";
+import type { Cut, CutKind } from "./mortal-machine.js";
 import { TtyMachine } from "./tty-machine.js";
 import { randomBytes, wrongStream } from "./tty-oracle.js";
 
