@@ -64,28 +64,18 @@ export class DeviceNodes {
   }
 
   add(node: HostNode, isAgain = false): void {
-    const { clock, takeUnit, links, readOnly, emit } = this.#context;
-    const served = ServedNode.serve(node.className, node.device, {
-      clock,
-      device: this.#key,
-      takeUnit,
-      links,
-      readOnly,
-      emit,
-    });
+    const { clock, emit } = this.#context;
+    const served = ServedNode.serve(node.className, node.device, { ...this.#context, device: this.#key });
     this.#nodes.set(
       node,
       served.catch((error: unknown) => {
-        if (isOutOfResources(error)) clock.startTimer(AGAIN_MS, () => this.#addAgain(node));
+        if (isOutOfResources(error))
+          clock.startTimer(AGAIN_MS, () => (this.#nodes.has(node) ? this.add(node, true) : undefined));
         if (isAgain) return undefined;
         emit({ event: "error", code: failureCode(error), message: messageOf(error), device: this.#key });
         return undefined;
       }),
     );
-  }
-
-  #addAgain(node: HostNode): void {
-    if (this.#nodes.has(node)) this.add(node, true);
   }
 
   remove(node: HostNode, reason: string): void {

@@ -2,7 +2,7 @@
 import type { Disk, Tty } from "../rump/devsw.js";
 import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { type Link, type LinkedNode, linksFor, linkWordsFor } from "../pud/links/links.js";
-import { HostError, isOutOfResources, messageOf } from "./errors.js";
+import { isOutOfResources, messageOf } from "./errors.js";
 import type { EmitEvent, NodeEvent } from "./events.js";
 import { readOnlyDisk } from "./read-only.js";
 import type { HeldUnit, TakeUnit } from "./units.js";
@@ -43,13 +43,8 @@ export class ServedNode {
     const unit = await context.takeUnit(className);
     const node = new ServedNode(unit, context);
     const served = device.kind === "disk" && context.readOnly ? readOnlyDisk(device) : device;
-    context.emit({
-      event: "node",
-      node: unit.name,
-      kind: served.kind,
-      device: context.device,
-      ...(served.kind === "disk" ? diskFields(served) : { model: served.info.model }),
-    });
+    const shown = served.kind === "disk" ? diskFields(served) : { model: served.info.model };
+    context.emit({ event: "node", node: unit.name, kind: served.kind, device: context.device, ...shown });
     const links = linksFor(served.kind, context.links);
     const refusal = whyNotLinked(served, links, context);
     if (refusal !== undefined) context.emit({ event: "log", level: "warn", source: unit.name, message: refusal });
@@ -77,7 +72,7 @@ export class ServedNode {
   }
 
   async #open(link: Link, device: Disk | Tty, isAgain = false): Promise<void> {
-    const { emit } = this.#context;
+    const { emit, device: key } = this.#context;
     try {
       const served = await link.serve(this.name, device);
       this.#served.push(served);
@@ -86,8 +81,8 @@ export class ServedNode {
     } catch (error) {
       if (isOutOfResources(error)) this.#openLater(link, device);
       if (isAgain) return;
-      const failure = new HostError("LINK", `${this.name}: link ${link.kind}: ${messageOf(error)}`);
-      emit({ event: "error", code: failure.code, message: failure.message, device: this.#context.device });
+      const message = `${this.name}: link ${link.kind}: ${messageOf(error)}`;
+      emit({ event: "error", code: "LINK", message, device: key });
     }
   }
 

@@ -19,7 +19,7 @@ export interface BlockRange {
 }
 
 /** The block was being written: it may hold anything. */
-type IsUnsure = (block: number) => boolean;
+export type IsUnsure = (block: number) => boolean;
 
 export class MediumBlocks {
   /** One range on media that are too small for two. */

@@ -3,32 +3,22 @@ import type { DiskInfo } from "../rump/devsw.js";
 import { FLAG_FUA, KINDS } from "./frames.js";
 import type { DiskRequest } from "./host-disk-request.js";
 import { WriteJournal } from "./journal.js";
-import { type BlockRange, MediumBlocks } from "./medium-blocks.js";
+import { type IsUnsure, MediumBlocks } from "./medium-blocks.js";
 
 const CHANGES_BLOCKS: ReadonlySet<number> = new Set(
   [KINDS.write, KINDS.trim, KINDS.writeZeroes].map((kind) => kind.number),
 );
 
 export class MediumMemory {
-  readonly #blocks: MediumBlocks;
+  readonly blocks: MediumBlocks;
   /** Counts what may have changed blocks. */
   #changes = 0;
   /** Undefined: what the device acknowledges is on its medium. */
   readonly journal: WriteJournal | undefined;
 
   constructor(info: DiskInfo, journalBytes: number) {
-    this.#blocks = new MediumBlocks(info);
+    this.blocks = new MediumBlocks(info);
     this.journal = info.volatileCache ? new WriteJournal(journalBytes, info.blockBytes) : undefined;
-  }
-
-  /** What to read of a medium that comes back; `unanswered` as for `difference`. */
-  ranges(unanswered: readonly DiskRequest[]): readonly BlockRange[] {
-    return this.#blocks.ranges(this.#unsure(unanswered));
-  }
-
-  /** What to read of a medium that is new here. */
-  get edges(): readonly BlockRange[] {
-    return this.#blocks.edges;
   }
 
   /** Before a request is sent. @returns false when a write needs room first, which `journal.canShrink` may give. */
@@ -47,7 +37,7 @@ export class MediumMemory {
     switch (kind) {
       case KINDS.read:
         // What was answered while a write was may be older than that.
-        this.#blocks.note(firstBlock, blockCount, reply, changesBefore === this.#changes);
+        this.blocks.note(firstBlock, blockCount, reply, changesBefore === this.#changes);
         return;
       case KINDS.flush:
         this.journal?.dropUntil(request.journalMark);
@@ -58,7 +48,7 @@ export class MediumMemory {
       default: {
         const data = kind === KINDS.write ? payload : undefined;
         this.#changes++;
-        this.#blocks.note(firstBlock, blockCount, data);
+        this.blocks.note(firstBlock, blockCount, data);
         if ((request.flags & FLAG_FUA) === 0) this.journal?.record(firstBlock, blockCount, data);
         else {
           this.journal?.release(payload.length);
@@ -77,7 +67,7 @@ export class MediumMemory {
   /** Nobody knows what the blocks hold. */
   forget(firstBlock: number, blockCount: number): void {
     this.#changes++;
-    this.#blocks.forget(firstBlock, blockCount);
+    this.blocks.forget(firstBlock, blockCount);
   }
 
   /** It was sent and not answered, and waits to be sent again. */
@@ -85,20 +75,8 @@ export class MediumMemory {
     if (isJournalled(request)) this.journal?.release(request.payload.length);
   }
 
-  /** What a range held when it was read, where nothing is known of it. `unanswered`: what may have changed it since. */
-  learn(range: BlockRange, data: Uint8Array, unanswered: readonly DiskRequest[]): void {
-    this.#blocks.learn(range, data, this.#unsure(unanswered));
-  }
-
-  /**
-   * The first block of the range that shows another medium; undefined when there is none.
-   * @param unanswered  What was sent or waits: its blocks may hold anything.
-   */
-  difference(range: BlockRange, data: Uint8Array, unanswered: readonly DiskRequest[]): number | undefined {
-    return this.#blocks.difference(range, data, this.#unsure(unanswered));
-  }
-
-  #unsure(unanswered: readonly DiskRequest[]): (block: number) => boolean {
+  /** Which blocks may hold anything. `unanswered`: what was sent or waits. */
+  unsure(unanswered: readonly DiskRequest[]): IsUnsure {
     return (block) => this.journal?.touches(block, 1) === true || unanswered.some((request) => changes(request, block));
   }
 }

@@ -20,9 +20,9 @@ const RESTORE_BYTES = 1024 * 1024;
 /** Checks the medium and writes again what may be missing. Never rejects. */
 export async function readmit(queue: DiskQueue, info: DiskInfo, memory: MediumMemory): Promise<Readmission> {
   try {
-    for (const range of memory.ranges(queue.unanswered)) {
+    for (const range of memory.blocks.ranges(memory.unsure(queue.unanswered))) {
       const data = await readEdge(queue, info, range);
-      const block = memory.difference(range, data, queue.unanswered);
+      const block = memory.blocks.difference(range, data, memory.unsure(queue.unanswered));
       if (block !== undefined) return { refusal: `another medium: block ${block} holds something else than before` };
     }
     if (memory.journal?.canShrink === true) await restore(queue, memory.journal);
@@ -35,9 +35,10 @@ export async function readmit(queue: DiskQueue, info: DiskInfo, memory: MediumMe
 
 /** Reads the edges of a medium that is new here. What cannot be read is not known: that is no error. */
 export async function learnEdges(queue: DiskQueue, info: DiskInfo, memory: MediumMemory): Promise<void> {
-  for (const range of memory.edges) {
+  for (const range of memory.blocks.edges) {
     try {
-      memory.learn(range, await readEdge(queue, info, range), queue.unanswered);
+      const data = await readEdge(queue, info, range);
+      memory.blocks.learn(range, data, memory.unsure(queue.unanswered));
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
     }

@@ -101,10 +101,7 @@ async function listenUnix(server: Server, path: string): Promise<void> {
  */
 async function removeStale(path: string): Promise<void> {
   const failed = setupFailure(path);
-  const found = await lstat(path).catch((error: unknown) => {
-    if (errnoOf(error) === "ENOENT") return undefined;
-    return failed(error);
-  });
+  const found = await lstat(path).catch((error: unknown) => (errnoOf(error) === "ENOENT" ? undefined : failed(error)));
   if (found === undefined) return;
   if (!found.isSocket()) throw new LinkSetupError("LINK_IN_USE", `${path} exists and is no socket`);
   if (await answers(path)) throw new LinkSetupError("LINK_IN_USE", `${path} is in use: somebody listens there`);
