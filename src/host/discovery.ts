@@ -64,6 +64,11 @@ export function matchesOf(device: SysfsDevice, drivers: readonly DriverEntry[] =
   });
 }
 
+/** Another one: another device, or the same one that was enumerated anew. */
+export function identityOf(device: UsbDevice): string {
+  return `${device.busNumber}/${device.deviceNumber}/${device.vendor}/${device.product}`;
+}
+
 /** `/dev/bus/usb/001/002`. */
 function devicePath(devRoot: string, busNumber: number, deviceNumber: number): string {
   return join(devRoot, String(busNumber).padStart(3, "0"), String(deviceNumber).padStart(3, "0"));

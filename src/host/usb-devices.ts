@@ -7,7 +7,7 @@
  */
 import type { DriverEntry } from "../dev/usb/driver-modules.js";
 import type { Clock, Timer } from "../rumpuser/rumpuser.js";
-import { type DiscoveryRoots, listDevices, type UsbDevice } from "./discovery.js";
+import { type DiscoveryRoots, identityOf, listDevices, type UsbDevice } from "./discovery.js";
 import { failureCode, HostError, type HostErrorCode, isOutOfResources, messageOf } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import type { UsbfsCalls } from "./kernel-driver.js";
@@ -217,10 +217,6 @@ export class UsbDevices {
     this.#again?.cancel();
     this.#again = this.#options.clock.startTimer(AGAIN_MS, () => this.refresh());
   }
-}
-
-function identityOf(device: UsbDevice): string {
-  return `${device.busNumber}/${device.deviceNumber}/${device.vendor}/${device.product}`;
 }
 
 /** What a part of a device keeps when it is plugged in again. */

@@ -31,14 +31,11 @@ const BLOCK_SIZES: readonly number[] = [512, 1024, 2048, 4096];
 /** @throws LinkError PUD_GEOMETRY */
 export function decodeDiskInfo(payload: Uint8Array): DiskInfo {
   const node = diskNodeRecord.decode(payload);
+  const flags = Object.entries(NODE_FLAGS).map(([key, bit]) => [key, (node.flags & bit) !== 0]);
   const info: DiskInfo = {
     blockBytes: node.blockBytes,
     blockCount: node.blockCount,
-    readOnly: (node.flags & NODE_FLAGS.readOnly) !== 0,
-    removable: (node.flags & NODE_FLAGS.removable) !== 0,
-    volatileCache: (node.flags & NODE_FLAGS.volatileCache) !== 0,
-    canTrim: (node.flags & NODE_FLAGS.canTrim) !== 0,
-    canWriteZeroes: (node.flags & NODE_FLAGS.canWriteZeroes) !== 0,
+    ...(Object.fromEntries(flags) as Record<keyof typeof NODE_FLAGS, boolean>),
     maxTransferBytes: node.maxTransferBytes,
     model: decodeText(node.model),
   };

@@ -7,7 +7,7 @@ import { DRIVERS } from "../../dev/usb/drivers.js";
 import { loadLate } from "../../rumpuser/real/resources.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { confine, mayReset } from "../confine.js";
-import { type DiscoveryRoots, listDevices, type UsbDevice } from "../discovery.js";
+import { type DiscoveryRoots, identityOf, listDevices, type UsbDevice } from "../discovery.js";
 import { errnoOf, failureCode, HostError, type HostErrorCode, messageOf } from "../errors.js";
 import type { TakenInterfaces, UsbfsCalls } from "../kernel-driver.js";
 import { type DevicePart, narrowed } from "../parts.js";
@@ -44,6 +44,11 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
     isOpen = false;
     close(descriptor);
   };
+  const openAnew = async (): Promise<void> => {
+    closeDescriptor();
+    descriptor = await openReadWrite(device);
+    isOpen = true;
+  };
   let taken: TakenInterfaces | undefined;
   try {
     const current = await sameDevice(options);
@@ -51,10 +56,7 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
     if (busy.length > 0) {
       const { takeInterfaces } = await loadLate(async () => await import("../kernel-driver.js"));
       taken = await takeInterfaces(device.path, descriptor, busy, options.usbfs, clock);
-      // The keeper shares the first one, and must not be confined with the driver.
-      closeDescriptor();
-      descriptor = await openReadWrite(device);
-      isOpen = true;
+      await openAnew(); // the keeper shares the first one, and must not be confined with the driver
     }
     confine(device, descriptor, options.usbfs, interfaces);
   } catch (error) {
@@ -71,9 +73,7 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
     },
     closeDescriptor,
     reopen: async () => {
-      closeDescriptor();
-      descriptor = await openReadWrite(device);
-      isOpen = true;
+      await openAnew();
       await sameDevice(options);
       confine(device, descriptor, options.usbfs, interfaces);
       return true; // a device that was enumerated anew has another number
@@ -121,12 +121,7 @@ const OPEN_ERRORS: Readonly<Record<string, HostErrorCode>> = {
 /** Bus numbers and addresses are used again: what was opened must still be what was chosen. */
 async function sameDevice({ part: { device }, roots, drivers }: UsbfsSourceOptions): Promise<UsbDevice> {
   const current = (await listDevices(roots, drivers))?.find(({ path }) => path === device.path);
-  if (
-    current === undefined ||
-    current.deviceNumber !== device.deviceNumber ||
-    current.vendor !== device.vendor ||
-    current.product !== device.product
-  )
+  if (current === undefined || identityOf(current) !== identityOf(device))
     throw new HostError("DEVICE_GONE", `${describe(device)} was unplugged while it was being opened`);
   return current;
 }
