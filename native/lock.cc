@@ -59,6 +59,10 @@ constexpr unsigned kAllowed[] = {
     // libc makes these in each new thread, of itself; on a busy machine one that Node starts while it boots comes to them after
     // the lock. Without rseq libc ends the process where the threads before had it.
     SYS_rseq,          SYS_set_robust_list,
+    // OpenSSL asks for the time of day where it draws randomness; with a vDSO (vdso(7)) that is no system call.
+#ifdef SYS_time
+    SYS_time,
+#endif
 #ifdef SYS_poll
     SYS_poll,
 #endif

@@ -57,7 +57,7 @@ test("it is matched by its own rows, before ours, and is kept as ours are", asyn
   expect(host.stderr).toContain("undeclared request: USB_REFUSED");
 });
 
-/** Needs randomness of Node's own once it is locked. */
+/** Uses node:crypto once it is locked, and not before. */
 const random = (load: string, name: string): string => `
 ${load}
 ${name} = {
@@ -66,24 +66,36 @@ ${name} = {
   endpoints: {},
   requests: [],
   async attach(at) {
-    const bytes = [randomBytes(16), getRandomValues(new Uint8Array(16))];
-    at.log("warn", "random " + bytes.map((one) => one.length).join(" "));
+    const bytes = [randomBytes(16), webcrypto.getRandomValues(new Uint8Array(16))];
+    at.log("warn", "random " + bytes.map((one) => one.length).join(" ") + " " + randomUUID().length);
+    at.log("warn", "hash " + createHash("sha256").update("abc").digest("hex").slice(0, 8));
+    const digest = await webcrypto.subtle.digest("SHA-1", new Uint8Array(3));
+    at.log("warn", "subtle " + digest.byteLength);
   },
 };`;
 
 test.each([
-  ["random.mjs", random('import { getRandomValues, randomBytes } from "node:crypto";', "export const random"), []],
-  ["random.cjs", random('const { getRandomValues, randomBytes } = require("node:crypto");', "exports.random"), []],
+  [
+    "random.mjs",
+    random('import { createHash, randomBytes, randomUUID, webcrypto } from "node:crypto";', "export const random"),
+    [],
+  ],
   [
     "random.cjs",
-    random('const { getRandomValues, randomBytes } = require("node:crypto");', "exports.random"),
+    random('const { createHash, randomBytes, randomUUID, webcrypto } = require("node:crypto");', "exports.random"),
+    [],
+  ],
+  [
+    "random.cjs",
+    random('const { createHash, randomBytes, randomUUID, webcrypto } = require("node:crypto");', "exports.random"),
     ["--strict"],
   ],
-])("%s draws random bytes after the lock", async (name, text, options) => {
+])("%s uses node:crypto after the lock", async (name, text, options) => {
   const args = ["--runtime-dir", join(folder, "rt"), "--driver", driverFile(name, text), ...options];
   await using host = new RunningCommand("run", "--json", ...args, "sim:flash-drive");
   expect(await host.event("device")).toMatchObject({ driver: "random0" });
-  expect(host.stderr).toContain("random 16 16");
+  await host.event("ready");
+  for (const line of ["random 16 16 36", "hash ba7816bf", "subtle 20"]) expect(host.stderr).toContain(line);
   expect(await host.end()).toBe(0);
 });
 

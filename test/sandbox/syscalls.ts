@@ -33,6 +33,7 @@ export const ALLOWED: Readonly<Record<string, number>> = {
   getrusage: 98,
   sigaltstack: 131,
   gettid: 186,
+  time: 201,
   futex: 202,
   sched_getaffinity: 204,
   restart_syscall: 219,
