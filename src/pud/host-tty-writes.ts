@@ -15,9 +15,15 @@ import { decodeTtyFailure } from "./tty-payloads.js";
 const MIN_CHUNK_BYTES = 64;
 /** One transfer of the driver: what it takes of a chunk before it dies may arrive twice. */
 const MAX_CHUNK_BYTES = 16 * 1024;
-/** A chunk that took less is followed by one twice as long, one that took more by one half as long. */
-const SHORT_MS = 60;
-const LONG_MS = 150;
+/**
+ * A chunk that took less is followed by one twice as long, one that took more by one half as long. Up to so many bytes are worth fewer
+ * wake-ups of a slow line.
+ */
+const SHORT_MS = 40;
+const LONG_MS = 100;
+const SMALL_BYTES = 2 * 1024;
+const SMALL_SHORT_MS = 100;
+const SMALL_LONG_MS = 250;
 /** A process that dies so long after a chunk was sent did not die of it: flow control may hold one for hours. */
 const BLAME_MS = 500;
 /** Chunks in flight when they are short because the writes are. */
@@ -242,8 +248,10 @@ export class LineWrites {
     const tookMs = nowMs - Math.max(chunk.sentAtMs, this.#lastAnswerMs);
     this.#lastAnswerMs = nowMs;
     if (chunk.bytes < this.#chunkBytes) return;
-    if (tookMs < SHORT_MS) this.#chunkBytes = Math.min(MAX_CHUNK_BYTES, this.#chunkBytes * 2);
-    else if (tookMs > LONG_MS) this.#chunkBytes = Math.max(MIN_CHUNK_BYTES, this.#chunkBytes / 2);
+    if (tookMs < (this.#chunkBytes < SMALL_BYTES ? SMALL_SHORT_MS : SHORT_MS))
+      this.#chunkBytes = Math.min(MAX_CHUNK_BYTES, this.#chunkBytes * 2);
+    else if (tookMs > (this.#chunkBytes > SMALL_BYTES ? LONG_MS : SMALL_LONG_MS))
+      this.#chunkBytes = Math.max(MIN_CHUNK_BYTES, this.#chunkBytes / 2);
   }
 
   #tellIdle(): void {

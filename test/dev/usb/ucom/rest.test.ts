@@ -5,7 +5,7 @@ import { attachSerial, CHIPS, SETTINGS } from "./rig.js";
 
 const BYTES_PER_SECOND = SETTINGS.baud / 10;
 /** As the host sends them: so long, two at a time. */
-const WRITE_BYTES = 1024;
+const WRITE_BYTES = 2048;
 const WRITES = 2;
 const WARM_UP_MS = 3000;
 const SECONDS = 5;
