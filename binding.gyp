@@ -12,6 +12,7 @@
         "native/chain.cc",
         "native/device_file.cc",
         "native/events.cc",
+        "native/idle_time.cc",
         "native/job.cc",
         "native/listener.cc",
         "native/lock.cc",

@@ -21,6 +21,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineRandom(env, exports);
   DefineLock(env, exports);
   DefineMemory(env, exports);
+  DefineIdleTime(env, exports);
   return exports;
 }
 }  // namespace

@@ -10,3 +10,4 @@ void DefineDeviceFile(Napi::Env env, Napi::Object exports);
 void DefineRandom(Napi::Env env, Napi::Object exports);
 void DefineLock(Napi::Env env, Napi::Object exports);
 void DefineMemory(Napi::Env env, Napi::Object exports);
+void DefineIdleTime(Napi::Env env, Napi::Object exports);

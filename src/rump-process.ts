@@ -26,6 +26,7 @@ import { dieWithParent, receiveFd } from "./rumpuser/real/locked-calls.js";
 import { mapMemory } from "./rumpuser/real/addon.js";
 import { streamOfFd } from "./rumpuser/real/byte-stream.js";
 import { lockProcess, type LockProfile } from "./rumpuser/real/lock.js";
+import { forgoIdleTime } from "./rumpuser/real/event-loop.js";
 import { keepHeapSmall } from "./rumpuser/real/v8.js";
 
 const PUD_FD = 3;
@@ -36,6 +37,7 @@ const LOCKED_DEVICE_FD = 5;
 
 async function main(argument: string | undefined): Promise<void> {
   keepHeapSmall();
+  forgoIdleTime();
   const config = readConfig(argument);
   if ("slots" in config) await serveSeveral(config);
   else await serveOne(config);

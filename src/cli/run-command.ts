@@ -9,6 +9,7 @@ import { runtimeDirOfUser } from "../host/runtime-dir.js";
 import { createSandbox, noSandbox, type Sandbox } from "../host/sandbox/sandbox.js";
 import { type Mode, MODE_NAMES } from "../host/modes.js";
 import { parseSelector, SELECTOR_HELP } from "../host/selector.js";
+import { forgoIdleTime } from "../rumpuser/real/event-loop.js";
 import { defaultLinks, linkForms, type LinkSpec, parseLink } from "../pud/links/links.js";
 import type { CommandContext } from "./context.js";
 import { humanPrinter, jsonPrinter } from "./event-printer.js";
@@ -82,6 +83,7 @@ export function runCommand(program: Command, context: CommandContext): void {
  * @throws HostError USAGE, RUNTIME_DIR, LINK, DRIVER (a file of --driver), SANDBOX_UNAVAILABLE, INSTALLATION
  */
 export async function run(devices: readonly string[], options: RunOptions, emit: EmitEvent): Promise<number> {
+  forgoIdleTime();
   const files = options.driver ?? [];
   const own = files.length === 0 ? undefined : await import("../host/driver-file.js");
   const paths = own === undefined ? [] : files.map(own.driverPath);

@@ -83,6 +83,7 @@ interface Addon {
   mapMemory(fd: number, bytes: number): ArrayBuffer | number;
   dropCode(): void;
   fillRandom(bytes: Uint8Array): number;
+  forgoIdleTime(): boolean;
   lock(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): number;
   dieWithParent(): number;
 }
