@@ -3,7 +3,8 @@ import type { Command } from "commander";
 import { hex16 } from "../bytes.js";
 import { permissionHelp, udevAdvice } from "../host/udev-advice.js";
 import { classNames } from "../host/class-names.js";
-import { type DiscoveryRoots, listDevices, type UsbDevice } from "../host/discovery.js";
+import { type DeviceText, readDeviceText } from "../host/device-text.js";
+import { type DiscoveryRoots, listDevices, SYSTEM_ROOTS, type UsbDevice } from "../host/discovery.js";
 import { loadUsbIds, type UsbIds } from "../host/usb-ids.js";
 import type { CommandContext } from "./context.js";
 import type { Output } from "./output.js";
@@ -21,13 +22,18 @@ export function listCommand(program: Command, context: CommandContext): void {
     .action(async (options: ListOptions) => await list(options, context.output));
 }
 
+type ShownDevice = UsbDevice & DeviceText;
+
 /** @param roots  Where to look, for tests. */
-export async function list(options: ListOptions, output: Output, roots?: DiscoveryRoots): Promise<void> {
-  const devices = await listDevices(roots);
-  if (devices === undefined) {
+export async function list(options: ListOptions, output: Output, roots: DiscoveryRoots = SYSTEM_ROOTS): Promise<void> {
+  const found = await listDevices(roots);
+  if (found === undefined) {
     output.talk("This machine has no USB (the kernel offers no /sys/bus/usb). Try a simulated device: rumpusb demo");
     return;
   }
+  const devices: readonly ShownDevice[] = await Promise.all(
+    found.map(async (device) => ({ ...device, ...(await readDeviceText(roots.sysfs, device.path)) })),
+  );
   const names = await loadUsbIds();
   if (options.json === true) {
     for (const device of devices) output.data(JSON.stringify(describe(device, names)));
@@ -45,7 +51,7 @@ export async function list(options: ListOptions, output: Output, roots?: Discove
 
 const HEADING = ["DEVICE", "ID", "CLASS", "DRIVER", "KERNEL DRIVER", "MAY OPEN", "NAME"];
 
-function row(device: UsbDevice, names: UsbIds): string[] {
+function row(device: ShownDevice, names: UsbIds): string[] {
   return [
     device.path,
     `${hex16(device.vendor)}:${hex16(device.product)}`,
@@ -58,7 +64,7 @@ function row(device: UsbDevice, names: UsbIds): string[] {
 }
 
 /** One line of `list --json`; its keys are stable. */
-function describe(device: UsbDevice, names: UsbIds): Record<string, unknown> {
+function describe(device: ShownDevice, names: UsbIds): Record<string, unknown> {
   const advice = udevAdvice(device.vendor, device.product);
   return {
     device: device.path,
@@ -83,7 +89,7 @@ function describe(device: UsbDevice, names: UsbIds): Record<string, unknown> {
 }
 
 /** What the device calls itself, else what usb.ids calls it. */
-function nameOf(device: UsbDevice, names: UsbIds): string {
+function nameOf(device: ShownDevice, names: UsbIds): string {
   const vendor = device.manufacturer || names.vendorName(device.vendor) || "";
   const product = device.productName || names.productName(device.vendor, device.product) || "";
   return `${vendor} ${product}`.trim() || "-";

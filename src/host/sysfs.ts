@@ -1,11 +1,10 @@
 /**
  * USB devices as Linux has parsed them: the files of /sys/bus/usb/devices (Documentation/ABI/testing/sysfs-bus-usb).
  *
- * Nothing here reads a descriptor. The three strings come from the device through the kernel and are made printable.
+ * Nothing here reads a descriptor. The serial number comes from the device through the kernel and is made printable.
  */
 import { readdir, readFile, readlink } from "node:fs/promises";
 import { basename, join } from "node:path";
-import type { Speed } from "../rumpuser/rumpuser.js";
 import { errnoOf } from "./errors.js";
 import { printable } from "./text.js";
 
@@ -34,9 +33,6 @@ export interface SysfsDevice {
   readonly deviceClass: number;
   readonly deviceSubClass: number;
   readonly deviceProtocol: number;
-  readonly speed: Speed;
-  readonly manufacturer: string;
-  readonly productName: string;
   readonly serial: string;
   /** Ordered by number; empty while the device is not configured. */
   readonly interfaces: readonly SysfsInterface[];
@@ -46,16 +42,6 @@ export interface SysfsDevice {
 const DEVICE_NAME = /^[0-9]+-[0-9]+(\.[0-9]+)*$/;
 /** Gone while being read, or a file that this kind of device does not have. */
 const ABSENT = new Set(["ENOENT", "ENODEV", "ENOTDIR", "EIO", "ENXIO"]);
-
-/** The `speed` file, in Mbit/s. */
-const SPEEDS: Readonly<Record<string, Speed>> = {
-  "1.5": "low",
-  "12": "full",
-  "480": "high",
-  "5000": "super",
-  "10000": "superPlus",
-  "20000": "superPlus",
-};
 
 /**
  * Every device of the machine except root hubs, ordered by bus and port. One that vanishes while it is read is left
@@ -91,9 +77,6 @@ async function readDevice(root: string, path: string, names: readonly string[]):
   return {
     path,
     ...numbers,
-    speed: SPEEDS[(await readAttribute(folder, "speed")) ?? ""] ?? "full",
-    manufacturer: printable((await readAttribute(folder, "manufacturer")) ?? ""),
-    productName: printable((await readAttribute(folder, "product")) ?? ""),
     serial: printable((await readAttribute(folder, "serial")) ?? ""),
     interfaces: interfaces.sort((a, b) => a.interfaceNumber - b.interfaceNumber),
   };
@@ -147,7 +130,8 @@ async function readDriver(folder: string): Promise<string | undefined> {
   }
 }
 
-async function readAttribute(folder: string, name: string): Promise<string | undefined> {
+/** A file of a device's folder, without the line's end; undefined: it is not there. */
+export async function readAttribute(folder: string, name: string): Promise<string | undefined> {
   try {
     return (await readFile(join(folder, name), "utf8")).trim();
   } catch (error) {

@@ -2,6 +2,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { permissionHelp, udevAdvice } from "../../src/host/udev-advice.js";
+import { readDeviceText } from "../../src/host/device-text.js";
 import { listDevices } from "../../src/host/discovery.js";
 import { MASS_STORAGE, SysfsTree } from "./sysfs-tree.js";
 
@@ -27,9 +28,6 @@ describe("listDevices", () => {
       vendor: 0x1d6b,
       product: 0x0104,
       revision: 0x0110,
-      speed: "high",
-      manufacturer: "Kingston",
-      productName: "DataTraveler",
       serial: "0123",
       node: join(tree.roots.dev, "001/003"),
       mayOpen: true,
@@ -45,7 +43,14 @@ describe("listDevices", () => {
       ],
       matches: [{ interfaceNumber: 1, driver: "umass", kernelDriver: "usb-storage" }],
     });
-    expect(devices?.[1]?.speed).toBe("super");
+    expect(await readDeviceText(tree.roots.sysfs, "1-2")).toEqual({
+      speed: "high",
+      manufacturer: "Kingston",
+      productName: "DataTraveler",
+    });
+    const other = { speed: "super", manufacturer: "", productName: "" };
+    expect(await readDeviceText(tree.roots.sysfs, "1-2.1")).toEqual(other);
+    expect(await readDeviceText(tree.roots.sysfs, "1-7")).toEqual({ ...other, speed: "full" });
   });
 
   test("a machine without USB has no list, not an empty one", async () => {
@@ -70,8 +75,9 @@ describe("listDevices", () => {
     tree.write("1-1", "manufacturer", Uint8Array.of(0xff, 0xfe, 0x41));
     tree.write("1-1", "serial", "x".repeat(5000));
     const [device] = (await listDevices(tree.roots)) ?? [];
-    expect(device?.productName).toBe("evil?[2J??txt?second line");
-    expect(device?.manufacturer).toBe("\ufffd\ufffdA");
+    const text = await readDeviceText(tree.roots.sysfs, "1-1");
+    expect(text.productName).toBe("evil?[2J??txt?second line");
+    expect(text.manufacturer).toBe("\ufffd\ufffdA");
     expect(device?.serial).toHaveLength(128);
   });
 
