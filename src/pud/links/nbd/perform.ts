@@ -37,7 +37,9 @@ export function perform(
   const options: WriteOptions = { client, forceUnitAccess: (flags & COMMAND_FLAG.FUA) !== 0 };
   switch (type) {
     case COMMAND.READ:
-      return readParts(exported, firstBlock, blockCount, asked);
+      return lengthBytes <= exported.partBytes
+        ? readPart(exported, firstBlock, blockCount, asked)
+        : readParts(exported, firstBlock, blockCount, asked);
     case COMMAND.WRITE:
       return writeParts(exported, firstBlock, payload, options);
     case COMMAND.FLUSH:
@@ -67,13 +69,12 @@ async function readParts(
 ): Promise<readonly Uint8Array[]> {
   const { minimumBytes, partBytes } = exported;
   const partBlocks = partBytes / minimumBytes;
-  if (blockCount <= partBlocks) return [await readPart(exported, firstBlock, blockCount, options)];
   const parts: Uint8Array[] = [];
   try {
     await inParallel(Math.ceil(blockCount / partBlocks), async (index) => {
       const skipped = index * partBlocks;
       const count = Math.min(partBlocks, blockCount - skipped);
-      parts[index] = await readPart(exported, firstBlock + skipped, count, options);
+      [parts[index]] = await readPart(exported, firstBlock + skipped, count, options);
     });
   } catch (error) {
     parts.forEach((part) => exported.disk.recycle?.(part));
@@ -88,9 +89,9 @@ async function readPart(
   firstBlock: number,
   blockCount: number,
   options: ReadOptions,
-): Promise<Uint8Array> {
+): Promise<[Uint8Array]> {
   const data = await disk.read(firstBlock, blockCount, options);
-  if (data.length === blockCount * minimumBytes) return data;
+  if (data.length === blockCount * minimumBytes) return [data];
   disk.recycle?.(data);
   throw new DeviceError("EIO", `read of ${blockCount} blocks at ${firstBlock} gave ${data.length} bytes`);
 }
