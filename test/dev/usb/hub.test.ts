@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import type { Driver } from "../../../src/dev/usb/usbdi.js";
 import type { DeviceModel } from "../../../src/vdev/model.js";
-import { UsbFunction } from "../../../src/vdev/function.js";
+import { DESCRIPTOR, type SetupPacket } from "../../../src/dev/usb/usb.js";
+import { type ControlReply, UsbFunction } from "../../../src/vdev/function.js";
 import { Hub } from "../../../src/vdev/hub-model.js";
 import { makeRig, type StackRig, treeNames } from "./rig.js";
 
@@ -119,4 +120,25 @@ describe("external hubs (USB 2.0 ch. 11)", () => {
     await pass(rig, 20_000);
     expect(rig.notices).toHaveLength(attached + 1);
   });
+
+  test.each([0, 32, 255])(
+    "one that says it has %i ports is left alone, and its neighbour is not (§11.23.2.1)",
+    async (portCount) => {
+      class Liar extends Hub {
+        protected override onControl(setup: SetupPacket, answer: () => ControlReply): ControlReply {
+          const reply = answer();
+          if (setup.wValue === DESCRIPTOR.HUB << 8 && typeof reply === "object") reply.set([portCount], 2);
+          return reply;
+        }
+      }
+      const rig = makeRig([gadgetDriver]);
+      const hub = makeHub(rig);
+      hub.plugPort(1, new Liar({ clock: rig.sim.clock }));
+      hub.plugPort(2, makeGadget("neighbour"));
+      rig.vhc.plug(1, hub);
+      await rig.boot();
+      expect(rig.notices.map((n) => n.identity.serial)).toEqual(["neighbour"]);
+      expect(rig.log().join("\n")).toMatch(new RegExp(`hub with ${portCount} ports: 1 to 31`));
+    },
+  );
 });
