@@ -73,7 +73,7 @@ export class Pace {
 
   /** Whether the line is busy: over a window, and that it has not fallen silent since the last turn. */
   #look(sinceMs: number, bytes: number): void {
-    if (sinceMs >= MAX_GAP_MS && bytes * this.#byteMs < MIN_BUSY * sinceMs) this.#busyWindows = 0;
+    if (sinceMs - bytes * this.#byteMs > MAX_REST_MS) this.#busyWindows = 0;
     this.#windowMs += Math.min(sinceMs, WINDOW_MS);
     this.#windowBytes += bytes;
     if (this.#windowMs < WINDOW_MS) return;

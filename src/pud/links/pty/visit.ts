@@ -116,9 +116,10 @@ export class Visit implements TtyReceiver {
     }
     this.#guard(() => {
       if (!this.#isTold) this.#look();
+      const waited = this.#incoming.length > 0;
       this.#incoming.push(data.slice());
       this.#deliver();
-      this.#watch();
+      if (waited || this.#incoming.length > 0) this.#watch();
     });
   }
 

@@ -42,7 +42,10 @@ function makeReader(reads = READS): {
     clock,
     reads: { count: reads, bytes: 64 },
     mayRead: () => true,
-    consume: (data) => taken.push(data.length) > 0,
+    consume: (data) => {
+      taken.push(data.length);
+      return data.length > 0;
+    },
     retried: () => undefined,
   });
   return { clock, pipe, reader, taken };
@@ -89,4 +92,20 @@ test("a device that bears one read has one", async () => {
   reader.stop();
   await ended;
   expect(taken.length).toBeGreaterThanOrEqual(9);
+});
+
+test("reads that say nothing are made up for when half of them are used up", async () => {
+  const { clock, pipe, reader } = makeReader();
+  const ended = reader.run();
+  await clock.advance(1);
+  const there: number[] = [];
+  for (let n = 0; n < READS; n++) {
+    pipe.pending.shift()?.resolve({ status: "ok", data: new Uint8Array(0) });
+    await clock.advance(16);
+    there.push(pipe.pending.length);
+  }
+  expect(Math.min(...there)).toBe(READS / 2 + 1);
+  expect(there.filter((count) => count === READS).length).toBe(2);
+  reader.stop();
+  await ended;
 });
