@@ -61,6 +61,7 @@ export class RumpDevice {
     this.#server = server;
     server.onShutdown(() => kernel.shutdown());
     linkSwitch(kernel, server);
+    let isPluggedIn = true;
     try {
       const controller = await this.#openController(config.bus, deviceFd);
       await attachUsbBus({
@@ -74,12 +75,16 @@ export class RumpDevice {
           server.announceDevice({ ...identity, driver, interfaceNumber, mode }),
         onDemotion: (mode, reason) => server.announceDemotion({ mode, reason }),
         // The descriptor of a device that has gone never brings another one.
-        onUnplug: () => void kernel.shutdown().then(() => server.close()),
+        onUnplug: () => {
+          isPluggedIn = false;
+          void kernel.shutdown().then(() => server.close());
+        },
       });
-      server.ready();
+      if (isPluggedIn) server.ready();
       dropCode(); // what starts and attaches does so once
       return true;
     } catch (error) {
+      if (!isPluggedIn) return true; // it has gone, and is told to have
       server.error(codeOf(error), error instanceof Error ? error.message : String(error));
       await kernel.shutdown();
       server.close();

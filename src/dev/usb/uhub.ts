@@ -166,6 +166,8 @@ class Hub {
       const unplugged = error instanceof TransferError && error.code === "USB_DISCONNECTED";
       const message = error instanceof Error ? error.message : String(error);
       this.#log(unplugged ? "info" : "error", `port ${port}: ${unplugged ? "gone while it was explored" : message}`);
+      // Told before exploring is done, so that nobody takes it for a device that no driver wants.
+      if (unplugged && this.#isRoot) await this.#updatePort(port);
     }
   }
 

@@ -206,6 +206,7 @@ describe("plug and unplug while running", () => {
       rig.vhc.plug(1, new UsbFunction(ECHO));
       rig.vhc.fault(nth, "unplug");
       await rig.boot();
+      expect(rig.unplugged).toHaveLength(1); // told by then: what is there is known
       await rig.settle();
       expect(treeNames(rig)).toEqual(["vhc0", "usb0", "uhub0"]);
       await plugIn(rig, 1, new UsbFunction(ECHO));
