@@ -65,7 +65,17 @@ function linesOf(group) {
   const profiles = ofGroup.filter(({ profiles }) => profiles !== undefined);
   const costs = ofGroup.find(({ costs }) => costs !== undefined)?.costs;
   const lines = [];
-  if (figures.length > 0) lines.push(...rateTable(figures), "", ...costTable(figures), "");
+  if (figures.length > 0) {
+    lines.push(...rateTable(figures), "");
+    lines.push(
+      "<details><summary>Latency, and what one request costs</summary>",
+      "",
+      ...costTable(figures),
+      "",
+      "</details>",
+      "",
+    );
+  }
   if (profiles.length > 0) lines.push(...callTable(profiles), "", ...betweenTable(profiles), "");
   if (costs !== undefined) lines.push(`Microseconds of the guest's kernel: ${JSON.stringify(costs)}`, "");
   return lines.slice(0, -1);
