@@ -124,9 +124,28 @@ const ROOMS = [
     node: true,
   },
   {
+    room: "session/",
+    may: [
+      "bytes.ts",
+      "thrown.ts",
+      "rump/devsw.ts",
+      "rumpuser/",
+      "pud/",
+      "host/errors.ts",
+      "host/events.ts",
+      "host/modes.ts",
+      "host/process-exit.ts",
+      "host/units.ts",
+      "host/waits.ts",
+    ],
+    typesOnly: ["host/sandbox/verify.ts"],
+    node: true,
+  },
+  {
     room: "host/",
     may: [
       "rump-process/config.ts",
+      "session/",
       "bytes.ts",
       "thrown.ts",
       "rump/devsw.ts",

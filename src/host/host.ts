@@ -10,11 +10,11 @@
  */
 import createDebug from "debug";
 import { allDrivers, type DriverEntry } from "../dev/usb/driver-modules.js";
-import { type Link, type LinkLog, type LinkSpec, openDefaultLinks, openLink } from "../pud/links/links.js";
+import type { Link, LinkSpec } from "../pud/links/links.js";
 import { realClock } from "../rumpuser/real/clock.js";
-import type { Clock, LogLevel } from "../rumpuser/rumpuser.js";
+import type { Clock } from "../rumpuser/rumpuser.js";
 import type { DiscoveryRoots } from "./discovery.js";
-import { HostError, messageOf } from "./errors.js";
+import { HostError } from "./errors.js";
 import type { EmitEvent } from "./events.js";
 import type { LocalUsb } from "./local-usb.js";
 import type { Mode } from "./modes.js";
@@ -22,10 +22,10 @@ import type { RumpGroup } from "./rump-group.js";
 import { ensureRuntimeDir } from "./runtime-dir.js";
 import type { Selector, SimSelector, UsbipSelector, UsbSelector } from "./selector.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
+import type { Launched, Sessions } from "./sessions.js";
 import type { StreamDevices } from "./stream-devices.js";
-import { type Launched, Supervisor } from "./supervisor.js";
-import { LocalUnits, sharedUnits, type TakeUnit } from "./units.js";
-import { deferred } from "./waits.js";
+import { sharedUnits } from "./units.js";
+import { type Deferred, deferred } from "./waits.js";
 
 export interface HostOptions {
   /** None: every USB device that a driver matches, now and as plugged in. */
@@ -46,6 +46,8 @@ export interface HostOptions {
   readonly runtimeDir: string;
   readonly emit: EmitEvent;
   readonly sandbox: Sandbox;
+  /** Sessions and links run in a locked process of their own. Not with `ownLinks`. Default false: in this one. */
+  readonly apart?: boolean;
   /** The user's own, before those that come with the project. */
   readonly drivers?: readonly DriverEntry[];
   /** Where to look for USB devices. */
@@ -65,66 +67,73 @@ const DEFAULT_GRACE_MS = 5_000;
 /** What became of one thing that was asked for. */
 type Outcome = HostError | undefined;
 
+/** What a host is made of. */
+interface Opened {
+  readonly clock: Clock;
+  readonly sessions: Sessions;
+  readonly emit: EmitEvent;
+  readonly nodes: ReadonlySet<string>;
+  readonly finished: Deferred<Outcome>;
+}
+
 export class RumpHost {
   readonly #options: HostOptions;
   readonly #clock: Clock;
   readonly #emit: EmitEvent;
   readonly #nodes: ReadonlySet<string>;
-  readonly #links: readonly Link[];
-  readonly #supervisor: Supervisor;
-  readonly #finished = deferred<Outcome>();
+  readonly #finished: Deferred<Outcome>;
+  readonly #sessions: Sessions;
   #usb: LocalUsb | undefined;
   #streams: StreamDevices | undefined;
   /** Sessions of devices that do not come back by themselves. */
   #oneTime = 0;
   #stopping: Promise<void> | undefined;
 
-  private constructor(
-    options: HostOptions,
-    clock: Clock,
-    links: readonly Link[],
-    takeUnit: TakeUnit,
-    group?: RumpGroup,
-  ) {
-    const { readOnly, sandbox, rumpScript } = options;
-    const nodes = new Set<string>();
+  private constructor(options: HostOptions, { clock, sessions, emit, nodes, finished }: Opened) {
     this.#options = options;
     this.#clock = clock;
-    this.#links = links;
+    this.#sessions = sessions;
+    this.#emit = emit;
     this.#nodes = nodes;
-    this.#emit = (event) => {
-      if (event.event === "node") nodes.add(event.node);
-      if (event.event === "node-gone") nodes.delete(event.node);
-      options.emit(event);
-    };
-    this.#supervisor = new Supervisor({
-      clock,
-      takeUnit,
-      driverUnits: new LocalUnits(),
-      links,
-      readOnly,
-      emit: this.#emit,
-      sandbox,
-      graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
-      mode: options.mode ?? "auto",
-      sharesMemory: options.sharesMemory ?? true,
-      ...(group === undefined ? {} : { group }),
-      ...(rumpScript === undefined ? {} : { rumpScript }),
-    });
+    this.#finished = finished;
   }
 
   /**
    * Makes the runtime directory and opens the links; devices are touched by `start`.
    *
-   * @throws HostError RUNTIME_DIR, LINK, USAGE; nothing is left behind.
+   * @throws HostError RUNTIME_DIR, LINK, USAGE, SANDBOX_UNAVAILABLE, INSTALLATION; nothing is left behind.
    */
   static async open(options: HostOptions): Promise<RumpHost> {
+    const { runtimeDir, links, sandbox, readOnly, rumpScript, clock = realClock } = options;
     if (options.split === true) checkDivisible(options);
-    await ensureRuntimeDir(options.runtimeDir, process.getuid?.() ?? 0);
-    const links = [...(await openLinks(options)), ...(options.ownLinks ?? [])];
-    const { clock = realClock } = options;
+    await ensureRuntimeDir(runtimeDir, process.getuid?.() ?? 0);
+    const nodes = new Set<string>();
+    const finished = deferred<Outcome>();
+    const emit: EmitEvent = (event) => {
+      if (event.event === "node") nodes.add(event.node);
+      if (event.event === "node-gone") nodes.delete(event.node);
+      options.emit(event);
+    };
     const group = options.group === true ? await openGroup(options, clock) : undefined;
-    return new RumpHost(options, clock, links, await sharedUnits(options.runtimeDir), group);
+    const openSessions =
+      options.apart === true ? (await import("./apart.js")).openApart : (await import("./inside.js")).openInside;
+    const sessions = await openSessions({
+      clock,
+      runtimeDir,
+      takeUnit: await sharedUnits(runtimeDir),
+      links,
+      ownLinks: options.ownLinks ?? [],
+      readOnly,
+      emit,
+      sandbox,
+      graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
+      mode: options.mode ?? "auto",
+      sharesMemory: options.sharesMemory ?? true,
+      onLost: (error) => finished.resolve(error),
+      ...(group === undefined ? {} : { group }),
+      ...(rumpScript === undefined ? {} : { rumpScript }),
+    });
+    return new RumpHost(options, { clock, sessions, emit, nodes, finished });
   }
 
   /** Resolves when every device has gone and none can come back, with the error of the last one. */
@@ -165,20 +174,19 @@ export class RumpHost {
 
   /** Tries devices again whose drivers died too often. */
   resume(): void {
-    this.#supervisor.resumeAll();
+    this.#sessions.resumeAll();
   }
 
   /** The short way: every process of ours ends now. What the rump processes held is lost. */
   kill(): void {
-    this.#supervisor.killAll();
+    this.#sessions.killAll();
     this.#streams?.kill();
   }
 
   async #shutdown(reason: string): Promise<void> {
     await this.#usb?.close();
-    await this.#supervisor.stopAll(reason);
+    await this.#sessions.stopAll(reason);
     await this.#streams?.close();
-    for (const link of this.#links) await closeLink(link, this.#emit);
     this.#finished.resolve(undefined);
   }
 
@@ -190,7 +198,7 @@ export class RumpHost {
       runtimeDir,
       clock: this.#clock,
       drivers,
-      supervisor: this.#supervisor,
+      sessions: this.#sessions,
       emit: this.#emit,
       launched: (session) => this.#oneTimeBegan(session),
     });
@@ -219,9 +227,9 @@ export class RumpHost {
       ...(roots === undefined ? {} : { roots }),
       clock: this.#clock,
       drivers,
-      supervisor: this.#supervisor,
+      sessions: this.#sessions,
       emit: this.#emit,
-      noHotplug: (source, reason) => tellLog(this.#emit, "info", "hotplug", `${source}: ${reason}`),
+      noHotplug: (source, reason) => createDebug("rumpusb:hotplug")(`${source}: ${reason}`),
     });
     return await this.#usb.start();
   }
@@ -245,36 +253,6 @@ async function openGroup({ sandbox, drivers, rumpScript }: HostOptions, clock: C
     onLine: createDebug("rumpusb:group"),
     ...(rumpScript === undefined ? {} : { script: rumpScript }),
   });
-}
-
-async function openLinks({ links, runtimeDir, emit }: HostOptions): Promise<Link[]> {
-  const log: LinkLog = { write: ({ level, source, message }) => tellLog(emit, level, source, message) };
-  const context = { runtimeDir, log };
-  if (links === undefined) return openDefaultLinks(context);
-  const opened: Link[] = [];
-  for (const spec of links) {
-    try {
-      opened.push(await openLink(spec, context));
-    } catch (error) {
-      for (const link of opened) await closeLink(link, emit);
-      throw new HostError("LINK", `link ${spec.kind}: ${messageOf(error)}`, { cause: error });
-    }
-  }
-  return opened;
-}
-
-async function closeLink(link: Link, emit: EmitEvent): Promise<void> {
-  try {
-    await link.close();
-  } catch (error) {
-    emit({ event: "error", code: "LINK", message: `link ${link.kind}: ${messageOf(error)}` });
-  }
-}
-
-/** What is not worth a line for people goes to the debug log (`DEBUG=rumpusb:*`). */
-function tellLog(emit: EmitEvent, level: LogLevel, source: string, message: string): void {
-  createDebug(`rumpusb:${source}`)(message);
-  if (level === "warn" || level === "error") emit({ event: "log", level, source, message });
 }
 
 function isStream(selector: Selector): selector is SimSelector | UsbipSelector {

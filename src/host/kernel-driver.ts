@@ -9,7 +9,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { getSystemErrorName } from "node:util";
 import type { Clock } from "../rumpuser/rumpuser.js";
 import { HostError } from "./errors.js";
-import { describeExit, exitOf, type ProcessExit, started } from "./spawn.js";
+import { describeExit, type ProcessExit } from "./process-exit.js";
+import { exitOf, started } from "./spawn.js";
 import { waitAtMost } from "./waits.js";
 
 /** Calls on a usbfs descriptor; 0 or a negative errno. */

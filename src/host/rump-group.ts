@@ -6,8 +6,7 @@
  */
 import type { DriverToLoad } from "../dev/usb/driver-modules.js";
 import { type DeviceConfig, MAX_SLOTS, RUMP_CONFIG_VERSION } from "../rump-process/config.js";
-import { RumpLife } from "./rump-life.js";
-import type { RumpStart } from "./spawn.js";
+import type { RumpPlace, RumpStart } from "./spawn.js";
 import { type SharedProcess, type SharedSpawn, spawnShared } from "./spawn-shared.js";
 
 /** What a group needs of a process. */
@@ -31,7 +30,7 @@ export class RumpGroup {
   readonly #context: RumpGroupContext;
   /** Oldest first. */
   readonly #homes = new Set<Home>();
-  readonly #homeOf = new WeakMap<RumpLife, Home>();
+  readonly #homeOf = new WeakMap<RumpPlace, Home>();
 
   constructor(context: RumpGroupContext) {
     this.#context = context;
@@ -41,10 +40,10 @@ export class RumpGroup {
    * A place in a process that has one free, or in a new one.
    *
    * @param ahead    It will be needed later.
-   * @param besides  Not in the process of this life.
+   * @param besides  Not in the process of this one.
    * @throws HostError: a process cannot be started.
    */
-  async lease(config: DeviceConfig, ahead: boolean, besides: RumpLife | undefined): Promise<RumpLife> {
+  async lease(config: DeviceConfig, ahead: boolean, besides: RumpPlace | undefined): Promise<RumpPlace> {
     const away = besides === undefined ? undefined : this.#homeOf.get(besides);
     for (;;) {
       const home = [...this.#homes].find((one) => one.free > 0 && one !== away) ?? this.#start(ahead);
@@ -54,9 +53,8 @@ export class RumpGroup {
         this.#homes.delete(home); // it has ended meanwhile
         continue;
       }
-      const life = new RumpLife(place, this.#context.clock);
-      this.#homeOf.set(life, home);
-      return life;
+      this.#homeOf.set(place, home);
+      return place;
     }
   }
 

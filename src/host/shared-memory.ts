@@ -1,22 +1,15 @@
-/** The memory that a device's rump processes share with the host, one after another. */
+/** The memory that a device's rump processes share with whoever asks them, one after another, as a file without a name. */
 import { closeSync } from "node:fs";
-import { SHARED_MEMORY_BYTES, SharedSlots } from "../pud/shared-memory.js";
-import { createMemory, mapMemory } from "../rumpuser/real/addon.js";
+import { SHARED_MEMORY_BYTES } from "../pud/shared-memory.js";
+import { createMemory } from "../rumpuser/real/addon.js";
 
-export class SharedMemory {
-  readonly slots: SharedSlots;
+export class MemoryFile {
+  readonly bytes = SHARED_MEMORY_BYTES;
   #fd: number | undefined;
 
   /** @throws SystemCallError the kernel has none to give; AddonError. */
   constructor() {
-    const fd = createMemory(SHARED_MEMORY_BYTES);
-    this.#fd = fd;
-    try {
-      this.slots = new SharedSlots(mapMemory(fd, SHARED_MEMORY_BYTES));
-    } catch (error) {
-      this.close();
-      throw error;
-    }
+    this.#fd = createMemory(this.bytes);
   }
 
   /** To be given to a process at its start. @throws Error after `close`: the number may be another's by now. */

@@ -13,7 +13,8 @@ import type net from "node:net";
 import { streamOfSocket } from "../rumpuser/real/byte-stream.js";
 import type { ByteStream } from "../rumpuser/rumpuser.js";
 import type { DeviceConfig, DeviceOrder, SharedProcessConfig } from "../rump-process/config.js";
-import { type ProcessExit, type RumpProcess, type RumpStart, startProcess, type StartedProcess } from "./spawn.js";
+import type { ProcessExit } from "./process-exit.js";
+import { type RumpPlace, type RumpStart, startProcess, type StartedProcess } from "./spawn.js";
 import { type Deferred, deferred } from "./waits.js";
 
 export interface SharedSpawn extends RumpStart {
@@ -61,19 +62,19 @@ export class SharedProcess {
   }
 
   /** A slot that was not used before; undefined: there is none, or the process is ending. */
-  lease(config: DeviceConfig): RumpProcess | undefined {
+  lease(config: DeviceConfig): RumpPlace | undefined {
     const index = this.#slots.length;
     const channel = this.#channels[index];
     if (channel === undefined || this.#isOver) return undefined;
     const slot: Slot = { ended: deferred(), begun: false, isOver: false };
     this.#slots.push(slot);
     const process = this.#process;
-    const pud = streamOfSocket(channel);
     return {
       get pid() {
         return process.pid;
       },
-      pud,
+      channel,
+      hasMemory: false,
       locked: process.locked,
       sendDevice: (device) => {
         process.sendDevice(device);
@@ -83,11 +84,12 @@ export class SharedProcess {
       },
       exited: slot.ended.promise,
       lastWords: process.lastWords,
+      processorWaitMs: process.processorWaitMs,
       kill: () => {
         if (!slot.isOver) process.kill();
       },
       discard: () => {
-        pud.destroy(); // the process lets go of the device, and says so
+        channel.destroy(); // the process lets go of the device, and says so
         if (!slot.begun) this.#end(slot, 0);
       },
     };

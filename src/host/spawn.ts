@@ -21,13 +21,14 @@ import net from "node:net";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { sendFd } from "../rumpuser/real/addon.js";
-import { fdOfSocket, streamOfSocket } from "../rumpuser/real/byte-stream.js";
-import type { ByteStream, Clock } from "../rumpuser/rumpuser.js";
+import { fdOfSocket } from "../rumpuser/real/byte-stream.js";
+import type { Clock } from "../rumpuser/rumpuser.js";
 import type { RumpProcessConfig, SharedProcessConfig } from "../rump-process/config.js";
 import { failureCode, HostError, isOutOfResources, messageOf } from "./errors.js";
 import { LogLines } from "./log-lines.js";
+import { describeExit, type ProcessExit } from "./process-exit.js";
+import { ProcessorWait, readThreadTimes } from "./processor-wait.js";
 import type { Sandbox } from "./sandbox/sandbox.js";
-import type { SharedMemory } from "./shared-memory.js";
 import { innerPid, type SandboxReport, verifySandbox } from "./sandbox/verify.js";
 import { waitAtMost } from "./waits.js";
 
@@ -51,22 +52,24 @@ export interface RumpStart {
 export interface RumpSpawn extends RumpStart {
   /** How it locks itself is the sandbox's to say. */
   readonly config: Omit<RumpProcessConfig, "lock" | "memoryBytes">;
-  /** For it and the host; stays the caller's. */
-  readonly memory?: SharedMemory | undefined;
+  /** To be shared with whoever asks it. */
+  readonly memory?: LentMemory | undefined;
 }
 
-export interface ProcessExit {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
+/** Stays its owner's. */
+export interface LentMemory {
+  readonly fd: number;
+  readonly bytes: number;
 }
 
 /** A process that serves a device, or the part of one that several devices share (spawn-shared.ts). */
-export interface RumpProcess {
+export interface RumpPlace {
   /** The launcher's at first; from `locked` on that of the process itself. */
   readonly pid: number;
-  readonly pud: ByteStream;
-  /** What it has got to share with the host. */
-  readonly memory?: SharedMemory | undefined;
+  /** The pud channel. Nobody has read from it. */
+  readonly channel: net.Socket;
+  /** It got the memory that was lent. */
+  readonly hasMemory: boolean;
   /**
    * Resolves when the process has locked itself and that was read back: it waits for its device now.
    * Rejects with HostError SANDBOX_UNAVAILABLE: it is not as it must be; NO_RESOURCES: nobody could look; RUMP_LOST: it ended first.
@@ -81,6 +84,8 @@ export interface RumpProcess {
   readonly exited: Promise<ProcessExit>;
   /** The last lines it printed. */
   lastWords(): readonly string[];
+  /** How long it has waited for a processor since the last call, and 0 at the first. */
+  processorWaitMs(): number;
   /** SIGKILL. Does nothing when it has ended. */
   kill(): void;
   /** It is not needed any more: `kill`, where no other device is served by it. */
@@ -89,7 +94,7 @@ export interface RumpProcess {
 
 /** A rump process as it is started, with one device or with several. */
 export interface StartedProcess
-  extends Pick<RumpProcess, "pid" | "locked" | "sendDevice" | "exited" | "lastWords" | "kill"> {
+  extends Pick<RumpPlace, "pid" | "locked" | "sendDevice" | "exited" | "lastWords" | "processorWaitMs" | "kill"> {
   /** Descriptor 3, and those behind the devices' where several have room. */
   readonly channels: readonly net.Socket[];
   /** Nothing is sent any more. */
@@ -97,9 +102,9 @@ export interface StartedProcess
 }
 
 /** @throws HostError INSTALLATION: not built; SANDBOX_UNAVAILABLE; NO_RESOURCES, FAILED: the process cannot be started. */
-export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
+export async function spawnRump(options: RumpSpawn): Promise<RumpPlace> {
   const { memory } = options;
-  const config = memory === undefined ? options.config : { ...options.config, memoryBytes: memory.slots.bytes };
+  const config = memory === undefined ? options.config : { ...options.config, memoryBytes: memory.bytes };
   const process = await startProcess(options, config, memory);
   const [channel] = process.channels;
   if (channel === undefined) throw new Error("spawn made no channel");
@@ -107,8 +112,8 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
     get pid() {
       return process.pid;
     },
-    pud: streamOfSocket(channel),
-    memory,
+    channel,
+    hasMemory: memory !== undefined,
     locked: process.locked,
     sendDevice: (device) => {
       process.sendDevice(device);
@@ -116,6 +121,7 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
     },
     exited: process.exited,
     lastWords: process.lastWords,
+    processorWaitMs: process.processorWaitMs,
     kill: process.kill,
     discard: process.kill,
   };
@@ -125,7 +131,7 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpProcess> {
 export async function startProcess(
   options: RumpStart,
   config: Omit<RumpProcessConfig, "lock"> | Omit<SharedProcessConfig, "lock">,
-  memory?: SharedMemory,
+  memory?: LentMemory,
 ): Promise<StartedProcess> {
   const script = options.script ?? RUMP_PROCESS;
   if (!existsSync(script)) throw new HostError("INSTALLATION", `${script} is missing; run: npm run build`);
@@ -156,6 +162,10 @@ export async function startProcess(
       throw new HostError("NO_RESOURCES", `process ${pid} cannot be looked at: ${messageOf(error)}`, { cause: error });
     }
   });
+  const wait = new ProcessorWait(
+    () => readThreadTimes(pid),
+    () => options.clock.nowMs(),
+  );
   locked.catch(() => {}); // whoever waits for it is told; a session that ends first does not
   return {
     get pid() {
@@ -170,6 +180,7 @@ export async function startProcess(
       return how;
     }),
     lastWords: () => lines.lastWords,
+    processorWaitMs: () => wait.sinceLastMs(),
     kill: () => endProcess(child, pid),
   };
 }
@@ -195,7 +206,7 @@ function devicesAndChannels(slots: number): ("ignore" | "pipe")[] {
 }
 
 /** Gives the process its memory. Resolves when it asks for its device. @throws HostError RUMP_LOST; SystemCallError */
-async function asked(way: net.Socket, exit: Promise<ProcessExit>, memory: SharedMemory | undefined): Promise<void> {
+async function asked(way: net.Socket, exit: Promise<ProcessExit>, memory: LentMemory | undefined): Promise<void> {
   if (memory !== undefined) sendFd(fdOfSocket(way), memory.fd);
   await new Promise<void>((resolve, reject) => {
     way.once("data", () => resolve());
@@ -237,9 +248,4 @@ export function exitOf(child: ChildProcess): Promise<ProcessExit> {
     child.once("exit", (code, signal) => resolve({ code, signal }));
     child.once("error", () => resolve({ code: null, signal: null }));
   });
-}
-
-/** `signal SIGKILL`, `status 1`. */
-export function describeExit({ code, signal }: ProcessExit): string {
-  return signal !== null ? `signal ${signal}` : `status ${code ?? "unknown"}`;
 }

@@ -9,14 +9,14 @@ import type { EmitEvent } from "./events.js";
 import type { SimSelector, UsbipSelector } from "./selector.js";
 import type { Simulator } from "./sources/simulator.js";
 import type { DeviceSource } from "./sources/source.js";
-import type { Launched, Supervisor } from "./supervisor.js";
+import type { Launched, Sessions } from "./sessions.js";
 
 export interface StreamDevicesOptions {
   readonly runtimeDir: string;
   readonly clock: Clock;
   /** The user's own, before those that come with the project. */
   readonly drivers: readonly DriverEntry[];
-  readonly supervisor: Pick<Supervisor, "launch">;
+  readonly sessions: Pick<Sessions, "launch">;
   readonly emit: EmitEvent;
   /** A session has been started. */
   readonly launched: (session: Launched) => void;
@@ -88,7 +88,7 @@ export class StreamDevices {
 
   /** @param gone  Tells that the device is not there any more, where somebody knows before the driver does. */
   async #launch(source: DeviceSource, gone?: Promise<string>): Promise<HostError | undefined> {
-    const session = this.#options.supervisor.launch(source);
+    const session = this.#options.sessions.launch(source);
     void gone?.then((reason) => session.session.lost(reason));
     this.#options.launched(session);
     return await session.attached;

@@ -14,7 +14,7 @@ import type { UsbfsCalls } from "./kernel-driver.js";
 import { type DevicePart, wholeDevice } from "./parts.js";
 import { selects, type UsbSelector } from "./selector.js";
 import { usbfsSource } from "./sources/usbfs.js";
-import type { Launched, Supervisor } from "./supervisor.js";
+import type { Launched, Sessions } from "./sessions.js";
 
 export interface UsbDevicesOptions {
   /** None: every device that a driver matches. */
@@ -27,7 +27,7 @@ export interface UsbDevicesOptions {
   readonly roots: DiscoveryRoots;
   readonly clock: Clock;
   readonly usbfs: UsbfsCalls;
-  readonly supervisor: Pick<Supervisor, "launch">;
+  readonly sessions: Pick<Sessions, "launch">;
   readonly emit: EmitEvent;
 }
 
@@ -85,7 +85,7 @@ export class UsbDevices {
       const found = await listDevices(roots, this.#options.drivers);
       if (found === undefined) emit({ event: "log", level: "warn", source: "usb", message: NO_USB });
       devices = found ?? [];
-      started = this.#reconcile(devices);
+      started = await this.#reconcile(devices);
     });
     const outcomes = await Promise.all(started);
     for (const selector of selectors) {
@@ -100,8 +100,7 @@ export class UsbDevices {
   /** The devices may have changed. Calls may overlap; the work does not. */
   refresh(): void {
     void this.#queue(async () => {
-      for (const outcome of this.#reconcile((await listDevices(this.#options.roots, this.#options.drivers)) ?? []))
-        void outcome; // told as events
+      await this.#reconcile((await listDevices(this.#options.roots, this.#options.drivers)) ?? []);
     });
   }
 
@@ -126,7 +125,8 @@ export class UsbDevices {
     await this.#work;
   }
 
-  #reconcile(devices: readonly UsbDevice[]): Promise<HostError | undefined>[] {
+  /** @returns for each device that gets a session of its own: what becomes of it, which is told as an event as well. */
+  async #reconcile(devices: readonly UsbDevice[]): Promise<Promise<HostError | undefined>[]> {
     if (this.#closed) return [];
     const byPath = new Map(devices.map((device) => [device.path, device]));
     for (const [key, slot] of this.#slots) {
@@ -135,8 +135,10 @@ export class UsbDevices {
       this.#slots.delete(key);
       this.#unplugged(slot);
     }
-    const parts = devices.flatMap(this.#options.partsOf ?? ((device) => [wholeDevice(device)]));
-    return parts.filter((part) => this.#isDue(part)).map((part) => this.#take(part));
+    const started: Promise<HostError | undefined>[] = [];
+    for (const part of devices.flatMap(this.#options.partsOf ?? ((device) => [wholeDevice(device)])))
+      if (this.#isDue(part) && !(await this.#takeBack(part))) started.push(this.#take(part));
+    return started;
   }
 
   /** Its session may wait for it: it is told of every device that could be it, in whatever port. */
@@ -170,10 +172,22 @@ export class UsbDevices {
     );
   }
 
+  /** @returns false: no session waits for it. */
+  async #takeBack(part: DevicePart): Promise<boolean> {
+    const source = usbfsSource({ ...this.#options, part });
+    for (const away of this.#away) {
+      if (away.ids !== idsOf(part) || !(await away.launched.session.replugged(source))) continue;
+      this.#away.delete(away);
+      this.#occupy({ identity: identityOf(part.device), part, launched: away.launched, refused: undefined });
+      return true;
+    }
+    return false;
+  }
+
   /** Starts a session. Resolves when it has attached, or with the reason why it did not; never rejects. */
   async #take(part: DevicePart): Promise<HostError | undefined> {
     const { key, device } = part;
-    const { supervisor, emit, take, roots, clock, usbfs, drivers } = this.#options;
+    const { sessions, emit } = this.#options;
     const identity = identityOf(device);
     if (device.matches.length === 0) {
       this.#slots.set(key, { identity, part, launched: undefined, refused: "NO_DRIVER" });
@@ -181,15 +195,9 @@ export class UsbDevices {
       emit({ event: "error", code: error.code, message: error.message, device: device.path });
       return error;
     }
-    const source = usbfsSource({ part, take, roots, clock, usbfs, drivers });
+    const source = usbfsSource({ ...this.#options, part });
     const earlier = this.#ending.get(key);
-    const waiting = [...this.#away].find((away) => away.ids === idsOf(part) && away.launched.session.replugged(source));
-    if (waiting !== undefined) {
-      this.#away.delete(waiting);
-      this.#occupy({ identity, part, launched: waiting.launched, refused: undefined });
-      return undefined;
-    }
-    const launched = supervisor.launch({
+    const launched = sessions.launch({
       ...source,
       open: async () => {
         await earlier;

@@ -4,10 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { HostEvent } from "../../src/host/events.js";
+import { localRights, localSource } from "../../src/host/local-rights.js";
 import { noSandbox } from "../../src/host/sandbox/sandbox.js";
 import { parseSelector } from "../../src/host/selector.js";
 import { type Simulator, startSimulator } from "../../src/host/sources/simulator.js";
-import { type Launched, Supervisor } from "../../src/host/supervisor.js";
+import { type Launched, Supervisor } from "../../src/session/supervisor.js";
 import { LocalUnits, sharedUnits } from "../../src/host/units.js";
 import type { Tty } from "../../src/rump/devsw.js";
 import { realClock } from "../../src/rumpuser/real/clock.js";
@@ -32,14 +33,12 @@ export async function startSerialHost(selector: string, graceMs = 2_000): Promis
   const link = new NotedLink("tty");
   const supervisor = new Supervisor({
     clock: realClock,
-    takeUnit: await sharedUnits(folder),
+    rights: localRights(await sharedUnits(folder)),
     driverUnits: new LocalUnits(),
     links: [link],
     readOnly: false,
     emit: (event) => events.push(event),
-    sandbox: noSandbox,
     graceMs,
-    rumpScript: fileURLToPath(new URL("../../dist/rump-process.js", import.meta.url)),
   });
   const simulator = await startSimulator({
     selector: parsed,
@@ -48,7 +47,13 @@ export async function startSerialHost(selector: string, graceMs = 2_000): Promis
     runtimeDir: folder,
     clock: realClock,
   });
-  const launched = supervisor.launch(simulator.source);
+  const launched = supervisor.launch(
+    localSource(simulator.source, {
+      clock: realClock,
+      sandbox: noSandbox,
+      rumpScript: fileURLToPath(new URL("../../dist/rump-process.js", import.meta.url)),
+    }),
+  );
   const failure = await launched.attached;
   const stop = async (): Promise<void> => {
     await supervisor.stopAll("the test is over");

@@ -7,9 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { HostEvent } from "../../src/host/events.js";
+import { localRights, localSource } from "../../src/host/local-rights.js";
 import { noSandbox } from "../../src/host/sandbox/sandbox.js";
 import { usbipSource } from "../../src/host/sources/usbip.js";
-import { Supervisor } from "../../src/host/supervisor.js";
+import { Supervisor } from "../../src/session/supervisor.js";
 import { LocalUnits, sharedUnits } from "../../src/host/units.js";
 import { openLink, parseLink } from "../../src/pud/links/links.js";
 import type { Link } from "../../src/pud/links/link.js";
@@ -47,18 +48,22 @@ export class ServedLine {
     const events: HostEvent[] = [];
     const supervisor = new Supervisor({
       clock: realClock,
-      takeUnit: await sharedUnits(folder),
+      rights: localRights(await sharedUnits(folder)),
       driverUnits: new LocalUnits(),
       links: [link],
       readOnly: false,
       emit: (event) => events.push(event),
-      sandbox: noSandbox,
       graceMs: 5_000,
-      rumpScript: fileURLToPath(new URL("../../dist/rump-process.js", import.meta.url)),
     });
     const line = new ServedLine(folder, events, { supervisor, link, server, model });
     const source = usbipSource({ key: "line", address, busId: BUS_ID, clock: realClock, unplugIsTold: true });
-    const failure = await supervisor.launch(source).attached;
+    const failure = await supervisor.launch(
+      localSource(source, {
+        clock: realClock,
+        sandbox: noSandbox,
+        rumpScript: fileURLToPath(new URL("../../dist/rump-process.js", import.meta.url)),
+      }),
+    ).attached;
     if (failure === undefined) return line;
     await line[Symbol.asyncDispose]();
     throw failure;

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { RumpGroup, type Shared } from "../../src/host/rump-group.js";
 import { noSandbox } from "../../src/host/sandbox/sandbox.js";
-import type { ProcessExit, RumpProcess } from "../../src/host/spawn.js";
+import type { ProcessExit } from "../../src/host/process-exit.js";
+import type { RumpPlace } from "../../src/host/spawn.js";
 import type { SharedSpawn } from "../../src/host/spawn-shared.js";
 import { type Deferred, deferred } from "../../src/host/waits.js";
 import { type DeviceConfig, MAX_SLOTS } from "../../src/rump-process/config.js";
@@ -22,8 +23,8 @@ class Started {
     if (this.failure !== undefined) throw this.failure;
     const exit = deferred<ProcessExit>();
     const pid = this.exits.push(exit);
-    const lease = (): RumpProcess | undefined =>
-      this.closed.has(pid) ? undefined : ({ pid, locked: new Promise(() => {}), exited: exit.promise } as RumpProcess);
+    const lease = (): RumpPlace | undefined =>
+      this.closed.has(pid) ? undefined : ({ pid, locked: new Promise(() => {}), exited: exit.promise } as RumpPlace);
     return { exited: exit.promise, lease };
   };
 }

@@ -1,6 +1,7 @@
 import net from "node:net";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { ProcessExit, StartedProcess } from "../../src/host/spawn.js";
+import type { ProcessExit } from "../../src/host/process-exit.js";
+import type { StartedProcess } from "../../src/host/spawn.js";
 import { SharedProcess } from "../../src/host/spawn-shared.js";
 import { deferred } from "../../src/host/waits.js";
 import type { DeviceConfig, DeviceOrder } from "../../src/rump-process/config.js";
@@ -39,6 +40,7 @@ beforeEach(() => {
     closeWay: () => {},
     exited: exit.promise,
     lastWords: () => [],
+    processorWaitMs: () => 0,
     kill,
   };
   shared = new SharedProcess(started);

@@ -4,7 +4,7 @@ import { HostError, type HostErrorCode } from "../../src/host/errors.js";
 import type { HostEvent } from "../../src/host/events.js";
 import { parseSelector } from "../../src/host/selector.js";
 import type { DeviceSource } from "../../src/host/sources/source.js";
-import type { Launched } from "../../src/host/supervisor.js";
+import type { Launched } from "../../src/host/sessions.js";
 import { UsbDevices } from "../../src/host/usb-devices.js";
 import { deferred } from "../../src/host/waits.js";
 import { realClock } from "../../src/rumpuser/real/clock.js";
@@ -34,7 +34,7 @@ class FakeSupervisor {
       session: {
         lost: (reason) => stops.push(reason),
         unplugged: () => stops.push("unplugged"),
-        replugged: (again) => {
+        replugged: async (again) => {
           if (this.awaits) stops.push(`back at ${again.key}`);
           return this.awaits;
         },
@@ -69,7 +69,7 @@ function rigOf(tree: SysfsTree, split: boolean, selectors: readonly string[] = [
     roots: tree.roots,
     clock: realClock,
     usbfs: { detachKernelDriver: () => 0, dropPrivileges: () => 0, keeperPath: () => "/nonexistent" },
-    supervisor,
+    sessions: supervisor,
     emit: (event) => events.push(event),
   });
   const refresh = async (): Promise<void> => {
@@ -99,7 +99,7 @@ test("no descriptors for the list: told, and read again by itself; a device that
     },
     clock: realClock,
     usbfs: { detachKernelDriver: () => 0, dropPrivileges: () => 0, keeperPath: () => "/nonexistent" },
-    supervisor,
+    sessions: supervisor,
     emit: (event) => events.push(event),
   });
   await usb.start();

@@ -3,7 +3,7 @@
  * made at the n-th transfer that reaches the device or at the n-th frame that a rump process sends or gets, counted over the
  * whole run.
  */
-import { RestartPolicy } from "../../src/host/restart-policy.js";
+import { RestartPolicy } from "../../src/session/restart-policy.js";
 import type { LinkError } from "../../src/pud/errors.js";
 import { createPudHost, type HostNode, type PudHost, type PudHostOptions } from "../../src/pud/host.js";
 import type { SharedSlots } from "../../src/pud/shared-memory.js";

@@ -5,13 +5,13 @@
  * it races it with the end of the session.
  */
 import type { Clock } from "../rumpuser/rumpuser.js";
-import { HostError, isOutOfResources, messageOf } from "./errors.js";
-import type { EmitEvent } from "./events.js";
+import { HostError, isOutOfResources, messageOf } from "../host/errors.js";
+import type { EmitEvent } from "../host/events.js";
 import { RestartPolicy } from "./restart-policy.js";
 import type { Lost, RumpLife } from "./rump-life.js";
 import type { RumpSupply } from "./rump-supply.js";
-import type { DeviceSource, OpenedDevice } from "./sources/source.js";
-import { type Deferred, deferred, waitAtMost } from "./waits.js";
+import type { SessionDevice, SessionSource } from "./rights.js";
+import { type Deferred, deferred, waitAtMost } from "../host/waits.js";
 
 /** Between looks for a device that may have come back. */
 const RETURN_POLL_MS = 250;
@@ -54,7 +54,7 @@ export class Survival {
   #policy = new RestartPolicy();
   #restarts = 0;
   /** While the device is away: resolves with where it came back. */
-  #return: Deferred<DeviceSource> | undefined;
+  #return: Deferred<SessionSource> | undefined;
   #unplugged = false;
   #resume: Deferred<void> | undefined;
 
@@ -79,7 +79,7 @@ export class Survival {
   }
 
   /** A device that may be this one was plugged in. @returns false when it is not waited for. */
-  replugged(source: DeviceSource): boolean {
+  replugged(source: SessionSource): boolean {
     if (this.#return === undefined) return false;
     this.#return.resolve(source);
     return true;
@@ -131,7 +131,7 @@ export class Survival {
     emit({ event: "unplug", device: key, graceMs });
     await this.#supply.opened?.release();
     const until = clock.nowMs() + graceMs;
-    let back: DeviceSource | undefined;
+    let back: SessionSource | undefined;
     for (;;) {
       const leftMs = until - clock.nowMs();
       if (leftMs <= 0) break;
@@ -148,7 +148,7 @@ export class Survival {
   }
 
   /** Where the device may be again; undefined when the time is over. */
-  async #returned(leftMs: number): Promise<DeviceSource | undefined> {
+  async #returned(leftMs: number): Promise<SessionSource | undefined> {
     const { source } = this.#supply;
     if (source.mayReturn) {
       await this.#delay(Math.min(leftMs, RETURN_POLL_MS));
@@ -161,9 +161,9 @@ export class Survival {
   }
 
   /** @returns how the life with it ended. "gone": it is not there; "unserved": it is, and no process could serve it. */
-  async #tryReturned(source: DeviceSource, lost: Lost): Promise<Lost | "gone" | "unserved"> {
+  async #tryReturned(source: SessionSource, lost: Lost): Promise<Lost | "gone" | "unserved"> {
     const { key, emit, clock } = this.#context;
-    let opened: OpenedDevice;
+    let opened: SessionDevice;
     try {
       opened = await source.open();
     } catch (error) {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type EndedLife, RestartPolicy } from "../../src/host/restart-policy.js";
+import { type EndedLife, RestartPolicy } from "../../src/session/restart-policy.js";
 
 const life = (changes: Partial<EndedLife> = {}): EndedLife => ({
   completedRequests: 0,

@@ -1,28 +1,22 @@
 /** One device as it is open now, and the rump processes that are started for it: one serves it, the next one waits. */
 import type { Clock, Timer } from "../rumpuser/rumpuser.js";
-import { type DeviceConfig, RUMP_CONFIG_VERSION } from "../rump-process/config.js";
-import { messageOf } from "./errors.js";
-import { type AllDriverOptions, demotedMode, demotedOptionsOf, driverOptionsOf, type Mode } from "./modes.js";
-import type { RumpGroup } from "./rump-group.js";
+import { messageOf } from "../host/errors.js";
+import { type AllDriverOptions, demotedMode, demotedOptionsOf, driverOptionsOf, type Mode } from "../host/modes.js";
+import type { SessionDevice, SessionRights, SessionSource, SharedMemory } from "./rights.js";
 import { RumpLife } from "./rump-life.js";
-import type { Sandbox } from "./sandbox/sandbox.js";
-import { SharedMemory } from "./shared-memory.js";
-import type { DeviceSource, OpenedDevice } from "./sources/source.js";
 
 /** Short: the next death may come soon. A process at its start needs a processor for about 100 ms. */
 const SPARE_DELAY_MS = 50;
 
 export interface RumpSupplyContext {
   readonly clock: Clock;
-  readonly sandbox: Sandbox;
+  readonly rights: SessionRights;
   /** How mass storage is driven. Default auto. */
   readonly mode?: Mode;
-  /** Where devices share processes. */
-  readonly group?: RumpGroup;
+  /** Devices share processes. */
+  readonly shares?: boolean;
   /** False: processes get no memory to share with the host, and data go through the channel. Default true. */
   readonly sharesMemory?: boolean;
-  /** Script to run in place of the rump process; for tests. */
-  readonly rumpScript?: string;
 }
 
 /** What a process is started for. */
@@ -36,8 +30,8 @@ interface Demand {
 export class RumpSupply {
   readonly #context: RumpSupplyContext;
   readonly #debug: (message: string) => void;
-  #source: DeviceSource;
-  #opened: OpenedDevice | undefined;
+  #source: SessionSource;
+  #opened: SessionDevice | undefined;
   /** The same for all processes, so that what one was to write can be asked of the next. */
   #memory: SharedMemory | undefined;
   /** The next one, started before it is needed. */
@@ -53,7 +47,7 @@ export class RumpSupply {
   #driverOptions: AllDriverOptions;
   #isOver = false;
 
-  constructor(source: DeviceSource, context: RumpSupplyContext, debug: (message: string) => void) {
+  constructor(source: SessionSource, context: RumpSupplyContext, debug: (message: string) => void) {
     this.#source = source;
     this.#context = context;
     this.#debug = debug;
@@ -61,12 +55,12 @@ export class RumpSupply {
     this.#driverOptions = driverOptionsOf(this.#mode);
   }
 
-  get source(): DeviceSource {
+  get source(): SessionSource {
     return this.#source;
   }
 
   /** Undefined before `open`. */
-  get opened(): OpenedDevice | undefined {
+  get opened(): SessionDevice | undefined {
     return this.#opened;
   }
 
@@ -80,14 +74,14 @@ export class RumpSupply {
     this.#opened = await this.#source.open();
     if (this.#context.sharesMemory === false) return;
     try {
-      this.#memory = new SharedMemory();
+      this.#memory = await this.#context.rights.createMemory();
     } catch (error) {
       this.#debug(`no memory to share with the driver's process: ${messageOf(error)}`); // data are sent then
     }
   }
 
   /** The device has come back: from now on it is this one. */
-  moveTo(source: DeviceSource, opened: OpenedDevice): void {
+  moveTo(source: SessionSource, opened: SessionDevice): void {
     this.#source = source;
     this.#opened = opened;
   }
@@ -122,7 +116,7 @@ export class RumpSupply {
     const spare = this.#spare;
     this.#spare = undefined;
     let life = await spare?.catch(() => undefined);
-    if (alone && this.#context.group !== undefined) {
+    if (alone && this.#context.shares === true) {
       life?.discard();
       life = undefined;
     }
@@ -175,29 +169,17 @@ export class RumpSupply {
   }
 
   async #spawn({ interrupted = true, ahead = false, alone = false }: Demand): Promise<RumpLife> {
-    const { clock, sandbox, rumpScript, group } = this.#context;
     const opened = this.#opened;
     if (opened === undefined || this.#isOver)
       throw new Error("a rump process is started for a device that was not opened");
-    const { bus, drivers, interfaces } = opened;
-    // Through usbfs a device comes as whoever had it before left it, and nobody knows how that was.
-    const mayBeInterrupted = interrupted || bus.kind === "usbfs";
-    const config: DeviceConfig = {
-      bus,
-      drivers,
-      interrupted: mayBeInterrupted,
-      ...(interfaces === undefined ? {} : { interfaces }),
+    const process = await opened.start({
+      interrupted,
       driverOptions: this.#driverOptions,
-    };
-    if (group !== undefined && !alone) return await group.lease(config, ahead, this.#current);
-    return await RumpLife.spawn({
-      config: { version: RUMP_CONFIG_VERSION, ...config },
       memory: this.#memory,
-      sandbox,
-      clock,
-      onLine: (line) => this.#debug(line),
       ahead,
-      ...(rumpScript === undefined ? {} : { script: rumpScript }),
+      alone,
+      besides: this.#current?.process,
     });
+    return new RumpLife(process, this.#context.clock);
   }
 }

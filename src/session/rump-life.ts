@@ -1,14 +1,13 @@
 /** One rump process, from its start to the knowledge of how it ended. */
 import type { LinkError } from "../pud/errors.js";
 import type { PudHost } from "../pud/host.js";
-import { HostError, isOutOfResources, messageOf } from "./errors.js";
-import { ProcessorWait, readThreadTimes } from "./processor-wait.js";
-import type { SandboxReport } from "./sandbox/verify.js";
-import type { OpenedDevice } from "./sources/source.js";
-import { describeExit, type ProcessExit, type RumpProcess, type RumpSpawn, spawnRump } from "./spawn.js";
-import { deferred, waitAtMost } from "./waits.js";
+import { HostError, isOutOfResources, messageOf } from "../host/errors.js";
+import type { SandboxReport } from "../host/sandbox/verify.js";
+import { describeExit, type ProcessExit } from "../host/process-exit.js";
+import { deferred, waitAtMost } from "../host/waits.js";
 import type { Clock } from "../rumpuser/rumpuser.js";
 import type { EndedLife } from "./restart-policy.js";
+import type { RumpProcess, SessionDevice } from "./rights.js";
 
 /** Between the last word on the channel and the end of the process, and between SIGKILL and its effect. */
 const EXIT_MS = 1_000;
@@ -38,7 +37,7 @@ export interface Beginning {
   readonly heartbeatMs: number;
   /** How long it may be silent while it attaches; undefined: no longer than at other times. */
   readonly attachSilenceMs: number | undefined;
-  readonly opened: OpenedDevice | undefined;
+  readonly opened: SessionDevice | undefined;
   /** How the process is kept; before it gets its device. */
   readonly onSandbox: (report: SandboxReport) => void;
 }
@@ -55,6 +54,7 @@ export class RumpLife {
   #hasEnded = false;
   #isOver = false;
 
+  /** @param process  Started: it loads its code, locks itself and waits for a device. */
   constructor(process: RumpProcess, clock: Clock) {
     this.#process = process;
     this.#clock = clock;
@@ -70,9 +70,8 @@ export class RumpLife {
     });
   }
 
-  /** Starts a process, which loads its code, locks itself and waits for a device. @throws HostError */
-  static async spawn(options: RumpSpawn): Promise<RumpLife> {
-    return new RumpLife(await spawnRump(options), options.clock);
+  get process(): RumpProcess {
+    return this.#process;
   }
 
   get pid(): number {
@@ -125,19 +124,14 @@ export class RumpLife {
         throw new HostError("RUMP_LOST", `process ${this.pid} is not locked after ${LOCK_MS / 1000} s`);
       onSandbox(locked.value);
       if (this.#isOver || opened === undefined) return;
-      const wait = new ProcessorWait(
-        () => readThreadTimes(this.pid),
-        () => this.#clock.nowMs(),
-      );
       pud.connect(this.#process.pud, {
         deviceKept,
-        processorWaitMs: () => wait.sinceLastMs(),
+        processorWaitMs: () => this.#process.processorWaitMs(),
         ...(this.#process.memory === undefined ? {} : { memory: this.#process.memory.slots }),
         heartbeatMs: Math.max(heartbeatMs, Math.min(MAX_SLOW_BEAT_MS, this.#startMs / BEATS_PER_START)),
         ...(attachSilenceMs === undefined ? {} : { attachSilenceMs }),
       });
-      this.#process.sendDevice(opened.descriptor);
-      opened.closeDescriptor();
+      opened.sendTo(this.#process);
     } catch (error) {
       // A process that ended says more by its exit and its last words.
       const known = error instanceof HostError && error.code !== "RUMP_LOST" ? error : undefined;

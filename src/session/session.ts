@@ -11,12 +11,12 @@ import { createPudHost, type PudHost } from "../pud/host.js";
 import { loadLate } from "../rumpuser/real/resources.js";
 import type { LogEntry } from "../rumpuser/rumpuser.js";
 import { DeviceNodes, type DeviceNodesContext } from "./device-nodes.js";
-import { HostError, hostErrorOf, messageOf, reportedCode } from "./errors.js";
+import { HostError, hostErrorOf, messageOf, reportedCode } from "../host/errors.js";
 import type { RumpLife, Lost } from "./rump-life.js";
+import type { SessionSource } from "./rights.js";
 import { RumpSupply, type RumpSupplyContext } from "./rump-supply.js";
-import type { DeviceSource } from "./sources/source.js";
 import { type Ending, Survival } from "./survival.js";
-import { deferred, waitAtMost } from "./waits.js";
+import { deferred, waitAtMost } from "../host/waits.js";
 
 /** A disk may take its time to spin up; a device with many functions, to attach them all. */
 const ATTACH_MS = 60_000;
@@ -55,7 +55,7 @@ export class DeviceSession {
   #explored = false;
   #ready = deferred<void>();
 
-  constructor(source: DeviceSource, context: SessionContext) {
+  constructor(source: SessionSource, context: SessionContext) {
     this.#key = source.key;
     this.#context = context;
     this.#nodes = new DeviceNodes(source.key, context);
@@ -129,7 +129,7 @@ export class DeviceSession {
   }
 
   /** A device that may be this one was plugged in. @returns false when this session does not wait for one. */
-  replugged(source: DeviceSource): boolean {
+  replugged(source: SessionSource): boolean {
     return this.#survival.replugged(source);
   }
 
@@ -263,7 +263,7 @@ export class DeviceSession {
   /** The process ended before this device had attached, and other devices were in it: one of those may be to blame. */
   #mayBeOfAnother({ error, deviceGone }: Lost): boolean {
     const isOfThis = error !== undefined || deviceGone || this.#whyNotAttached() !== undefined;
-    return this.#context.group !== undefined && !isOfThis && !this.#supply.isOver;
+    return this.#context.shares === true && !isOfThis && !this.#supply.isOver;
   }
 
   /** Why a device that never attached ends. */

@@ -5,9 +5,12 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { HostError } from "../../src/host/errors.js";
 import type { HostEvent } from "../../src/host/events.js";
-import { DeviceSession } from "../../src/host/session.js";
+import { DeviceSession } from "../../src/session/session.js";
+import { localRights, localSource } from "../../src/host/local-rights.js";
 import { noSandbox } from "../../src/host/sandbox/sandbox.js";
 import type { DeviceSource } from "../../src/host/sources/source.js";
+import type { RumpStarterContext } from "../../src/host/start-rump.js";
+import type { SessionSource } from "../../src/session/rights.js";
 import { LocalUnits, sharedUnits } from "../../src/host/units.js";
 import { realClock } from "../../src/rumpuser/real/clock.js";
 import { NotedLink } from "../fakes/noted-link.js";
@@ -26,7 +29,7 @@ interface Rig {
   /** Processes. */
   readonly started: () => number;
   /** The device, plugged in anew. */
-  readonly source: DeviceSource;
+  readonly source: SessionSource;
   /** How often it was opened, the first time included. */
   readonly opened: () => number;
 }
@@ -96,16 +99,8 @@ async function start(behaviour: string, options: RigOptions = {}): Promise<Rig> 
       };
     },
   };
-  const session = new DeviceSession(source, {
+  const starter: RumpStarterContext = {
     clock: realClock,
-    takeUnit: await sharedUnits(folder),
-    driverUnits: new LocalUnits(),
-    links: [link],
-    readOnly,
-    graceMs,
-    emit: (event) => {
-      if (event.event !== "sandbox") events.push(event);
-    },
     sandbox: {
       ...noSandbox,
       plan: async () => {
@@ -116,6 +111,18 @@ async function start(behaviour: string, options: RigOptions = {}): Promise<Rig> 
       },
     },
     rumpScript: FAKE_RUMP,
+  };
+  const sessionSource = localSource(source, starter);
+  const session = new DeviceSession(sessionSource, {
+    clock: realClock,
+    rights: localRights(await sharedUnits(folder)),
+    driverUnits: new LocalUnits(),
+    links: [link],
+    readOnly,
+    graceMs,
+    emit: (event) => {
+      if (event.event !== "sandbox") events.push(event);
+    },
   });
   let attached = (): void => {};
   const whenAttached = new Promise<void>((resolve) => {
@@ -134,7 +141,7 @@ async function start(behaviour: string, options: RigOptions = {}): Promise<Rig> 
     settled,
     released: () => releases,
     started: () => starts,
-    source,
+    source: sessionSource,
     opened: () => opens,
   };
 }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
 import type { HostEvent } from "../../src/host/events.js";
-import { ServedNode } from "../../src/host/served-node.js";
+import { ServedNode } from "../../src/session/served-node.js";
 import { defaultLinks, type Link, linksFor, linkWordsFor } from "../../src/pud/links/links.js";
 import type { Device } from "../../src/rump/devsw.js";
 import { realClock } from "../../src/rumpuser/real/clock.js";
@@ -31,7 +31,7 @@ async function serve(
   const node = await ServedNode.serve(device.kind === "tty" ? "ttyU" : "sd", device, {
     clock: realClock,
     device: "1-1",
-    takeUnit: async (className) => ({ name: `${className}0`, release: () => {} }),
+    rights: { takeUnit: async (className) => ({ name: `${className}0`, release: () => {} }) },
     links,
     readOnly,
     emit: (event) => events.push(event),

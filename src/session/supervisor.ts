@@ -2,10 +2,10 @@
  * Every session of this host process: starts them, tells how they end, ends them all. That a driver which died is started
  * again is the session's own business.
  */
-import { HostError, hostErrorOf } from "./errors.js";
+import { HostError, hostErrorOf } from "../host/errors.js";
 import { DeviceSession, type SessionContext } from "./session.js";
-import type { DeviceSource } from "./sources/source.js";
-import { deferred } from "./waits.js";
+import type { SessionSource } from "./rights.js";
+import { deferred } from "../host/waits.js";
 
 /** A session that was started. Neither promise rejects; failures have been told as events. */
 export interface Launched {
@@ -25,7 +25,7 @@ export class Supervisor {
     this.#context = context;
   }
 
-  launch(source: DeviceSource): Launched {
+  launch(source: SessionSource): Launched {
     const session = new DeviceSession(source, this.#context);
     const attached = deferred<HostError | undefined>();
     const ended = this.#run(session, () => attached.resolve(undefined));

@@ -2,10 +2,11 @@
 import type { Disk, Tty } from "../rump/devsw.js";
 import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { type Link, type LinkedNode, linksFor, linkWordsFor } from "../pud/links/links.js";
-import { isOutOfResources, messageOf } from "./errors.js";
-import type { EmitEvent, NodeEvent } from "./events.js";
+import { isOutOfResources, messageOf } from "../host/errors.js";
+import type { EmitEvent, NodeEvent } from "../host/events.js";
 import { readOnlyDisk } from "./read-only.js";
-import type { HeldUnit, TakeUnit } from "./units.js";
+import type { HeldUnit } from "../host/units.js";
+import type { SessionRights } from "./rights.js";
 
 /** When this machine had nothing left for a link. */
 const AGAIN_MS = 2_000;
@@ -14,7 +15,7 @@ export interface NodeContext {
   readonly clock: Clock;
   /** How events call the device. */
   readonly device: string;
-  readonly takeUnit: TakeUnit;
+  readonly rights: Pick<SessionRights, "takeUnit">;
   /** The links there are; those that serve this kind of node are used. */
   readonly links: readonly Link[];
   readonly readOnly: boolean;
@@ -40,7 +41,7 @@ export class ServedNode {
    * left is tried again for as long as the node is there.
    */
   static async serve(className: string, device: Disk | Tty, context: NodeContext): Promise<ServedNode> {
-    const unit = await context.takeUnit(className);
+    const unit = await context.rights.takeUnit(className);
     const node = new ServedNode(unit, context);
     const served = device.kind === "disk" && context.readOnly ? readOnlyDisk(device) : device;
     const shown = served.kind === "disk" ? diskFields(served) : { model: served.info.model };

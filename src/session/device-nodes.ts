@@ -7,17 +7,18 @@ import type { Link } from "../pud/links/links.js";
 import type { HostNode } from "../pud/host.js";
 import type { DeviceAnnouncement } from "../pud/payloads.js";
 import type { Clock } from "../rumpuser/rumpuser.js";
-import { failureCode, isOutOfResources, messageOf } from "./errors.js";
-import type { EmitEvent } from "./events.js";
+import { failureCode, isOutOfResources, messageOf } from "../host/errors.js";
+import type { EmitEvent } from "../host/events.js";
 import { ServedNode } from "./served-node.js";
-import type { HeldUnit, LocalUnits, TakeUnit } from "./units.js";
+import type { HeldUnit, LocalUnits } from "../host/units.js";
+import type { SessionRights } from "./rights.js";
 
 /** When this machine had nothing left for a node's name. */
 const AGAIN_MS = 2_000;
 
 export interface DeviceNodesContext {
   readonly clock: Clock;
-  readonly takeUnit: TakeUnit;
+  readonly rights: SessionRights;
   readonly driverUnits: LocalUnits;
   readonly links: readonly Link[];
   readonly readOnly: boolean;
