@@ -22,6 +22,7 @@
         "native/port_calls.cc",
         "native/port_chains.cc",
         "native/random.cc",
+        "native/reserve.cc",
         "native/sockets.cc",
         "native/transfer.cc",
         "native/uevents.cc",

@@ -22,6 +22,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineLock(env, exports);
   DefineMemory(env, exports);
   DefineIdleTime(env, exports);
+  DefineReserve(env, exports);
   return exports;
 }
 }  // namespace

@@ -1,15 +1,15 @@
 /*
  * Launcher: puts a program into a box and becomes it.
  *
- *   rumpusb-launcher [--namespaces] [--landlock] [--strict] [--devices N] [--data-bytes N] [--bind PATH]... -- PROGRAM ARG...
+ *   rumpusb-launcher [--namespaces] [--landlock] [--strict] [--devices N] [--open-files N] [--data-bytes N] [--bind PATH]... -- PROGRAM ARG...
  *   rumpusb-launcher [the same] --probe
  *
  * Always: own session, dies with its parent, resource limits, descriptors above 4 closed, /dev/null as 5, no capabilities, no new
  * privileges, a first system-call filter, an environment of fixed variables; started by root it goes on as id 65534.
  * --namespaces: user (not for root), mount with a root that holds the bound paths and nothing else, pid, net, ipc, uts, cgroup.
  * --landlock: the bound paths may be read and executed, nothing else, at the best version that the kernel has.
- * --devices N: for a program that serves up to N devices: /dev/null as 5 to 4 + N, descriptors up to 4 + 2 N stay, more may be
- *   open, and 128 MiB of memory more for each device but the first.
+ * --devices N: for a program that serves up to N devices: /dev/null as 5 to 4 + N, descriptors up to 4 + 2 N stay.
+ * --open-files N, --data-bytes N: what it may have, 64 and 512 MiB if left out; never more than the limits before.
  * --probe: builds the box and ends with 0.
  *
  * Exits with 101 and one line on standard error when a layer that was asked for cannot be had. It never runs the program then.
@@ -38,7 +38,7 @@
 
 #include "first_filter.h"
 
-enum { EXIT_NO_BOX = 101, MAX_BINDS = 32, LAST_FD = 4, MAX_DEVICES = 8, OPEN_FILES = 64, DEVICE_FILES = 16, NOBODY = 65534, MAX_PATH = 4096 };
+enum { EXIT_NO_BOX = 101, MAX_BINDS = 32, LAST_FD = 4, MAX_DEVICES = 8, NOBODY = 65534, MAX_PATH = 4096 };
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE 65
 #endif
@@ -57,8 +57,10 @@ static void write_file(const char *path, const char *text) {
   close(fd);
 }
 
-static void set_limit(int resource, rlim_t value) {
-  struct rlimit limit = {value, value};
+static void lower_limit(int resource, rlim_t value) {
+  struct rlimit limit;
+  if (getrlimit(resource, &limit)) die("limits", "getrlimit");
+  limit.rlim_cur = limit.rlim_max = value < limit.rlim_max ? value : limit.rlim_max;
   if (setrlimit(resource, &limit)) die("limits", "setrlimit");
 }
 
@@ -135,7 +137,7 @@ static void enter_new_root(void) {
 
 /* The parent stays outside the pid namespace and ends as the program ends. @return a socket to it. */
 static int fork_into_pid_namespace(void) {
-  int ends[2];
+  int ends[2], status;
   char byte = 0;
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)) die("namespaces", "socketpair");
   pid_t child = fork();
@@ -148,9 +150,7 @@ static int fork_into_pid_namespace(void) {
   close(ends[0]);
   if (read(ends[1], &byte, 1) == 1 && write(ends[1], &byte, 1) != 1) _exit(EXIT_NO_BOX);
   syscall(SYS_close_range, 0, ~0U, 0);
-  int status;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR);
   if (WIFEXITED(status)) _exit(WEXITSTATUS(status));
   signal(WTERMSIG(status), SIG_DFL);
   kill(getpid(), WTERMSIG(status));
@@ -205,13 +205,14 @@ static void restrict_paths(void) {
 
 int main(int argc, char **argv) {
   int namespaces = 0, landlock = 0, strict = 0, probe = 0, devices = 0, i = 1;
-  unsigned long data_bytes = 512UL << 20;
+  unsigned long open_files = 64, data_bytes = 512UL << 20;
   for (; i < argc && strcmp(argv[i], "--"); i++) {
     if (!strcmp(argv[i], "--namespaces")) namespaces = 1;
     else if (!strcmp(argv[i], "--landlock")) landlock = 1;
     else if (!strcmp(argv[i], "--strict")) strict = 1;
     else if (!strcmp(argv[i], "--probe")) probe = 1;
     else if (!strcmp(argv[i], "--devices") && i + 1 < argc) devices = atoi(argv[++i]);
+    else if (!strcmp(argv[i], "--open-files") && i + 1 < argc) open_files = strtoul(argv[++i], NULL, 10);
     else if (!strcmp(argv[i], "--data-bytes") && i + 1 < argc) data_bytes = strtoul(argv[++i], NULL, 10);
     else if (!strcmp(argv[i], "--bind") && i + 1 < argc && bind_count < MAX_BINDS) binds[bind_count++] = argv[++i];
     else errno = EINVAL, die("usage", argv[i]);
@@ -219,19 +220,18 @@ int main(int argc, char **argv) {
   if (i + 1 >= argc && !probe) errno = EINVAL, die("usage", "no program after --");
   if (devices < 0 || devices > MAX_DEVICES) errno = EINVAL, die("usage", "--devices");
   char **program = argv + i + 1;
-  int more = devices > 1 ? devices - 1 : 0;
 
   if (syscall(SYS_close_range, LAST_FD + 1 + 2 * devices, ~0U, 0)) die("descriptors", "close_range");
   int nothing = probe ? -1 : open("/dev/null", O_RDONLY);
-  for (int fd = LAST_FD + 1; !probe && fd <= LAST_FD + 1 + more; fd++)
+  for (int fd = LAST_FD + 1; !probe && (fd == LAST_FD + 1 || fd <= LAST_FD + devices); fd++)
     if (dup2(nothing, fd) < 0) die("descriptors", "placeholder of a device");
   setsid(); /* fails where the starter has made it a session leader already, which is as good */
   if (prctl(PR_SET_PDEATHSIG, SIGKILL)) die("limits", "parent-death signal");
-  set_limit(RLIMIT_CORE, 0);
-  set_limit(RLIMIT_FSIZE, 0);
-  set_limit(RLIMIT_MSGQUEUE, 0);
-  set_limit(RLIMIT_NOFILE, OPEN_FILES + DEVICE_FILES * more);
-  set_limit(RLIMIT_DATA, data_bytes + ((rlim_t)more << 27));
+  lower_limit(RLIMIT_CORE, 0);
+  lower_limit(RLIMIT_FSIZE, 0);
+  lower_limit(RLIMIT_MSGQUEUE, 0);
+  lower_limit(RLIMIT_NOFILE, open_files);
+  lower_limit(RLIMIT_DATA, data_bytes);
   if (namespaces) {
     if (getuid() != 0) enter_user_namespace();
     if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP))

@@ -1,16 +1,20 @@
 /**
- * The lock: from here on the process can compute, use the descriptors that it has, and talk to one USB device.
+ * The lock: from here on the process can compute, use the descriptors that it has, and do what it is for: talk to USB devices, or
+ * serve clients.
  *
  * A seccomp filter on every thread of the process, default: kill the process (seccomp(2)). The tables hold names, so they are
  * those of the architecture that this is compiled for (x86_64, aarch64). Calls that libc and Node try by themselves and can do
  * without are answered with an error, because killing for them would kill a healthy process: glibc's malloc opens
  * /proc/sys/vm/overcommit_memory when an arena shrinks.
  */
+#include <asm/termbits.h>
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <linux/usbdevice_fs.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -47,7 +51,10 @@ constexpr unsigned kRefusal = SECCOMP_RET_KILL_PROCESS;
 constexpr unsigned kX32 = 0x40000000;
 constexpr unsigned kProtExec = 4;
 
-/** What a running Node, libuv and libusb need of the kernel, whatever the arguments. */
+/** What a process is locked for; src/rumpuser/real/locked-calls.ts has the same numbers. */
+enum Purpose { kForDevices = 0, kForClients = 1 };
+
+/** What a running Node with its libuv needs of the kernel, whatever the arguments. */
 constexpr unsigned kAllowed[] = {
     SYS_futex,         SYS_epoll_pwait,     SYS_read,           SYS_write,          SYS_munmap,       SYS_madvise,
     SYS_readv,         SYS_writev,          SYS_pread64,        SYS_close,          SYS_fstat,        SYS_lseek,
@@ -55,7 +62,7 @@ constexpr unsigned kAllowed[] = {
     SYS_sched_yield,   SYS_nanosleep,       SYS_clock_nanosleep, SYS_clock_gettime, SYS_clock_getres, SYS_gettimeofday,
     SYS_getpid,        SYS_gettid,          SYS_getrusage,      SYS_restart_syscall, SYS_exit,        SYS_exit_group,
     SYS_epoll_ctl,     SYS_getrandom,       SYS_shutdown,       SYS_sched_getaffinity, SYS_uname,     SYS_membarrier,
-    SYS_ppoll,         SYS_timerfd_create,  SYS_timerfd_settime, SYS_eventfd2,      SYS_getsockopt,   SYS_getsockname,
+    SYS_ppoll,         SYS_eventfd2,        SYS_getsockopt,     SYS_getsockname,
     // libc makes these in each new thread, of itself; on a busy machine one that Node starts while it boots comes to them after
     // the lock. Without rseq libc ends the process where the threads before had it.
     SYS_rseq,          SYS_set_robust_list,
@@ -70,6 +77,13 @@ constexpr unsigned kAllowed[] = {
     SYS_epoll_wait,
 #endif
 };
+
+/** What libusb needs besides. */
+constexpr unsigned kAllowedForDevices[] = {SYS_timerfd_create, SYS_timerfd_settime};
+/** What libuv needs besides to serve clients on sockets that listen. */
+constexpr unsigned kAllowedForClients[] = {SYS_accept4, SYS_getpeername};
+/** What libuv does with such a socket first: it is done already, by whoever made the socket. */
+constexpr unsigned kDoneForClients[] = {SYS_listen};
 
 /** Calls by path: nothing is there. */
 constexpr unsigned kNoEntry[] = {
@@ -89,6 +103,8 @@ const unsigned kDeviceRequests[] = {
     USBDEVFS_SETINTERFACE, USBDEVFS_SETCONFIGURATION,  USBDEVFS_CLEAR_HALT,   USBDEVFS_RESET,
     USBDEVFS_ALLOC_STREAMS, USBDEVFS_FREE_STREAMS,     USBDEVFS_CONTROL,
 };
+/** Of a terminal's master: its settings, and that flushes are told of (ioctl_tty(2)). */
+const unsigned kTerminalRequests[] = {TCGETS2, TCSETS2, TIOCPKT};
 /** FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: on any descriptor that is open. */
 const unsigned kAnyRequests[] = {FIONREAD, FIONBIO, FIONCLEX, FIOCLEX};
 
@@ -164,17 +180,54 @@ void AllowArgument(Filter& filter, unsigned nr, unsigned arg, const Values& valu
   });
 }
 
-Filter BuildFilter(bool strict, unsigned device_fd, unsigned device_count, unsigned pass_fd) {
+struct Request {
+  Purpose purpose = kForDevices;
+  bool strict = false;
+  int pass_fd = -1, device_fd = -1, device_count = 0;
+};
+
+void AllowDeviceRequests(Filter& filter, const Request& request) {
+  filter.Load(LowHalf(0));
+  filter.WhenWithin(static_cast<unsigned>(request.device_fd), static_cast<unsigned>(request.device_count), [&] {
+    filter.Load(LowHalf(1));
+    filter.ReturnForEach(kDeviceRequests, SECCOMP_RET_ALLOW);
+    // After a reset libusb takes the kernel's driver off before it claims again. It is told that there is none, and claims.
+    filter.ReturnIfEqual(USBDEVFS_DISCONNECT_CLAIM, SECCOMP_RET_ERRNO | ENOTTY);
+    filter.ReturnIfEqual(USBDEVFS_GETDRIVER, SECCOMP_RET_ERRNO | ENODATA);
+    filter.ReturnIfEqual(USBDEVFS_IOCTL, SECCOMP_RET_ERRNO | ENODATA);
+  });
+}
+
+/** Each option belongs to a level, and has other meanings at others. */
+void AllowNoDelay(Filter& filter) {
+  Examine(filter, SYS_setsockopt, [&] {
+    filter.Load(LowHalf(1));
+    filter.When(IPPROTO_TCP, [&] {
+      filter.Load(LowHalf(2));
+      filter.ReturnIfEqual(TCP_NODELAY, SECCOMP_RET_ALLOW);
+    });
+  });
+}
+
+Filter BuildFilter(const Request& request) {
+  const bool serves = request.purpose == kForClients;
   Filter filter;
   filter.Load(offsetof(seccomp_data, arch));
   filter.ReturnUnlessEqual(kArch, kRefusal);
   filter.Load(offsetof(seccomp_data, nr));
   filter.ReturnIfAtLeast(kX32, kRefusal);
   filter.ReturnForEach(kAllowed, SECCOMP_RET_ALLOW);
+  if (serves) {
+    filter.ReturnForEach(kAllowedForClients, SECCOMP_RET_ALLOW);
+    filter.ReturnForEach(kDoneForClients, SECCOMP_RET_ERRNO | 0);
+    AllowNoDelay(filter);
+  } else {
+    filter.ReturnForEach(kAllowedForDevices, SECCOMP_RET_ALLOW);
+  }
   filter.ReturnForEach(kNoEntry, SECCOMP_RET_ERRNO | ENOENT);
   filter.ReturnForEach(kNotImplemented, SECCOMP_RET_ERRNO | ENOSYS);
   for (const unsigned nr : {SYS_mmap, SYS_mprotect}) {
-    if (!strict) filter.ReturnIfEqual(nr, SECCOMP_RET_ALLOW);
+    if (!request.strict) filter.ReturnIfEqual(nr, SECCOMP_RET_ALLOW);
     else
       Examine(filter, nr, [&] {
         filter.MaskArgument(2, kProtExec);
@@ -184,41 +237,36 @@ Filter BuildFilter(bool strict, unsigned device_fd, unsigned device_count, unsig
   AllowArgument(filter, SYS_tgkill, 0, std::initializer_list<unsigned>{static_cast<unsigned>(getpid())});
   AllowArgument(filter, SYS_fcntl, 1, std::initializer_list<unsigned>{F_GETFD, F_SETFD, F_GETFL, F_SETFL});
   AllowArgument(filter, SYS_prctl, 0, std::initializer_list<unsigned>{PR_SET_NAME, PR_SET_VMA});
-  AllowArgument(filter, SYS_recvmsg, 0, std::initializer_list<unsigned>{pass_fd});
+  AllowArgument(filter, SYS_recvmsg, 0, std::initializer_list<unsigned>{static_cast<unsigned>(request.pass_fd)});
   Examine(filter, SYS_ioctl, [&] {
     filter.Load(LowHalf(1));
     filter.ReturnForEach(kAnyRequests, SECCOMP_RET_ALLOW);
     filter.ReturnIfEqual(TCGETS, SECCOMP_RET_ERRNO | ENOTTY);  // isatty(3)
-    filter.Load(LowHalf(0));
-    filter.WhenWithin(device_fd, device_count, [&] {
-      filter.Load(LowHalf(1));
-      filter.ReturnForEach(kDeviceRequests, SECCOMP_RET_ALLOW);
-      // After a reset libusb takes the kernel's driver off before it claims again. It is told that there is none, and claims.
-      filter.ReturnIfEqual(USBDEVFS_DISCONNECT_CLAIM, SECCOMP_RET_ERRNO | ENOTTY);
-      filter.ReturnIfEqual(USBDEVFS_GETDRIVER, SECCOMP_RET_ERRNO | ENODATA);
-      filter.ReturnIfEqual(USBDEVFS_IOCTL, SECCOMP_RET_ERRNO | ENODATA);
-    });
+    if (serves) filter.ReturnForEach(kTerminalRequests, SECCOMP_RET_ALLOW);
+    else AllowDeviceRequests(filter, request);
   });
   filter.Return(kRefusal);
   return filter;
 }
 
 /**
- * lock(strict, deviceFd, deviceCount, passFd) → 0 or -errno. `strict`: no executable memory from now on (needs --jitless). The
- * `deviceCount` descriptors from `deviceFd` on take usbfs requests, no other does. `passFd`: the one from which a descriptor may
- * be received. Threads must run already.
+ * lock(purpose, strict, passFd, deviceFd, deviceCount) → 0 or -errno. `strict`: no executable memory from now on (needs --jitless).
+ * `passFd`: the one from which a descriptor may be received. For devices: the `deviceCount` descriptors from `deviceFd` on take usbfs
+ * requests, no other does. Threads must run already.
  */
 Napi::Value Lock(const Napi::CallbackInfo& info) {
-  bool strict = false;
-  int device_fd = -1, device_count = 0, pass_fd = -1;
-  if (!ReadBool(info, 0, "strict", &strict) || !ReadInt(info, 1, "deviceFd", &device_fd) ||
-      !ReadInt(info, 2, "deviceCount", &device_count) || !ReadInt(info, 3, "passFd", &pass_fd))
+  Request request;
+  int purpose = -1;
+  if (!ReadInt(info, 0, "purpose", &purpose) || !ReadBool(info, 1, "strict", &request.strict) ||
+      !ReadInt(info, 2, "passFd", &request.pass_fd) || !ReadInt(info, 3, "deviceFd", &request.device_fd) ||
+      !ReadInt(info, 4, "deviceCount", &request.device_count))
     return {};
   const auto result = [&](int value) { return Napi::Number::New(info.Env(), value); };
+  if (purpose != kForDevices && purpose != kForClients) return result(-EINVAL);
+  request.purpose = static_cast<Purpose>(purpose);
   if (kArch == 0) return result(-ENOSYS);
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return result(-errno);
-  Filter filter = BuildFilter(strict, static_cast<unsigned>(device_fd), static_cast<unsigned>(device_count),
-                              static_cast<unsigned>(pass_fd));
+  Filter filter = BuildFilter(request);
   sock_fprog program = filter.Program();
   const long failed = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
   if (failed > 0) return result(-ESRCH);  // the id of a thread that could not be brought along

@@ -11,3 +11,4 @@ void DefineRandom(Napi::Env env, Napi::Object exports);
 void DefineLock(Napi::Env env, Napi::Object exports);
 void DefineMemory(Napi::Env env, Napi::Object exports);
 void DefineIdleTime(Napi::Env env, Napi::Object exports);
+void DefineReserve(Napi::Env env, Napi::Object exports);

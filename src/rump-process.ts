@@ -99,8 +99,9 @@ function takeMemory(bytes: number): ArrayBuffer | undefined {
 
 /** Locks the process and says that it is ready for what comes over PASS_FD. */
 async function askForDevices(profile: LockProfile | undefined, deviceCount: number): Promise<void> {
-  if (profile !== undefined) await lockProcess({ profile, deviceFd: LOCKED_DEVICE_FD, deviceCount, passFd: PASS_FD });
-  else dieWithParent(); // with a lock the launcher has seen to it
+  if (profile === undefined)
+    dieWithParent(); // with a lock the launcher has seen to it
+  else await lockProcess({ purpose: "device", profile, deviceFd: LOCKED_DEVICE_FD, deviceCount, passFd: PASS_FD });
   writeSync(PASS_FD, new Uint8Array(1));
 }
 

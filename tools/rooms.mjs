@@ -101,6 +101,7 @@ const ROOMS = [
       "thrown.ts",
       "rump/devsw.ts",
       "pud/",
+      "rumpuser/real/admission.ts",
       "rumpuser/real/clock.ts",
       "rumpuser/real/socket-reader.ts",
       "rumpuser/real/device-file.ts",

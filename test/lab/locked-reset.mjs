@@ -14,7 +14,7 @@ const [, , node = ""] = process.argv;
 const NO_PASS_FD = 63;
 
 const fd = openSync(node, "r+");
-await lockProcess({ profile: "standard", deviceFd: fd, passFd: NO_PASS_FD });
+await lockProcess({ purpose: "device", profile: "standard", deviceFd: fd, passFd: NO_PASS_FD });
 const port = openUsbPort(fd);
 assert.equal(await port.claimInterface(0), "ok");
 assert.equal(await port.reset(), "ok");

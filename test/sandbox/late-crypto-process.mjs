@@ -6,7 +6,7 @@ import { writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { lockProcess } from "../../dist/rumpuser/real/lock.js";
 
-await lockProcess({ profile: process.argv[2], deviceFd: 5, passFd: 4 });
+await lockProcess({ purpose: "device", profile: process.argv[2], deviceFd: 5, passFd: 4 });
 const { webcrypto, ...crypto } = createRequire(import.meta.url)("node:crypto");
 const { promisify } = await import("node:util");
 const { subtle } = webcrypto;

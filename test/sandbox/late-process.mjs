@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { writeSync } from "node:fs";
 import { lockProcess } from "../../dist/rumpuser/real/lock.js";
 
-await lockProcess({ profile: process.argv[2], deviceFd: 5, passFd: 4 });
+await lockProcess({ purpose: "device", profile: process.argv[2], deviceFd: 5, passFd: 4 });
 /** What is there still of the ways to make code from text. */
 const ways = {
   eval: () => Reflect.get(globalThis, "eval")("1"),

@@ -7,7 +7,7 @@ const { join } = require("node:path");
 
 const STARTED_MS = Number(process.argv[3]);
 const addon = require("node-gyp-build")(join(__dirname, "../.."));
-const rc = addon.lock(process.argv[2] === "strict", 5, 1, 4);
+const rc = addon.lock(0, process.argv[2] === "strict", 4, 5, 1);
 if (rc !== 0) throw new Error(`lock: ${rc}`);
 setTimeout(() => {
   writeSync(1, "alive\n");

@@ -1,10 +1,12 @@
 /** Runs a script of the tests in the sandbox of this machine, as this user or as another. */
 import { spawn } from "node:child_process";
 import { createSandbox } from "../../src/host/sandbox/sandbox.js";
+import type { LockPurpose } from "../../src/rumpuser/real/lock.js";
 
 export type Thread = "main" | "worker" | "pool";
 
 export interface SweepRequest {
+  readonly purpose: LockPurpose;
   readonly strict: boolean;
   readonly thread: Thread;
   readonly calls: readonly (readonly number[])[];
@@ -23,7 +25,7 @@ export interface SweepResult {
 }
 
 const PROCESS_MS = 15_000;
-const FOLDER = import.meta.dirname;
+export const FOLDER = import.meta.dirname;
 
 export async function sweep(request: SweepRequest): Promise<SweepResult> {
   const sandbox = createSandbox({ profile: request.strict ? "strict" : "standard", extraPaths: [FOLDER, DIST] });
@@ -45,4 +47,4 @@ export async function sweep(request: SweepRequest): Promise<SweepResult> {
   return { locked: first !== undefined, results, status, signal };
 }
 
-const DIST = new URL("../../dist", import.meta.url).pathname;
+export const DIST = new URL("../../dist", import.meta.url).pathname;

@@ -47,26 +47,44 @@ describe.runIf(process.arch === "x64")("every system call number", () => {
   test.each(CASES)("%s profile, %s thread: exactly the table", async (profile, thread) => {
     const tried = everyNumber.filter((number) => !ENDING.includes(number) && !BEYOND_FILTERS.includes(number));
     const calls = tried.map((number) => [number, ...(ARGUMENTS[number] ?? [-1, 0, 0, 0, 0, 0])]);
-    const { results } = await sweep({ strict: profile === "strict", thread, calls, real: false });
+    const { results } = await sweep({ purpose: "device", strict: profile === "strict", thread, calls, real: false });
     const outcomes = tried.map((number, index) => [number, outcomeOf(number, results?.[index] ?? 0)]);
     expect(outcomes).toEqual(tried.map((number) => [number, expected(number)]));
   });
 
   test.each(CASES)("%s profile, %s thread: what is not allowed kills the whole process", async (profile, thread) => {
     for (const number of [41, 56, 59, 62, 101, 272, 321, 424, LAST_NUMBER]) {
-      const result = await sweep({ strict: profile === "strict", thread, calls: [[number]], real: true });
+      const result = await sweep({
+        purpose: "device",
+        strict: profile === "strict",
+        thread,
+        calls: [[number]],
+        real: true,
+      });
       expect({ number, ...result }).toMatchObject({ number, locked: true, results: undefined, signal: "SIGSYS" });
     }
   });
 
   test.each(CASES)("%s profile, %s thread: exit_group ends it in order", async (profile, thread) => {
-    const result = await sweep({ strict: profile === "strict", thread, calls: [[231, 7]], real: true });
+    const result = await sweep({
+      purpose: "device",
+      strict: profile === "strict",
+      thread,
+      calls: [[231, 7]],
+      real: true,
+    });
     expect(result).toMatchObject({ locked: true, status: 7 });
   });
 
   test("the kernel's own trampolines reach nobody", async () => {
     for (const number of BEYOND_FILTERS) {
-      const { results, signal } = await sweep({ strict: false, thread: "main", calls: [[number]], real: true });
+      const { results, signal } = await sweep({
+        purpose: "device",
+        strict: false,
+        thread: "main",
+        calls: [[number]],
+        real: true,
+      });
       expect(results?.[0] ?? signal).toSatisfy(
         (how: unknown) => how === "SIGSYS" || how === "SIGILL" || Number(how) < 0,
       );
@@ -117,7 +135,14 @@ describe.runIf(process.arch === "x64")("calls whose arguments matter", () => {
       const inside = Array.from({ length: deviceCount }, (_, slot) => FIRST + slot);
       const outside = [0, FIRST - 1, FIRST + deviceCount, FIRST + 2 * deviceCount, FIRST + HIGH_BIT, 0xffff_ffff];
       const calls = [...inside, ...outside].flatMap((fd) => requests.map((request) => [IOCTL, fd, request, 0]));
-      const { results } = await sweep({ strict: false, thread: "main", calls, real: false, deviceCount });
+      const { results } = await sweep({
+        purpose: "device",
+        strict: false,
+        thread: "main",
+        calls,
+        real: false,
+        deviceCount,
+      });
       const killed = calls.map(([, fd], index) => [fd, results?.[index] === WOULD_KILL]);
       expect(killed).toEqual(calls.map(([, fd = 0]) => [fd, !inside.includes(fd)]));
     },
@@ -128,12 +153,25 @@ describe.runIf(process.arch === "x64")("calls whose arguments matter", () => {
       [IOCTL, fd, 0x5517, 0],
       [RECVMSG, fd, 0, 0x40],
     ]);
-    const { results } = await sweep({ strict: false, thread: "main", calls, real: false, deviceCount: 8 });
+    const { results } = await sweep({
+      purpose: "device",
+      strict: false,
+      thread: "main",
+      calls,
+      real: false,
+      deviceCount: 8,
+    });
     expect(results).toEqual(calls.map(() => WOULD_KILL));
   });
 
   test.each([false, true])("strict %s", async (strict) => {
-    const { results } = await sweep({ strict, thread: "main", calls: ROWS.map(([, call]) => call), real: false });
+    const { results } = await sweep({
+      purpose: "device",
+      strict,
+      thread: "main",
+      calls: ROWS.map(([, call]) => call),
+      real: false,
+    });
     const killed = ROWS.map(([name], index) => [name, results?.[index] === WOULD_KILL]);
     expect(killed).toEqual(ROWS.map(([name, , standard, inStrict]) => [name, strict ? inStrict : standard]));
   });

@@ -33,6 +33,24 @@ export interface CommandOptions {
   readonly eager?: boolean | undefined;
   /** Room for so many devices, whose channels come behind their descriptors (rump-process.ts); left out: for one. */
   readonly slots?: number | undefined;
+  /** What the process may have; left out: what its devices need. Without a sandbox there are no such limits. */
+  readonly limits?: ProcessLimits | undefined;
+}
+
+export interface ProcessLimits {
+  /** Descriptors, never more than the hard limit of this process. */
+  readonly openFiles: number;
+  /** Memory that is its own and may be written (RLIMIT_DATA). */
+  readonly dataBytes: number;
+}
+
+/** For a process that serves clients: as many as may be, and their buffers, journals, and what a line holds. */
+export const SERVING_LIMITS: ProcessLimits = { openFiles: 65_536, dataBytes: 4 * 1024 ** 3 };
+
+/** For a process with so many devices. */
+function limitsForDevices(count: number): ProcessLimits {
+  const more = count - 1;
+  return { openFiles: 64 + 16 * more, dataBytes: 512 * 1024 ** 2 + more * 128 * 1024 ** 2 };
 }
 
 export interface SandboxPlan {
@@ -124,11 +142,15 @@ async function makePlan({ profile, extraPaths = [], without = [] }: SandboxOptio
     layers,
     missing,
     lock: layers.seccomp ? profile : undefined,
-    command: (script, args, { eager = false, slots } = {}) => ({
+    command: (script, args, { eager = false, slots, limits = limitsForDevices(slots ?? 1) } = {}) => ({
       file: launcher,
       args: [
         ...flags(),
         ...(slots === undefined ? [] : ["--devices", String(slots)]),
+        "--open-files",
+        String(limits.openFiles),
+        "--data-bytes",
+        String(limits.dataBytes),
         "--",
         ...node,
         ...(eager ? EAGER_FLAGS : []),

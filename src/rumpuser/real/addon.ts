@@ -84,7 +84,8 @@ interface Addon {
   dropCode(): void;
   fillRandom(bytes: Uint8Array): number;
   forgoIdleTime(): boolean;
-  lock(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): number;
+  keepReserve(): boolean;
+  lock(purpose: number, strict: boolean, passFd: number, deviceFd: number, deviceCount: number): number;
   dieWithParent(): number;
 }
 

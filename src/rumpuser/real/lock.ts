@@ -1,32 +1,56 @@
 /**
- * Locks this process: afterwards it can compute, use the descriptors that it has, and receive one more.
+ * Locks this process: afterwards it can compute, use the descriptors that it has, receive more, and do what it
+ * is for.
  *
  * The code and every thread must be there before. What Node, V8 and libc do lazily is done once here, because a file cannot
  * be opened nor a thread started later.
  */
 import { stat } from "node:fs";
 import { loadAddon } from "./addon.js";
-import { lockSystemCalls } from "./locked-calls.js";
+import { type CallFilter, FOR_CLIENTS, FOR_DEVICES, lockSystemCalls } from "./locked-calls.js";
 import { forbidCodeFromStrings } from "./v8.js";
 
 /** "strict": no executable memory from now on; needs --jitless. */
 export type LockProfile = "standard" | "strict";
 
-export interface LockOptions {
+/**
+ * What a process is locked for. "device": it sends usbfs requests. "serve": it accepts clients on sockets that listen already, and
+ * sets terminals. Besides that each can compute, use the descriptors that it has, and receive more.
+ */
+export type LockPurpose = "device" | "serve";
+
+interface CommonOptions {
   readonly profile: LockProfile;
+  /** The Unix socket over which descriptors come. */
+  readonly passFd: number;
+}
+
+export interface DeviceLockOptions extends CommonOptions {
+  readonly purpose: "device";
   /** The number that the device's descriptor will have, or the first of several. */
   readonly deviceFd: number;
   /** Default 1. */
   readonly deviceCount?: number;
-  /** The Unix socket over which it comes. */
-  readonly passFd: number;
 }
 
+export interface ServeLockOptions extends CommonOptions {
+  readonly purpose: "serve";
+}
+
+export type LockOptions = DeviceLockOptions | ServeLockOptions;
+
 /** @throws SystemCallError, AddonError; the process is not locked then. */
-export async function lockProcess({ profile, deviceFd, deviceCount = 1, passFd }: LockOptions): Promise<void> {
+export async function lockProcess(options: LockOptions): Promise<void> {
   loadAddon();
   await prepareToLock();
-  lockSystemCalls(profile === "strict", deviceFd, deviceCount, passFd);
+  lockSystemCalls(filterOf(options));
+}
+
+/** The filter as the addon takes it. */
+export function filterOf(options: LockOptions): CallFilter {
+  const common = { strict: options.profile === "strict", passFd: options.passFd };
+  if (options.purpose === "serve") return { ...common, purpose: FOR_CLIENTS, deviceFd: -1, deviceCount: 0 };
+  return { ...common, purpose: FOR_DEVICES, deviceFd: options.deviceFd, deviceCount: options.deviceCount ?? 1 };
 }
 
 /** Everything before the filter. */

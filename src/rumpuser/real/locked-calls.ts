@@ -1,29 +1,50 @@
-/** What the addon does for a rump process: it gets its device, locks itself, and dies with the host. */
+/** What the addon does for a process without rights: it gets descriptors, locks itself, and dies with the host. */
+import { closeSync } from "node:fs";
+import { constants } from "node:os";
 import { loadAddon, SystemCallError } from "./addon.js";
+import { keepReserve } from "./admission.js";
+
+const NEGATIVE_EMFILE = -constants.errno.EMFILE;
 
 /**
  * Waits for a descriptor on a Unix socket. `placeholder` (-1: none) is closed first, so that the descriptor which comes has
  * its number.
  * @returns the descriptor, the caller's.
- * @throws SystemCallError  EPIPE: the peer has gone; EBADMSG: something else came.
+ * @throws SystemCallError  EPIPE: the peer has gone; EBADMSG: something else came, or this process may have no more descriptors; EMFILE:
+ *   it came, and was the last that may be had.
  */
 export function receiveFd(socketFd: number, placeholder: number): number {
   const fd = loadAddon().recvFd(socketFd, placeholder);
   if (fd < 0) throw new SystemCallError(`recvmsg of a descriptor on ${socketFd}`, fd);
+  if (placeholder < 0 && !keepReserve(() => closeSync(fd)))
+    throw new SystemCallError(`a descriptor on ${socketFd}`, NEGATIVE_EMFILE);
   return fd;
+}
+
+/** What a process is locked for, as native/lock.cc numbers it. */
+export const FOR_DEVICES = 0;
+export const FOR_CLIENTS = 1;
+
+/** What a locked process may do besides computing and using the descriptors that it has. */
+export interface CallFilter {
+  readonly purpose: typeof FOR_DEVICES | typeof FOR_CLIENTS;
+  /** No executable memory either; needs --jitless. */
+  readonly strict: boolean;
+  /** The one socket from which a descriptor may be received. */
+  readonly passFd: number;
+  /** For devices: the first of the descriptors that take usbfs requests. */
+  readonly deviceFd: number;
+  /** How many there are. */
+  readonly deviceCount: number;
 }
 
 /**
  * Filters the system calls of every thread of this process, for ever (native/lock.cc). A call that is not on the list
  * kills the process.
- * @param strict       No executable memory either; needs --jitless.
- * @param deviceFd     The first of the descriptors that take usbfs requests.
- * @param deviceCount  How many there are.
- * @param passFd       The one socket from which a descriptor may be received.
  * @throws SystemCallError  ESRCH: a thread has a filter of its own; ENOSYS: no table for this architecture.
  */
-export function lockSystemCalls(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): void {
-  const rc = loadAddon().lock(strict, deviceFd, deviceCount, passFd);
+export function lockSystemCalls({ purpose, strict, passFd, deviceFd, deviceCount }: CallFilter): void {
+  const rc = loadAddon().lock(purpose, strict, passFd, deviceFd, deviceCount);
   if (rc < 0) throw new SystemCallError("seccomp", rc);
 }
 

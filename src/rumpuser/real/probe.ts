@@ -9,7 +9,7 @@ export interface Probe {
   calls(calls: readonly SystemCall[]): number[];
   callsOnPool(calls: readonly SystemCall[]): Promise<number[]>;
   /** As the addon's; but what would be killed is answered with errno 4000. */
-  lock(strict: boolean, deviceFd: number, deviceCount: number, passFd: number): number;
+  lock(purpose: number, strict: boolean, passFd: number, deviceFd: number, deviceCount: number): number;
 }
 
 /**

@@ -35,7 +35,7 @@ async function main(argument: string | undefined): Promise<void> {
   const { profile, locked, from, to } = JSON.parse(argument ?? "null") as ActProcessConfig;
   const probe = loadProbe();
   const acts = actsFor(profile);
-  if (locked) await lockProcess({ profile, deviceFd: DEVICE_FD, passFd: PASS_FD });
+  if (locked) await lockProcess({ purpose: "device", profile, deviceFd: DEVICE_FD, passFd: PASS_FD });
   for (const [index, act] of acts.entries()) {
     if (index < from || index >= to) continue;
     print({ trying: index });
