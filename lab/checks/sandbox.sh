@@ -23,7 +23,9 @@ locked() {
 check "the driver's process: filtered, without rights, with one device" locked
 
 # This kernel gives programs no vDSO (vdso(7)): what is read there elsewhere is a system call.
-late() { "$LAB_NODE" "$LAB_ROOT/test/sandbox/late-process.mjs" standard; }
-check "what the runtime does late, in a locked process" late
-crypto() { "$LAB_NODE" "$LAB_ROOT/test/sandbox/late-crypto-process.mjs" standard; }
-check "node:crypto, used for the first time in a locked process" crypto
+late() { "$LAB_NODE" "$LAB_ROOT/test/sandbox/late-process.mjs" standard "$1"; }
+crypto() { "$LAB_NODE" "$LAB_ROOT/test/sandbox/late-crypto-process.mjs" standard "$1"; }
+for purpose in device serve; do
+  check "what the runtime does late, in a process locked for $purpose" late "$purpose"
+  check "node:crypto, used for the first time in a process locked for $purpose" crypto "$purpose"
+done

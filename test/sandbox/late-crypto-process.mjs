@@ -1,12 +1,12 @@
 /**
  * Locks itself, then uses node:crypto for the first time. Prints what came of each way as one line of JSON; ends with status 1 where one
- * failed. argv: the profile.
+ * failed. argv: profile, purpose.
  */
 import { writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { lockProcess } from "../../dist/rumpuser/real/lock.js";
 
-await lockProcess({ purpose: "device", profile: process.argv[2], deviceFd: 5, passFd: 4 });
+await lockProcess({ purpose: process.argv[3], profile: process.argv[2], deviceFd: 5, passFd: 4 });
 const { webcrypto, ...crypto } = createRequire(import.meta.url)("node:crypto");
 const { promisify } = await import("node:util");
 const { subtle } = webcrypto;

@@ -1,9 +1,9 @@
-/** Locks itself, then does what Node, V8 and ICU are lazy about. Prints one line of JSON; argv: the profile. */
+/** Locks itself, then does what Node, V8 and ICU are lazy about. Prints one line of JSON; argv: profile, purpose. */
 import { randomBytes } from "node:crypto";
 import { writeSync } from "node:fs";
 import { lockProcess } from "../../dist/rumpuser/real/lock.js";
 
-await lockProcess({ purpose: "device", profile: process.argv[2], deviceFd: 5, passFd: 4 });
+await lockProcess({ purpose: process.argv[3], profile: process.argv[2], deviceFd: 5, passFd: 4 });
 /** What is there still of the ways to make code from text. */
 const ways = {
   eval: () => Reflect.get(globalThis, "eval")("1"),

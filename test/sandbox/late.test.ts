@@ -8,11 +8,13 @@ const PROCESS = fileURLToPath(new URL("./late-process.mjs", import.meta.url));
 const CRYPTO_PROCESS = fileURLToPath(new URL("./late-crypto-process.mjs", import.meta.url));
 
 describe.each([
-  ["standard", []],
-  ["strict", ["--jitless"]],
-])("profile %s", (profile, flags) => {
+  ["standard", "device", []],
+  ["strict", "device", ["--jitless"]],
+  ["standard", "serve", []],
+  ["strict", "serve", ["--jitless"]],
+])("profile %s, locked for %s", (profile, purpose, flags) => {
   test("locale data, decoders, randomness and collection work in a locked process, code from strings does not", async () => {
-    const { stdout } = await promisify(execFile)(process.execPath, [...flags, PROCESS, profile], { env: {} });
+    const { stdout } = await promisify(execFile)(process.execPath, [...flags, PROCESS, profile, purpose], { env: {} });
     expect(JSON.parse(stdout)).toEqual({
       evaluates: [],
       format: "1/1/1970",
@@ -28,7 +30,9 @@ describe.each([
 
   // On a machine without a vDSO lab/checks/sandbox.sh does the same.
   test("node:crypto works where it is used for the first time in a locked process", async () => {
-    const { stdout } = await promisify(execFile)(process.execPath, [...flags, CRYPTO_PROCESS, profile], { env: {} });
+    const { stdout } = await promisify(execFile)(process.execPath, [...flags, CRYPTO_PROCESS, profile, purpose], {
+      env: {},
+    });
     expect(JSON.parse(stdout)).toEqual({
       randomBytes: 16,
       randomBytesOnPool: 16,

@@ -1,9 +1,12 @@
 import { describe, expect, test } from "vitest";
+import type { LockPurpose } from "../../src/rumpuser/real/lock.js";
 import { sweep, type Thread } from "./sandboxed.js";
 import {
   ALLOWED,
+  ALLOWED_FOR,
   ALLOWED_WITH_ZEROES,
   BEYOND_FILTERS,
+  DONE_FOR,
   ENDING,
   LAST_NUMBER,
   NOT_IMPLEMENTED,
@@ -17,69 +20,91 @@ const ENOSYS = -38;
 /** So that nothing waits: ppoll(2) with a time that cannot be read, futex(2) to wake nobody. */
 const ARGUMENTS: Readonly<Record<number, readonly number[]>> = { 271: [0, 0, 1], 202: [0, 1, 0] };
 
-const numbers = (table: Readonly<Record<string, number>>): Set<number> => new Set(Object.values(table));
-const allowed = new Set([...numbers(ALLOWED), ...numbers(ALLOWED_WITH_ZEROES)]);
-const nothingThere = numbers(NOTHING_THERE);
-const notImplemented = numbers(NOT_IMPLEMENTED);
-const everyNumber = Array.from({ length: LAST_NUMBER + 1 }, (_, number) => number);
+type Outcome = "allowed" | "done" | "nothing there" | "not implemented" | "killed";
 
-type Outcome = "allowed" | "nothing there" | "not implemented" | "killed";
-
-function expected(number: number): Outcome {
-  if (allowed.has(number)) return "allowed";
-  if (nothingThere.has(number)) return "nothing there";
-  return notImplemented.has(number) ? "not implemented" : "killed";
+/** What becomes of each number that is not killed. */
+function tableOf(purpose: LockPurpose): ReadonlyMap<number, Outcome> {
+  const rows = (outcome: Outcome, ...tables: Readonly<Record<string, number>>[]): [number, Outcome][] =>
+    tables.flatMap((table) => Object.values(table).map((number): [number, Outcome] => [number, outcome]));
+  return new Map([
+    ...rows("allowed", ALLOWED, ALLOWED_WITH_ZEROES, ALLOWED_FOR[purpose]),
+    ...rows("done", DONE_FOR[purpose]),
+    ...rows("nothing there", NOTHING_THERE),
+    ...rows("not implemented", NOT_IMPLEMENTED),
+  ]);
 }
 
-/** An allowed call may fail in many ways, but not in those of the filter. */
-function outcomeOf(number: number, result: number): Outcome {
+/**
+ * An allowed call may fail in many ways, but not in those of the filter; and with these arguments none that could be "done" succeeds.
+ */
+function outcomeOf(result: number, expected: Outcome | undefined): Outcome {
   if (result === WOULD_KILL) return "killed";
-  if (nothingThere.has(number) && result === ENOENT) return "nothing there";
-  if (notImplemented.has(number) && result === ENOSYS) return "not implemented";
+  if (expected === "done" && result === 0) return "done";
+  if (expected === "nothing there" && result === ENOENT) return "nothing there";
+  if (expected === "not implemented" && result === ENOSYS) return "not implemented";
   return "allowed";
 }
 
-const PROFILES = [false, true];
+interface Sweeping {
+  readonly purpose: LockPurpose;
+  readonly strict: boolean;
+  readonly thread: Thread;
+}
+
+/** Tries every number. @returns those whose outcome is not that of the table, with what came of them. */
+async function deviations(sweeping: Sweeping, table: ReadonlyMap<number, Outcome>): Promise<[number, Outcome][]> {
+  const all = Array.from({ length: LAST_NUMBER + 1 }, (_, number) => number);
+  const tried = all.filter((number) => !ENDING.includes(number) && !BEYOND_FILTERS.includes(number));
+  const calls = tried.map((number) => [number, ...(ARGUMENTS[number] ?? [-1, 0, 0, 0, 0, 0])]);
+  const { results } = await sweep({ ...sweeping, calls, real: false });
+  expect(results).toHaveLength(tried.length);
+  const outcomes = tried.map((number, index): [number, Outcome] => [
+    number,
+    outcomeOf(results?.[index] ?? 0, table.get(number)),
+  ]);
+  return outcomes.filter(([number, outcome]) => outcome !== (table.get(number) ?? "killed"));
+}
+
+const PURPOSES: readonly LockPurpose[] = ["device", "serve"];
 const THREADS: readonly Thread[] = ["main", "worker", "pool"];
-const CASES = PROFILES.flatMap((strict) => THREADS.map((thread) => [strict ? "strict" : "standard", thread] as const));
+const CASES = PURPOSES.flatMap((purpose) =>
+  ["standard", "strict"].flatMap((profile) => THREADS.map((thread) => [purpose, profile, thread] as const)),
+);
 
 describe.runIf(process.arch === "x64")("every system call number", () => {
-  test.each(CASES)("%s profile, %s thread: exactly the table", async (profile, thread) => {
-    const tried = everyNumber.filter((number) => !ENDING.includes(number) && !BEYOND_FILTERS.includes(number));
-    const calls = tried.map((number) => [number, ...(ARGUMENTS[number] ?? [-1, 0, 0, 0, 0, 0])]);
-    const { results } = await sweep({ purpose: "device", strict: profile === "strict", thread, calls, real: false });
-    const outcomes = tried.map((number, index) => [number, outcomeOf(number, results?.[index] ?? 0)]);
-    expect(outcomes).toEqual(tried.map((number) => [number, expected(number)]));
+  test.each(CASES)("for %s, %s profile, %s thread: exactly the table", async (purpose, profile, thread) => {
+    const sweeping = { purpose, strict: profile === "strict", thread };
+    expect(await deviations(sweeping, tableOf(purpose))).toEqual([]);
   });
 
-  test.each(CASES)("%s profile, %s thread: what is not allowed kills the whole process", async (profile, thread) => {
-    for (const number of [41, 56, 59, 62, 101, 272, 321, 424, LAST_NUMBER]) {
-      const result = await sweep({
-        purpose: "device",
-        strict: profile === "strict",
-        thread,
-        calls: [[number]],
-        real: true,
-      });
-      expect({ number, ...result }).toMatchObject({ number, locked: true, results: undefined, signal: "SIGSYS" });
-    }
+  test.each([
+    ["device", "serve", [50, 52, 283, 286, 288]],
+    ["serve", "device", [50, 52, 283, 286, 288]],
+  ] as const)("a table that is wrong shows: locked for %s, expected for %s", async (purpose, other, differ) => {
+    const wrong = await deviations({ purpose, strict: false, thread: "main" }, tableOf(other));
+    expect(wrong.map(([number]) => number)).toEqual(differ);
   });
 
-  test.each(CASES)("%s profile, %s thread: exit_group ends it in order", async (profile, thread) => {
-    const result = await sweep({
-      purpose: "device",
-      strict: profile === "strict",
-      thread,
-      calls: [[231, 7]],
-      real: true,
-    });
+  test.each(CASES)(
+    "for %s, %s profile, %s thread: the others kill the whole process",
+    async (purpose, profile, thread) => {
+      const common = { purpose, strict: profile === "strict", thread, real: true };
+      for (const number of [41, 56, 59, 62, 101, 272, 321, 424, LAST_NUMBER]) {
+        const result = await sweep({ ...common, calls: [[number]] });
+        expect({ number, ...result }).toMatchObject({ number, locked: true, results: undefined, signal: "SIGSYS" });
+      }
+    },
+  );
+
+  test.each(CASES)("for %s, %s profile, %s thread: exit_group ends it in order", async (purpose, profile, thread) => {
+    const result = await sweep({ purpose, strict: profile === "strict", thread, calls: [[231, 7]], real: true });
     expect(result).toMatchObject({ locked: true, status: 7 });
   });
 
-  test("the kernel's own trampolines reach nobody", async () => {
+  test.each(PURPOSES)("the kernel's own trampolines reach nobody, locked for %s", async (purpose) => {
     for (const number of BEYOND_FILTERS) {
       const { results, signal } = await sweep({
-        purpose: "device",
+        purpose,
         strict: false,
         thread: "main",
         calls: [[number]],
@@ -101,48 +126,71 @@ describe.runIf(process.arch === "x64")("calls whose arguments matter", () => {
   const PRCTL = 157;
   const RECVMSG = 47;
   const IOCTL = 16;
+  const SETSOCKOPT = 54;
+  const HIGH_BIT = 2 ** 31;
+  const ON_MAIN = { strict: false, thread: "main", real: false } as const;
   const anonymous = (protection: number): number[] => [MMAP, 0, 4096, protection, 0x22, -1, 0];
+  const option = (level: number, name: number): number[] => [SETSOCKOPT, -1, level, name, 0, 4];
 
-  const ROWS = [
-    ["mmap without execution", anonymous(PROT.READ_WRITE), false, false],
-    ["mmap with execution", anonymous(PROT.ALL), false, true],
-    ["mmap, execution alone", anonymous(PROT.EXEC), false, true],
-    ["mprotect with execution", [MPROTECT, 0, 0, PROT.EXEC], false, true],
-    ["tgkill of process 1 from elsewhere", [TGKILL, 4_000_000, 1, 0], true, true],
-    ["fcntl F_GETFD", [FCNTL, 1, 1], false, false],
-    ["fcntl F_DUPFD", [FCNTL, 1, 0], true, true],
-    ["fcntl F_DUPFD_CLOEXEC", [FCNTL, 1, 1030], true, true],
-    ["prctl PR_SET_NAME", [PRCTL, 15, 0], false, false],
-    ["prctl PR_SET_DUMPABLE", [PRCTL, 4, 1], true, true],
-    ["recvmsg where the device comes", [RECVMSG, 4, 0, 0x40], false, false],
-    ["recvmsg on the channel", [RECVMSG, 3, 0, 0x40], true, true],
-    ["ioctl FIONREAD anywhere", [IOCTL, 1, 0x541b, 0], false, false],
-    ["ioctl USBDEVFS_RESET on the device", [IOCTL, 5, 0x5514, 0], false, false],
-    ["ioctl USBDEVFS_RESET elsewhere", [IOCTL, 3, 0x5514, 0], true, true],
-    ["ioctl USBDEVFS_ALLOC_STREAMS on the device", [IOCTL, 5, 0x8008551c, 0], false, false],
-    ["ioctl USBDEVFS_FREE_STREAMS on the device", [IOCTL, 5, 0x8008551d, 0], false, false],
-    ["ioctl USBDEVFS_ALLOC_STREAMS elsewhere", [IOCTL, 3, 0x8008551c, 0], true, true],
-    ["ioctl USBDEVFS_CONNECT on the device", [IOCTL, 5, 0x5517, 0], true, true],
-    ["ioctl TIOCSTI", [IOCTL, 1, 0x5412, 0], true, true],
-  ] as const;
+  /** What is killed: nothing, everything, or only what the strict profile refuses. */
+  type Kills = "none" | "all" | "strict";
+  const ROWS: readonly (readonly [name: string, call: readonly number[], device: Kills, serve: Kills])[] = [
+    ["mmap without execution", anonymous(PROT.READ_WRITE), "none", "none"],
+    ["mmap with execution", anonymous(PROT.ALL), "strict", "strict"],
+    ["mmap, execution alone", anonymous(PROT.EXEC), "strict", "strict"],
+    ["mprotect with execution", [MPROTECT, 0, 0, PROT.EXEC], "strict", "strict"],
+    ["tgkill of process 1 from elsewhere", [TGKILL, 4_000_000, 1, 0], "all", "all"],
+    ["fcntl F_GETFD", [FCNTL, 1, 1], "none", "none"],
+    ["fcntl F_DUPFD", [FCNTL, 1, 0], "all", "all"],
+    ["fcntl F_DUPFD_CLOEXEC", [FCNTL, 1, 1030], "all", "all"],
+    ["prctl PR_SET_NAME", [PRCTL, 15, 0], "none", "none"],
+    ["prctl PR_SET_DUMPABLE", [PRCTL, 4, 1], "all", "all"],
+    ["recvmsg where descriptors come", [RECVMSG, 4, 0, 0x40], "none", "none"],
+    ["recvmsg on the channel", [RECVMSG, 3, 0, 0x40], "all", "all"],
+    ["recvmsg on the next descriptor", [RECVMSG, 5, 0, 0x40], "all", "all"],
+    ["ioctl FIONREAD anywhere", [IOCTL, 1, 0x541b, 0], "none", "none"],
+    ["ioctl TCGETS", [IOCTL, 1, 0x5401, 0], "none", "none"],
+    ["ioctl USBDEVFS_RESET on the device", [IOCTL, 5, 0x5514, 0], "none", "all"],
+    ["ioctl USBDEVFS_RESET elsewhere", [IOCTL, 3, 0x5514, 0], "all", "all"],
+    ["ioctl USBDEVFS_RESET on no descriptor", [IOCTL, -1, 0x5514, 0], "all", "all"],
+    ["ioctl USBDEVFS_ALLOC_STREAMS on the device", [IOCTL, 5, 0x8008551c, 0], "none", "all"],
+    ["ioctl USBDEVFS_FREE_STREAMS on the device", [IOCTL, 5, 0x8008551d, 0], "none", "all"],
+    ["ioctl USBDEVFS_ALLOC_STREAMS elsewhere", [IOCTL, 3, 0x8008551c, 0], "all", "all"],
+    ["ioctl USBDEVFS_CONNECT on the device", [IOCTL, 5, 0x5517, 0], "all", "all"],
+    ["ioctl TCGETS2", [IOCTL, 1, 0x802c542a, 0], "all", "none"],
+    ["ioctl TCSETS2", [IOCTL, 1, 0x402c542b, 0], "all", "none"],
+    ["ioctl TIOCPKT", [IOCTL, 1, 0x5420, 0], "all", "none"],
+    ["ioctl TCSETS", [IOCTL, 1, 0x5402, 0], "all", "all"],
+    ["ioctl TCSETSW2", [IOCTL, 1, 0x402c542c, 0], "all", "all"],
+    ["ioctl TCFLSH", [IOCTL, 1, 0x540b, 0], "all", "all"],
+    ["ioctl TIOCEXCL", [IOCTL, 1, 0x540c, 0], "all", "all"],
+    ["ioctl TIOCSCTTY", [IOCTL, 1, 0x540e, 0], "all", "all"],
+    ["ioctl TIOCSTI", [IOCTL, 1, 0x5412, 0], "all", "all"],
+    ["ioctl TIOCLINUX", [IOCTL, 1, 0x541c, 0], "all", "all"],
+    ["ioctl TIOCSETD", [IOCTL, 1, 0x5423, 0], "all", "all"],
+    ["ioctl TIOCSIG", [IOCTL, 1, 0x40045436, 0], "all", "all"],
+    ["ioctl TIOCGPTPEER", [IOCTL, 1, 0x5441, 0], "all", "all"],
+    ["setsockopt TCP_NODELAY", option(6, 1), "all", "none"],
+    ["setsockopt TCP_MAXSEG", option(6, 2), "all", "all"],
+    ["setsockopt TCP_ULP", option(6, 31), "all", "all"],
+    ["setsockopt SO_DEBUG, whose number is the same", option(1, 1), "all", "all"],
+    ["setsockopt SO_REUSEADDR", option(1, 2), "all", "all"],
+    ["setsockopt SO_PASSCRED", option(1, 16), "all", "all"],
+    ["setsockopt SO_ATTACH_FILTER", option(1, 26), "all", "all"],
+    ["setsockopt IP_TOS, whose number is the same", option(0, 1), "all", "all"],
+    ["setsockopt, the level with a high bit", option(6 + HIGH_BIT, 1), "all", "all"],
+    ["setsockopt, the option with a high bit", option(6, 1 + HIGH_BIT), "all", "all"],
+  ];
 
   test.each([1, 2, 8])(
     "%i devices: usbfs requests reach their numbers, not the one before nor the one behind",
     async (deviceCount) => {
       const FIRST = 5;
-      const HIGH_BIT = 2 ** 31;
       const requests = [0x5514, 0x8008551c];
       const inside = Array.from({ length: deviceCount }, (_, slot) => FIRST + slot);
       const outside = [0, FIRST - 1, FIRST + deviceCount, FIRST + 2 * deviceCount, FIRST + HIGH_BIT, 0xffff_ffff];
       const calls = [...inside, ...outside].flatMap((fd) => requests.map((request) => [IOCTL, fd, request, 0]));
-      const { results } = await sweep({
-        purpose: "device",
-        strict: false,
-        thread: "main",
-        calls,
-        real: false,
-        deviceCount,
-      });
+      const { results } = await sweep({ ...ON_MAIN, purpose: "device", calls, deviceCount });
       const killed = calls.map(([, fd], index) => [fd, results?.[index] === WOULD_KILL]);
       expect(killed).toEqual(calls.map(([, fd = 0]) => [fd, !inside.includes(fd)]));
     },
@@ -153,26 +201,20 @@ describe.runIf(process.arch === "x64")("calls whose arguments matter", () => {
       [IOCTL, fd, 0x5517, 0],
       [RECVMSG, fd, 0, 0x40],
     ]);
-    const { results } = await sweep({
-      purpose: "device",
-      strict: false,
-      thread: "main",
-      calls,
-      real: false,
-      deviceCount: 8,
-    });
+    const { results } = await sweep({ ...ON_MAIN, purpose: "device", calls, deviceCount: 8 });
     expect(results).toEqual(calls.map(() => WOULD_KILL));
   });
 
-  test.each([false, true])("strict %s", async (strict) => {
-    const { results } = await sweep({
-      purpose: "device",
-      strict,
-      thread: "main",
-      calls: ROWS.map(([, call]) => call),
-      real: false,
-    });
-    const killed = ROWS.map(([name], index) => [name, results?.[index] === WOULD_KILL]);
-    expect(killed).toEqual(ROWS.map(([name, , standard, inStrict]) => [name, strict ? inStrict : standard]));
-  });
+  test.each(PURPOSES.flatMap((purpose) => [false, true].map((strict) => [purpose, strict] as const)))(
+    "locked for %s, strict %s",
+    async (purpose, strict) => {
+      const { results } = await sweep({ ...ON_MAIN, purpose, strict, calls: ROWS.map(([, call]) => call) });
+      const killed = ROWS.map(([name], index) => [name, results?.[index] === WOULD_KILL]);
+      const expected = ROWS.map(([name, , device, serve]): [string, boolean] => {
+        const kills = purpose === "device" ? device : serve;
+        return [name, kills === "all" || (strict && kills === "strict")];
+      });
+      expect(killed).toEqual(expected);
+    },
+  );
 });

@@ -2,9 +2,12 @@
  * What a locked process may ask of the kernel, by number, on x86_64: written down apart from the filter, from what was measured
  * of Node, libuv and libusb.
  */
+import type { LockPurpose } from "../../src/rumpuser/real/lock.js";
+
+type Table = Readonly<Record<string, number>>;
 
 /** Carried out whatever the arguments. */
-export const ALLOWED: Readonly<Record<string, number>> = {
+export const ALLOWED: Table = {
   read: 0,
   write: 1,
   close: 3,
@@ -46,16 +49,23 @@ export const ALLOWED: Readonly<Record<string, number>> = {
   ppoll: 271,
   set_robust_list: 273,
   epoll_pwait: 281,
-  timerfd_create: 283,
-  timerfd_settime: 286,
   eventfd2: 290,
   getrandom: 318,
   membarrier: 324,
   rseq: 334,
 };
 
+/** Carried out besides, by what the process is locked for. */
+export const ALLOWED_FOR: Readonly<Record<LockPurpose, Table>> = {
+  device: { timerfd_create: 283, timerfd_settime: 286 },
+  serve: { getpeername: 52, accept4: 288 },
+};
+
+/** Answered 0, and not carried out. */
+export const DONE_FOR: Readonly<Record<LockPurpose, Table>> = { device: {}, serve: { listen: 50 } };
+
 /** Answered ENOENT: calls by path. */
-export const NOTHING_THERE: Readonly<Record<string, number>> = {
+export const NOTHING_THERE: Table = {
   open: 2,
   stat: 4,
   lstat: 6,
@@ -72,13 +82,13 @@ export const NOTHING_THERE: Readonly<Record<string, number>> = {
 };
 
 /** Answered ENOSYS. */
-export const NOT_IMPLEMENTED: Readonly<Record<string, number>> = {
+export const NOT_IMPLEMENTED: Table = {
   io_uring_setup: 425,
   clone3: 435,
 };
 
 /** Carried out with some arguments; with zeroes, as the sweep has them, these are. */
-export const ALLOWED_WITH_ZEROES: Readonly<Record<string, number>> = { mmap: 9, mprotect: 10 };
+export const ALLOWED_WITH_ZEROES: Table = { mmap: 9, mprotect: 10 };
 
 /** Of Linux 6.14 and later: its own trampolines, which the kernel lets pass every filter and then refuses by itself. */
 export const BEYOND_FILTERS: readonly number[] = [335, 336];
