@@ -4,6 +4,7 @@ import type { Layer, Layers, MissingLayer, SandboxLevel } from "../host/sandbox/
 import { LAYERS } from "../host/sandbox/levels.js";
 import { createSandbox } from "../host/sandbox/sandbox.js";
 import { type ActResult, tryActs } from "../host/sandbox/trial.js";
+import type { LockPurpose } from "../rumpuser/real/lock.js";
 import { realClock } from "../rumpuser/real/clock.js";
 import type { CommandContext } from "./context.js";
 import type { Output } from "./output.js";
@@ -15,6 +16,10 @@ interface SandboxCommandOptions {
   /** Layers to leave out: shows that the acts would tell. */
   readonly without?: readonly Layer[];
 }
+
+/** What processes are locked for, and what they are called. */
+const WHO: Readonly<Record<LockPurpose, string>> = { device: "driver", serve: "server" };
+const PURPOSES = ["device", "serve"] as const;
 
 /** The one object of `--json`. Keys are stable. */
 export interface SandboxSummary {
@@ -48,13 +53,14 @@ export function sandboxCommand(program: Command, context: CommandContext): void 
 export async function trySandbox(options: SandboxCommandOptions): Promise<SandboxSummary> {
   const profile = options.strict === true ? "strict" : "standard";
   const plan = await createSandbox({ profile, without: options.without ?? [] }).plan();
-  const acts = await tryActs(plan, profile, realClock);
-  const escapes = acts.filter(({ outcome }) => outcome === "escaped").length;
+  const acts: ActResult[] = [];
+  for (const purpose of PURPOSES) acts.push(...(await tryActs(plan, { purpose, profile }, realClock)));
+  const escapes = countEscapes(acts);
   const { level, layers, missing } = plan;
   return { event: "sandbox", profile, level, layers, missing, acts, escapes };
 }
 
-function printSummary({ profile, level, layers, missing, acts, escapes }: SandboxSummary, output: Output): void {
+function printSummary({ profile, level, layers, missing, acts }: SandboxSummary, output: Output): void {
   output.data(`sandbox ${level}, profile ${profile}`);
   const why = new Map(
     missing.map(({ layer, reason, help }) => [layer, help === undefined ? reason : `${reason}; ${help}`]),
@@ -62,8 +68,15 @@ function printSummary({ profile, level, layers, missing, acts, escapes }: Sandbo
   const rows = LAYERS.map((layer) => [layer, layers[layer] ? "yes" : "no", why.get(layer) ?? ""]);
   for (const line of table([["LAYER", "THERE", "WHY NOT"], ...rows])) output.data(line);
   output.data("");
-  const tried = acts.map(({ group, name, outcome, detail }) => [group, name, outcome, detail]);
-  for (const line of table([["WHAT", "TRIED", "OUTCOME", "HOW"], ...tried])) output.data(line);
+  const tried = acts.map(({ purpose, group, name, outcome, detail }) => [WHO[purpose], group, name, outcome, detail]);
+  for (const line of table([["WHO", "WHAT", "TRIED", "OUTCOME", "HOW"], ...tried])) output.data(line);
   output.data("");
-  output.data(`${acts.length} acts tried, ${escapes} escaped`);
+  for (const purpose of PURPOSES) {
+    const own = acts.filter((one) => one.purpose === purpose);
+    output.data(`${WHO[purpose]}: ${own.length} acts tried, ${countEscapes(own)} escaped`);
+  }
+}
+
+function countEscapes(acts: readonly ActResult[]): number {
+  return acts.filter(({ outcome }) => outcome === "escaped").length;
 }

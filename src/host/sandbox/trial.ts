@@ -1,9 +1,12 @@
 /** Tries the acts in throw-away processes under a sandbox, and says what became of each. */
 import { spawn } from "node:child_process";
 import { availableParallelism } from "node:os";
+import net from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import type { LockProfile } from "../../rumpuser/real/lock.js";
+import { sendFd } from "../../rumpuser/real/addon.js";
+import { fdOfSocket } from "../../rumpuser/real/byte-stream.js";
+import type { LockProfile, LockPurpose } from "../../rumpuser/real/lock.js";
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { HostError } from "../errors.js";
 import { describeExit } from "../process-exit.js";
@@ -12,13 +15,16 @@ import { waitAtMost } from "../waits.js";
 import type { Act, ActGroup } from "./acts/act.js";
 import type { ActLine, ActProcessConfig } from "./acts/act-process.js";
 import { actsFor } from "./acts/all.js";
-import type { SandboxPlan } from "./sandbox.js";
+import { type SandboxPlan, SERVING_LIMITS } from "./sandbox.js";
+import { type Gifts, makeGifts } from "./trial-gifts.js";
 
 const ACT_PROCESS = fileURLToPath(new URL("./acts/act-process.js", import.meta.url));
 /** One process, from its start to the act that ends it. */
 const PROCESS_MS = 120_000;
 
 export interface ActResult {
+  /** What the process was locked for: to drive a device, or to serve clients. */
+  readonly purpose: LockPurpose;
   readonly name: string;
   readonly group: ActGroup;
   /** "killed": the kernel ended the process, or the process itself in the attempt. */
@@ -35,11 +41,29 @@ export interface ActResult {
  */
 export async function tryActs(
   plan: SandboxPlan,
-  profile: LockProfile,
+  lock: { readonly purpose: LockPurpose; readonly profile: LockProfile },
   clock: Clock,
   onResult: (result: ActResult) => void = () => {},
 ): Promise<ActResult[]> {
-  const acts = actsFor(profile);
+  const gifts = lock.purpose === "serve" ? await makeGifts() : undefined;
+  try {
+    return await tryAll({ plan, ...lock, clock, gifts }, onResult);
+  } finally {
+    gifts?.close();
+  }
+}
+
+interface Trial {
+  readonly plan: SandboxPlan;
+  readonly purpose: LockPurpose;
+  readonly profile: LockProfile;
+  readonly clock: Clock;
+  readonly gifts: Gifts | undefined;
+}
+
+async function tryAll(trial: Trial, onResult: (result: ActResult) => void): Promise<ActResult[]> {
+  const { plan, purpose, profile } = trial;
+  const acts = actsFor(purpose, profile);
   const lanes = availableParallelism();
   const ends = Array.from({ length: lanes }, (_, lane) => Math.round((acts.length * (lane + 1)) / lanes));
   const inOrder = await Promise.all(
@@ -48,7 +72,8 @@ export async function tryActs(
       const first = ends[lane - 1] ?? 0;
       while (first + results.length < to) {
         const from = first + results.length;
-        const batch = await runProcess(plan, { profile, locked: plan.lock !== undefined, from, to }, acts, clock);
+        const config = { purpose, profile, locked: plan.lock !== undefined, from, to };
+        const batch = await runProcess(trial, config, acts);
         if (batch.length === 0) throw new HostError("FAILED", `the process that tries acts ended before act ${from}`);
         for (const result of batch) onResult(result);
         results.push(...batch);
@@ -61,21 +86,25 @@ export async function tryActs(
 
 /** The results of one process: those it printed, and that of the act that ended it. */
 async function runProcess(
-  plan: SandboxPlan,
+  { plan, clock, gifts }: Trial,
   config: ActProcessConfig,
   acts: readonly Act[],
-  clock: Clock,
 ): Promise<ActResult[]> {
-  const { file, args } = plan.command(ACT_PROCESS, [JSON.stringify(config)]);
+  const { file, args } = plan.command(ACT_PROCESS, [JSON.stringify(config)], {
+    limits: config.purpose === "serve" ? SERVING_LIMITS : undefined,
+  });
   const child = spawn(file, args, { stdio: ["ignore", "pipe", "ignore", "pipe", "pipe"], env: {}, detached: true });
   const exit = exitOf(child);
   await started(child, "the process that tries acts");
-  if (child.stdout === null) throw new Error("spawn made no pipe for the results");
+  const way = child.stdio[4];
+  if (child.stdout === null || !(way instanceof net.Socket)) throw new Error("spawn made no pipes");
+  way.on("error", () => {}); // it ended
+  for (const fd of gifts?.fds ?? []) sendFd(fdOfSocket(way), fd);
   const results: ActResult[] = [];
   let trying: number | undefined;
   const add = (index: number, outcome: ActResult["outcome"], detail: string): void => {
     const { name, group } = acts[index] ?? { name: `act ${index}`, group: "kernel" };
-    results.push({ name, group, outcome, detail });
+    results.push({ purpose: config.purpose, name, group, outcome, detail });
   };
   const lines = createInterface({ input: child.stdout });
   lines.on("line", (text) => {

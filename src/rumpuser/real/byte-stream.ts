@@ -19,8 +19,8 @@ export function streamOfFd(fd: number): ByteStream {
   return new SocketStream((take) => readFd(fd, take));
 }
 
-/** The descriptor of a connected socket, which stays the socket's. @throws Error when it has none (destroyed). */
-export function fdOfSocket(socket: net.Socket): number {
+/** The descriptor of a socket that is connected or listens, which stays the socket's. @throws Error when it has none (destroyed). */
+export function fdOfSocket(socket: net.Socket | net.Server): number {
   const { _handle: handle } = socket as unknown as { readonly _handle: { readonly fd?: unknown } | null };
   if (typeof handle?.fd !== "number" || handle.fd < 0) throw new Error("the socket has no descriptor (any more)");
   return handle.fd;

@@ -8,6 +8,12 @@ export interface ActTools {
   readonly probe: Probe;
   /** The number under which a rump process has its device; here something else. */
   readonly deviceFd: number;
+  /** Of a process that serves clients: a TCP socket that listens; -1 in others. */
+  readonly listenerFd: number;
+  /** … a terminal's master. */
+  readonly masterFd: number;
+  /** … memory that it shares with others. */
+  readonly memoryFd: number;
 }
 
 export interface Act {

@@ -50,5 +50,6 @@ export const DEVICE_ACTS: readonly Act[] = [
   rawAct("device", "TIOCSTI: type into the terminal", IOCTL, () => [1, TIOCSTI, "x"]),
   rawAct("device", "TIOCLINUX: paste into the console", IOCTL, () => [1, TIOCLINUX, "\u0003"]),
   rawAct("device", "TIOCSCTTY: take a terminal", IOCTL, () => [1, TIOCSCTTY, 0]),
+  rawAct("sockets", "listen on the channel", nr(50, 201), () => [3, 1]),
   rawAct("device", "FIOASYNC: signals from the device", IOCTL, ({ deviceFd }) => [deviceFd, 0x5452, buffer()]),
 ];

@@ -31,7 +31,6 @@ export const KERNEL_ACTS: readonly Act[] = [
   rawAct("sockets", "socket AF_ALG", nr(41, 198), () => [AF_ALG, 5, 0]),
   rawAct("sockets", "socket AF_VSOCK", nr(41, 198), () => [AF_VSOCK, SOCK_STREAM, 0]),
   rawAct("sockets", "socketpair", nr(53, 199), () => [AF_UNIX, SOCK_STREAM, 0, buffer()]),
-  rawAct("sockets", "listen on the channel", nr(50, 201), () => [3, 1]),
   rawAct("sockets", "send a message with a descriptor", nr(46, 211), () => [3, buffer(), 0]),
   rawAct("sockets", "send a datagram", nr(44, 206), () => [3, "x", 1, 0, 0, 0]),
   rawAct("sockets", "receive a message on the channel", nr(47, 212), () => [3, buffer(), 0x40]),
