@@ -62,7 +62,8 @@ Napi::Value SendFd(const Napi::CallbackInfo& info) {
 }
 
 /**
- * recvFd(socket, placeholder) → the descriptor, or -errno (-EPIPE: the peer has gone, -EBADMSG: no descriptor came). Waits.
+ * recvFd(socket, placeholder) → the descriptor, or -errno (-EPIPE: the peer has gone, -EBADMSG: no descriptor came, -EMFILE: this process
+ * may have no more; what was sent is gone). Waits.
  * `placeholder` is closed first: where it is the lowest descriptor but those that stay open, the received one gets its
  * number, which a filter can therefore name beforehand. -1: none.
  */
@@ -78,6 +79,7 @@ Napi::Value RecvFd(const Napi::CallbackInfo& info) {
   if (got < 0) return result(-errno);
   if (got == 0) return result(-EPIPE);
   const cmsghdr* header = CMSG_FIRSTHDR(&parcel.message);
+  if (header == nullptr && (parcel.message.msg_flags & MSG_CTRUNC) != 0) return result(-EMFILE);
   if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
       header->cmsg_len != CMSG_LEN(sizeof(int)))
     return result(-EBADMSG);

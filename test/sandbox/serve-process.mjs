@@ -44,6 +44,14 @@ const requests = {
     stream.onData((chunk) => stream.write([chunk.slice()]));
     return { taken: true };
   },
+  more() {
+    try {
+      closeSync(receiveFd(PASS_FD, -1));
+      return { code: "" };
+    } catch (error) {
+      return { code: error.code };
+    }
+  },
   counts: () => counts,
   end: () => process.exit(0),
 };

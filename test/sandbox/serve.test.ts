@@ -110,9 +110,11 @@ describe.each(PROFILES)("profile %s", (profile) => {
       const served = (await Promise.all(sockets.map(isServed))).filter(Boolean).length;
       expect(served).toBeGreaterThan(0);
       expect(served).toBeLessThan(FEW_FILES);
+      expect(await process.giveOneMore()).toBe("EMFILE");
       const { ticks } = await process.counts();
       await expect.poll(async () => (await process.counts()).ticks).toBeGreaterThan(ticks);
       for (const socket of sockets) socket.destroy();
+      await expect.poll(async () => await process.giveOneMore()).toBe("");
       const [unix, tcp] = addresses(process);
       await expect.poll(async () => await echo(unix, TEXT).catch(() => "")).toBe(TEXT);
       await expect.poll(async () => await echo(tcp, TEXT).catch(() => "")).toBe(TEXT);

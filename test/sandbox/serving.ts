@@ -34,12 +34,21 @@ export class ServingProcess {
   readonly given: Given;
   readonly #child: ChildProcess;
   readonly #control: Control;
+  readonly #way: net.Socket;
 
-  private constructor(child: ChildProcess, pid: number, report: SandboxReport, control: Control, given: Given) {
+  private constructor(
+    child: ChildProcess,
+    pid: number,
+    report: SandboxReport,
+    control: Control,
+    way: net.Socket,
+    given: Given,
+  ) {
     this.#child = child;
     this.pid = pid;
     this.report = report;
     this.#control = control;
+    this.#way = way;
     this.given = given;
   }
 
@@ -57,7 +66,13 @@ export class ServingProcess {
     const given = await Given.make((fd) => sendFd(fdOfSocket(way), fd));
     await control.ask("take");
     given.closeOwn();
-    return new ServingProcess(child, pid, report, control, given);
+    return new ServingProcess(child, pid, report, control, way, given);
+  }
+
+  /** Gives it one more descriptor, which it closes again. @returns the name of the error that it got, or "" */
+  async giveOneMore(): Promise<string> {
+    sendFd(fdOfSocket(this.#way), 0);
+    return String((await this.#control.ask("more"))["code"]);
   }
 
   async counts(): Promise<Counts> {

@@ -10,8 +10,8 @@ const NEGATIVE_EMFILE = -constants.errno.EMFILE;
  * Waits for a descriptor on a Unix socket. `placeholder` (-1: none) is closed first, so that the descriptor which comes has
  * its number.
  * @returns the descriptor, the caller's.
- * @throws SystemCallError  EPIPE: the peer has gone; EBADMSG: something else came, or this process may have no more descriptors; EMFILE:
- *   it came, and was the last that may be had.
+ * @throws SystemCallError  EPIPE: the peer has gone; EBADMSG: something else came; EMFILE: this process may have no more, and what came is
+ *   closed.
  */
 export function receiveFd(socketFd: number, placeholder: number): number {
   const fd = loadAddon().recvFd(socketFd, placeholder);
