@@ -3,6 +3,7 @@ import { closeSync, constants, openSync, readFileSync, readSync, writeSync } fro
 import net from "node:net";
 import { once } from "node:events";
 import { afterEach, describe, expect, test } from "vitest";
+import { readThreads } from "../../src/host/sandbox/proc-state.js";
 import { SERVING_LIMITS } from "../../src/host/sandbox/sandbox.js";
 import type { LockProfile } from "../../src/rumpuser/real/lock.js";
 import { ServingProcess } from "./serving.js";
@@ -60,11 +61,15 @@ function connectMany(process: ServingProcess, count: number): net.Socket[] {
 }
 
 describe.each(PROFILES)("profile %s", (profile) => {
-  test("a thousand clients, a terminal, file events, memory, a socket and timers", {
+  test("a thousand clients one after the other and at once, a terminal, file events, memory, a socket and timers", {
     timeout: TIMEOUT_MS,
   }, async () => {
     const process = await start(profile);
     expect(process.report.layers).toMatchObject({ seccomp: true, capabilities: true, limits: true });
+    // Read back before anything was given: on each thread, the launcher's filter and the lock's.
+    const threads = readThreads(process.pid);
+    expect(threads.length).toBeGreaterThan(4);
+    expect(threads.filter(({ seccompFilters }) => seccompFilters !== 2)).toEqual([]);
     const { given } = process;
     expect(given.memory.at(-1)).toBe(8);
 
@@ -73,6 +78,10 @@ describe.each(PROFILES)("profile %s", (profile) => {
       const all = Array.from({ length: AT_ONCE }, async (_, index) => await echo(index % 2 === 0 ? unix : tcp, TEXT));
       expect(new Set(await Promise.all(all))).toEqual(new Set([TEXT]));
     }
+
+    const sockets = connectMany(process, CLIENTS);
+    expect(await Promise.all(sockets.map(isServed))).toEqual(sockets.map(() => true));
+    for (const socket of sockets) socket.destroy();
 
     given.peer.write("peer");
     expect(String((await once(given.peer, "data"))[0])).toBe("peer");
@@ -94,7 +103,7 @@ describe.each(PROFILES)("profile %s", (profile) => {
     }
 
     const counts = await process.counts();
-    expect(counts).toMatchObject({ served: CLIENTS, sentAway: 0, acceptErrors: 0 });
+    expect(counts).toMatchObject({ served: 2 * CLIENTS, sentAway: 0, acceptErrors: 0 });
     expect(counts.fileEvents).toBeGreaterThan(0);
     expect(counts.ticks).toBeGreaterThan(0);
     expect(await process.end()).toEqual({ code: 0, signal: null });
