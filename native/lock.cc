@@ -17,6 +17,7 @@
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -62,7 +63,7 @@ constexpr unsigned kAllowed[] = {
     SYS_sched_yield,   SYS_nanosleep,       SYS_clock_nanosleep, SYS_clock_gettime, SYS_clock_getres, SYS_gettimeofday,
     SYS_getpid,        SYS_gettid,          SYS_getrusage,      SYS_restart_syscall, SYS_exit,        SYS_exit_group,
     SYS_epoll_ctl,     SYS_getrandom,       SYS_shutdown,       SYS_sched_getaffinity, SYS_uname,     SYS_membarrier,
-    SYS_ppoll,         SYS_eventfd2,        SYS_getsockopt,     SYS_getsockname,
+    SYS_ppoll,         SYS_eventfd2,        SYS_getsockname,
     // libc makes these in each new thread, of itself; on a busy machine one that Node starts while it boots comes to them after
     // the lock. Without rseq libc ends the process where the threads before had it.
     SYS_rseq,          SYS_set_robust_list,
@@ -105,6 +106,10 @@ const unsigned kDeviceRequests[] = {
 };
 /** Of a terminal's master: its settings, and that flushes are told of (ioctl_tty(2)). */
 const unsigned kTerminalRequests[] = {TCGETS2, TCSETS2, TIOCPKT};
+/** Of a socket, at SOL_SOCKET: of what kind it is, and how its connection went. Another one would be a descriptor of the peer's process. */
+constexpr unsigned kOptionsToRead[] = {SO_TYPE, SO_ERROR};
+/** … and at IPPROTO_TCP. The numbers have other meanings at other levels. */
+constexpr unsigned kOptionsToSet[] = {TCP_NODELAY};
 /** FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: on any descriptor that is open. */
 const unsigned kAnyRequests[] = {FIONREAD, FIONBIO, FIONCLEX, FIOCLEX};
 
@@ -198,14 +203,16 @@ void AllowDeviceRequests(Filter& filter, const Request& request) {
   });
 }
 
-/** Each option belongs to a level, and has other meanings at others. */
-void AllowNoDelay(Filter& filter) {
-  Examine(filter, SYS_setsockopt, [&] {
+/** Allows `nr`, a call for an option of a socket, for `options` of one level; for the others `otherwise` is returned. */
+template <typename Options>
+void AllowOptions(Filter& filter, unsigned nr, unsigned level, const Options& options, unsigned otherwise) {
+  filter.When(nr, [&] {
     filter.Load(LowHalf(1));
-    filter.When(IPPROTO_TCP, [&] {
+    filter.When(level, [&] {
       filter.Load(LowHalf(2));
-      filter.ReturnIfEqual(TCP_NODELAY, SECCOMP_RET_ALLOW);
+      filter.ReturnForEach(options, SECCOMP_RET_ALLOW);
     });
+    filter.Return(otherwise);
   });
 }
 
@@ -220,7 +227,7 @@ Filter BuildFilter(const Request& request) {
   if (serves) {
     filter.ReturnForEach(kAllowedForClients, SECCOMP_RET_ALLOW);
     filter.ReturnForEach(kDoneForClients, SECCOMP_RET_ERRNO | 0);
-    AllowNoDelay(filter);
+    AllowOptions(filter, SYS_setsockopt, IPPROTO_TCP, kOptionsToSet, kRefusal);
   } else {
     filter.ReturnForEach(kAllowedForDevices, SECCOMP_RET_ALLOW);
   }
@@ -234,6 +241,7 @@ Filter BuildFilter(const Request& request) {
         filter.ReturnIfEqual(0, SECCOMP_RET_ALLOW);
       });
   }
+  AllowOptions(filter, SYS_getsockopt, SOL_SOCKET, kOptionsToRead, SECCOMP_RET_ERRNO | ENOPROTOOPT);
   AllowArgument(filter, SYS_tgkill, 0, std::initializer_list<unsigned>{static_cast<unsigned>(getpid())});
   AllowArgument(filter, SYS_fcntl, 1, std::initializer_list<unsigned>{F_GETFD, F_SETFD, F_GETFL, F_SETFL});
   AllowArgument(filter, SYS_prctl, 0, std::initializer_list<unsigned>{PR_SET_NAME, PR_SET_VMA});

@@ -9,6 +9,7 @@ import {
   DONE_FOR,
   ENDING,
   LAST_NUMBER,
+  NO_SUCH_OPTION,
   NOT_IMPLEMENTED,
   NOTHING_THERE,
 } from "./syscalls.js";
@@ -16,11 +17,13 @@ import {
 /** What the filter of the tests answers where the real one kills (native/probe.cc). */
 const WOULD_KILL = -4000;
 const ENOENT = -2;
+const EBADF = -9;
 const ENOSYS = -38;
+const ENOPROTOOPT = -92;
 /** So that nothing waits: ppoll(2) with a time that cannot be read, futex(2) to wake nobody. */
 const ARGUMENTS: Readonly<Record<number, readonly number[]>> = { 271: [0, 0, 1], 202: [0, 1, 0] };
 
-type Outcome = "allowed" | "done" | "nothing there" | "not implemented" | "killed";
+type Outcome = "allowed" | "done" | "no such option" | "nothing there" | "not implemented" | "killed";
 
 /** What becomes of each number that is not killed. */
 function tableOf(purpose: LockPurpose): ReadonlyMap<number, Outcome> {
@@ -29,6 +32,7 @@ function tableOf(purpose: LockPurpose): ReadonlyMap<number, Outcome> {
   return new Map([
     ...rows("allowed", ALLOWED, ALLOWED_WITH_ZEROES, ALLOWED_FOR[purpose]),
     ...rows("done", DONE_FOR[purpose]),
+    ...rows("no such option", NO_SUCH_OPTION),
     ...rows("nothing there", NOTHING_THERE),
     ...rows("not implemented", NOT_IMPLEMENTED),
   ]);
@@ -40,6 +44,7 @@ function tableOf(purpose: LockPurpose): ReadonlyMap<number, Outcome> {
 function outcomeOf(result: number, expected: Outcome | undefined): Outcome {
   if (result === WOULD_KILL) return "killed";
   if (expected === "done" && result === 0) return "done";
+  if (expected === "no such option" && result === ENOPROTOOPT) return "no such option";
   if (expected === "nothing there" && result === ENOENT) return "nothing there";
   if (expected === "not implemented" && result === ENOSYS) return "not implemented";
   return "allowed";
@@ -127,6 +132,7 @@ describe.runIf(process.arch === "x64")("calls whose arguments matter", () => {
   const RECVMSG = 47;
   const IOCTL = 16;
   const SETSOCKOPT = 54;
+  const GETSOCKOPT = 55;
   const HIGH_BIT = 2 ** 31;
   const ON_MAIN = { strict: false, thread: "main", real: false } as const;
   const anonymous = (protection: number): number[] => [MMAP, 0, 4096, protection, 0x22, -1, 0];
@@ -181,6 +187,20 @@ describe.runIf(process.arch === "x64")("calls whose arguments matter", () => {
     ["setsockopt, the level with a high bit", option(6 + HIGH_BIT, 1), "all", "all"],
     ["setsockopt, the option with a high bit", option(6, 1 + HIGH_BIT), "all", "all"],
   ];
+
+  test.each(PURPOSES)(
+    "locked for %s: of a socket its kind and its error are read, and nothing else",
+    async (purpose) => {
+      const read = (level: number, name: number): number[] => [GETSOCKOPT, -1, level, name, 0, 0];
+      const carriedOut = [read(1, 3), read(1, 4)];
+      // SO_PEERCRED, SO_ACCEPTCONN, SO_PEERSEC, SO_PEERPIDFD; the same numbers at other levels; high bits.
+      const others = [17, 30, 31, 77].map((name) => read(1, name));
+      const elsewhere = [read(0, 3), read(6, 4), read(41, 3), read(1 + HIGH_BIT, 3), read(1, 3 + HIGH_BIT)];
+      const calls = [...carriedOut, ...others, ...elsewhere];
+      const { results } = await sweep({ ...ON_MAIN, purpose, calls });
+      expect(results).toEqual(calls.map((call) => (carriedOut.includes(call) ? EBADF : ENOPROTOOPT)));
+    },
+  );
 
   test.each([1, 2, 8])(
     "%i devices: usbfs requests reach their numbers, not the one before nor the one behind",

@@ -29,7 +29,6 @@ export const ALLOWED: Table = {
   getpid: 39,
   shutdown: 48,
   getsockname: 51,
-  getsockopt: 55,
   exit: 60,
   uname: 63,
   gettimeofday: 96,
@@ -63,6 +62,9 @@ export const ALLOWED_FOR: Readonly<Record<LockPurpose, Table>> = {
 
 /** Answered 0, and not carried out. */
 export const DONE_FOR: Readonly<Record<LockPurpose, Table>> = { device: {}, serve: { listen: 50 } };
+
+/** Carried out for few options; for the others, and with zeroes, answered ENOPROTOOPT. */
+export const NO_SUCH_OPTION: Table = { getsockopt: 55 };
 
 /** Answered ENOENT: calls by path. */
 export const NOTHING_THERE: Table = {

@@ -11,6 +11,9 @@ const AF_VSOCK = 40;
 const SOCK_STREAM = 1;
 const SOCK_RAW = 3;
 const CLONE = { NEWNS: 0x20000, NEWUSER: 0x10000000, NEWPID: 0x20000000, NEWNET: 0x40000000, THREAD: 0x3d0f00 };
+const SOL_SOCKET = 1;
+/** asm-generic/socket.h; since Linux 6.5. */
+const SO_PEERPIDFD = 77;
 const SIGCHLD = 17;
 const SIGKILL = 9;
 const PROT_ALL = 7;
@@ -35,6 +38,13 @@ export const KERNEL_ACTS: readonly Act[] = [
   rawAct("sockets", "send a datagram", nr(44, 206), () => [3, "x", 1, 0, 0, 0]),
   rawAct("sockets", "receive a message on the channel", nr(47, 212), () => [3, buffer(), 0x40]),
   rawAct("sockets", "change a socket's options", nr(54, 208), () => [3, 1, 7, buffer(), 4]),
+  rawAct("sockets", "a descriptor of the peer's process", nr(55, 209), () => [
+    3,
+    SOL_SOCKET,
+    SO_PEERPIDFD,
+    buffer(),
+    new Uint8Array([4, 0, 0, 0]),
+  ]),
   // processes
   rawAct("processes", "fork", nr(57)),
   rawAct("processes", "vfork", nr(58)),

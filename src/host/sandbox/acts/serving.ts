@@ -1,15 +1,16 @@
 /** What a process that serves clients must not do with what it was given: sockets that listen, a terminal's master, memory. */
-import { endianness } from "node:os";
+import { constants, endianness } from "node:os";
+import { getSystemErrorName } from "node:util";
 import { type Act, type ActTools, nr, rawAct } from "./act.js";
 import { usbfs } from "./device-calls.js";
 
 const IOCTL = nr(16, 29);
 const SETSOCKOPT = nr(54, 208);
-const GETSOCKOPT = nr(55, 209);
+const ACCEPT4 = nr(288, 242);
 const SHUTDOWN = nr(48, 210);
 const LISTEN = nr(50, 201);
 const SOL_SOCKET = 1;
-const SO_ACCEPTCONN = 30;
+const NOBODY_WAITS = -constants.errno.EAGAIN;
 const SHUT_RD = 0;
 const AF_INET = 2;
 const MSG_FASTOPEN = 0x20000000;
@@ -87,14 +88,13 @@ function loopback(port: number): Uint8Array {
 /** Ends its listening, then tries to begin again: the kernel would (inet_listen), and choose a port where none is bound. */
 function listenAgain({ probe, listenerFd }: ActTools): void {
   const call = ({ x64, arm64 = x64 }: typeof LISTEN): number => (process.arch === "arm64" ? arm64 : x64);
-  const listens = new Uint8Array(4);
-  const bytes = new Uint8Array([listens.length, 0, 0, 0]);
-  probe.calls([
+  const results = probe.calls([
     [call(SHUTDOWN), listenerFd, SHUT_RD],
     [call(LISTEN), listenerFd, 1],
-    [call(GETSOCKOPT), listenerFd, SOL_SOCKET, SO_ACCEPTCONN, listens, bytes],
+    [call(ACCEPT4), listenerFd, 0, 0, 0],
   ]);
-  if (listens[0] === 0) throw new Error("it does not listen");
+  // accept(2) of one that does not listen: EINVAL.
+  if (results[2] !== NOBODY_WAITS) throw new Error(getSystemErrorName(results[2] ?? 0));
 }
 
 export const SERVING_ACTS: readonly Act[] = [
@@ -122,7 +122,7 @@ export const SERVING_ACTS: readonly Act[] = [
       BUFFER_BYTES,
     ]),
   ),
-  rawAct("sockets", "accept on a terminal's master", nr(288, 242), ({ masterFd }) => [masterFd, 0, 0, 0]),
+  rawAct("sockets", "accept on a terminal's master", ACCEPT4, ({ masterFd }) => [masterFd, 0, 0, 0]),
   rawAct("sockets", "accept, the old way", nr(43, 202), ({ listenerFd }) => [listenerFd, 0, 0]),
   rawAct("sockets", "bind a socket that listens", nr(49, 200), ({ listenerFd }) => [listenerFd, loopback(0), 16]),
   rawAct("sockets", "connect a socket that listens", nr(42, 203), ({ listenerFd }) => [listenerFd, loopback(1), 16]),
