@@ -8,8 +8,10 @@ import { libraryFolders } from "../../src/host/sandbox/binds.js";
 import { namespaceHelp } from "../../src/host/sandbox/help.js";
 import { levelOf, NO_LAYERS } from "../../src/host/sandbox/levels.js";
 import { childrenAmongAll, parseParent, parseStatus, readChildren } from "../../src/host/sandbox/proc-state.js";
-import { createSandbox, noSandbox, parseFailure } from "../../src/host/sandbox/sandbox.js";
+import { createSandbox, noSandbox, parseFailure, SERVING_LIMITS } from "../../src/host/sandbox/sandbox.js";
 import { problemsOfThread, verifySandbox } from "../../src/host/sandbox/verify.js";
+
+const MIB = 1024 ** 2;
 
 const LOCKED_STATUS = `Name:\tnode
 Uid:\t1000\t1000\t1000\t1000
@@ -109,6 +111,17 @@ describe("levels", () => {
       expect(plan.command("x.js", ["{}"]).args).not.toContain("--no-lazy");
       expect(plan.command("x.js", ["{}"], { eager: true }).args.slice(-3)).toEqual(["--no-lazy", "x.js", "{}"]);
     }
+  });
+
+  test.each([
+    [{}, "64", String(512 * MIB)],
+    [{ slots: 1 }, "64", String(512 * MIB)],
+    [{ slots: 8 }, "176", String(1408 * MIB)],
+    [{ limits: SERVING_LIMITS }, "65536", String(4096 * MIB)],
+  ])("%j: what the process may have", async (options, openFiles, dataBytes) => {
+    const { args } = (await createSandbox({ profile: "standard" }).plan()).command("x.js", [], options);
+    expect(args[args.indexOf("--open-files") + 1]).toBe(openFiles);
+    expect(args[args.indexOf("--data-bytes") + 1]).toBe(dataBytes);
   });
 
   test("the launcher's last word is read", () => {
