@@ -34,6 +34,12 @@ bool ReadBytes(const Napi::CallbackInfo& info, size_t index, const char* name, N
   return true;
 }
 
+bool ReadString(const Napi::CallbackInfo& info, size_t index, const char* name, std::string* value) {
+  if (!info[index].IsString()) return Refuse(info, index, name, "a string");
+  *value = info[index].As<Napi::String>().Utf8Value();
+  return true;
+}
+
 bool ReadFunction(const Napi::CallbackInfo& info, size_t index, const char* name, Napi::Function* value) {
   if (!info[index].IsFunction()) return Refuse(info, index, name, "a function");
   *value = info[index].As<Napi::Function>();

@@ -107,15 +107,12 @@ class DeviceFile : public WatchedObject<DeviceFile> {
 };
 
 Napi::Value WatchPath(const Napi::CallbackInfo& info) {
+  std::string path;
   int mask = 0;
-  if (!info[0].IsString() || !ReadInt(info, 1, "mask", &mask)) {
-    if (!info.Env().IsExceptionPending())
-      Napi::TypeError::New(info.Env(), "argument 0 (path) must be a string").ThrowAsJavaScriptException();
-    return {};
-  }
+  if (!ReadString(info, 0, "path", &path) || !ReadInt(info, 1, "mask", &mask)) return {};
   const int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
   if (fd < 0) return Napi::Number::New(info.Env(), -errno);
-  if (inotify_add_watch(fd, info[0].As<Napi::String>().Utf8Value().c_str(), static_cast<uint32_t>(mask)) < 0) {
+  if (inotify_add_watch(fd, path.c_str(), static_cast<uint32_t>(mask)) < 0) {
     const int error = errno;
     close(fd);
     return Napi::Number::New(info.Env(), -error);

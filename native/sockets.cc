@@ -1,9 +1,19 @@
-/** Unix stream sockets between the host and a rump process: a connected pair, and the way of a descriptor over one. */
+/**
+ * Unix stream sockets between the host and a process of its: a connected pair, and the way of a descriptor over one. And sockets that
+ * listen, made where the rights for it are, for whoever accepts on them.
+ */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
+#include <string>
 
 #include "arguments.h"
 #include "usbfs.h"
@@ -87,10 +97,97 @@ Napi::Value RecvFd(const Napi::CallbackInfo& info) {
   memcpy(&fd, CMSG_DATA(header), sizeof fd);
   return result(fd);
 }
+
+/** A stream socket that listens on an address; closed again where that fails. @returns the descriptor, or -errno. */
+int Listen(const sockaddr* address, socklen_t bytes, int backlog) {
+  const int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -errno;
+  // A port is free again as soon as its server has ended (tcp(7), TIME_WAIT).
+  const int on = 1;
+  const bool is_tcp = address->sa_family != AF_UNIX;
+  if ((!is_tcp || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0) && bind(fd, address, bytes) == 0 &&
+      listen(fd, backlog) == 0)
+    return fd;
+  const int error = errno;
+  close(fd);
+  return -error;
+}
+
+/** listenUnix(path, backlog) → a descriptor, or -errno. The file is its owner's alone (0600) from the first moment on. */
+Napi::Value ListenUnix(const Napi::CallbackInfo& info) {
+  std::string path;
+  int backlog = 0;
+  if (!ReadString(info, 0, "path", &path) || !ReadInt(info, 1, "backlog", &backlog)) return {};
+  const auto result = [&](int value) { return Napi::Number::New(info.Env(), value); };
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  // An empty path, or one that begins with a 0 byte, would be no file (unix(7)).
+  if (path.empty() || path.find('\0') != std::string::npos) return result(-EINVAL);
+  if (path.size() >= sizeof address.sun_path) return result(-ENAMETOOLONG);
+  memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  const mode_t before = umask(0777 & ~0600);
+  const int fd = Listen(reinterpret_cast<const sockaddr*>(&address), sizeof address, backlog);
+  umask(before);
+  return result(fd);
+}
+
+/**
+ * listenTcp(address, port, backlog) → [descriptor, port], or -errno. `address` is numeric, of IPv4 or IPv6 (inet_pton(3)); port 0: the
+ * system chooses, and the answer has what it chose.
+ */
+Napi::Value ListenTcp(const Napi::CallbackInfo& info) {
+  std::string text;
+  int port = 0, backlog = 0;
+  if (!ReadString(info, 0, "address", &text) || !ReadInt(info, 1, "port", &port) || !ReadInt(info, 2, "backlog", &backlog))
+    return {};
+  const auto failure = [&](int error) { return Napi::Number::New(info.Env(), -error); };
+  if (port < 0 || port > UINT16_MAX) return failure(EINVAL);
+  const in_port_t net_port = htons(static_cast<uint16_t>(port));
+  union {
+    sockaddr_in6 v6;
+    sockaddr_in v4;
+    sockaddr any;
+  } address = {};
+  socklen_t bytes;
+  if (inet_pton(AF_INET, text.c_str(), &address.v4.sin_addr) == 1) {
+    address.v4.sin_family = AF_INET;
+    address.v4.sin_port = net_port;
+    bytes = sizeof address.v4;
+  } else if (inet_pton(AF_INET6, text.c_str(), &address.v6.sin6_addr) == 1) {
+    address.v6.sin6_family = AF_INET6;
+    address.v6.sin6_port = net_port;
+    bytes = sizeof address.v6;
+  } else {
+    return failure(EINVAL);
+  }
+  const int fd = Listen(&address.any, bytes, backlog);
+  if (fd < 0) return failure(-fd);
+  if (getsockname(fd, &address.any, &bytes) < 0) {
+    const int error = errno;
+    close(fd);
+    return failure(error);
+  }
+  const in_port_t bound = address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port;
+  auto listening = Napi::Array::New(info.Env(), 2);
+  listening.Set(0u, Napi::Number::New(info.Env(), fd));
+  listening.Set(1u, Napi::Number::New(info.Env(), ntohs(bound)));
+  return listening;
+}
+
+/** duplicate(fd) → another descriptor of the same open file, which closes on exec; or -errno. */
+Napi::Value Duplicate(const Napi::CallbackInfo& info) {
+  int fd = -1;
+  if (!ReadInt(info, 0, "fd", &fd)) return {};
+  const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return Napi::Number::New(info.Env(), copy < 0 ? -errno : copy);
+}
 }  // namespace
 
 void DefineSockets(Napi::Env env, Napi::Object exports) {
   exports["socketpair"] = Napi::Function::New<SocketPair>(env, "socketpair");
   exports["sendFd"] = Napi::Function::New<SendFd>(env, "sendFd");
   exports["recvFd"] = Napi::Function::New<RecvFd>(env, "recvFd");
+  exports["listenUnix"] = Napi::Function::New<ListenUnix>(env, "listenUnix");
+  exports["listenTcp"] = Napi::Function::New<ListenTcp>(env, "listenTcp");
+  exports["duplicate"] = Napi::Function::New<Duplicate>(env, "duplicate");
 }

@@ -28,4 +28,4 @@ export { serveModels } from "./vdev/server.js";
 // Linking devices to the host
 export { createPudHost } from "./pud/host.js";
 export { createPudServer } from "./pud/server.js";
-export { listenNbd } from "./pud/links/nbd/server.js";
+export { listenNbd } from "./pud/links/rights/listen-nbd.js";

@@ -105,6 +105,7 @@ const ROOMS = [
       "rumpuser/real/clock.ts",
       "rumpuser/real/socket-reader.ts",
       "rumpuser/real/device-file.ts",
+      "rumpuser/real/listening-socket.ts",
       "rumpuser/real/resources.ts",
     ],
     node: true,

@@ -17,6 +17,7 @@ import type { Link } from "../../src/pud/links/link.js";
 import { realClock } from "../../src/rumpuser/real/clock.js";
 import { type ModelServer, serveModels } from "../../src/vdev/server.js";
 import type { SerialModel } from "../../src/vdev/serial-model.js";
+import { linkContext } from "./link-context.js";
 
 const BUS_ID = "1-1";
 
@@ -44,7 +45,7 @@ export class ServedLine {
     const folder = mkdtempSync(join(tmpdir(), "rumpusb-line-"));
     const address = { unix: join(folder, "model.sock") };
     const server = await serveModels({ listen: address, exports: [{ busId: BUS_ID, model }], keepState: true });
-    const link = await openLink(await parseLink(word), { runtimeDir: folder, log: { write: () => undefined } });
+    const link = await openLink(await parseLink(word), linkContext(folder));
     const events: HostEvent[] = [];
     const supervisor = new Supervisor({
       clock: realClock,

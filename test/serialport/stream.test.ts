@@ -6,8 +6,9 @@ import { describe, expect, test } from "vitest";
 import { openLink, parseLink } from "../../src/pud/links/links.js";
 import { bindTtys, createBinding } from "../../src/serialport.js";
 import type { BindingInterface, OpenOptions } from "../../src/serialport/interface.js";
+import { linkContext } from "../fakes/link-context.js";
 import { MemoryTty } from "../fakes/memory-tty.js";
-import { RecordingLog, temporaryFolder } from "../pud/links/nbd/rig.js";
+import { temporaryFolder } from "../pud/links/nbd/rig.js";
 import { until } from "../pud/links/serial/rig.js";
 
 interface Rig extends AsyncDisposable {
@@ -22,7 +23,7 @@ function inProcess(tty: MemoryTty): Promise<Rig> {
 
 async function overSocket(tty: MemoryTty): Promise<Rig> {
   const folder = await temporaryFolder();
-  const link = await openLink(await parseLink("rfc2217"), { runtimeDir: folder.path, log: new RecordingLog() });
+  const link = await openLink(await parseLink("rfc2217"), linkContext(folder.path));
   await link.serve("ttyU0", tty);
   return {
     tty,

@@ -1,5 +1,6 @@
 /** What every kind of link is: the host's side of a device node. */
 import type { Device } from "../../rump/devsw.js";
+import type { LinkRights } from "./link-rights.js";
 
 /** The event log as links see it; any LogSink of the hypercalls will do. */
 export interface LinkLog {
@@ -10,6 +11,7 @@ export interface LinkContext {
   /** Where sockets go by default; private to the user (0700). */
   readonly runtimeDir: string;
   readonly log: LinkLog;
+  readonly rights: LinkRights;
 }
 
 /** One link, open for any number of nodes. */

@@ -33,6 +33,7 @@ function usage(text: string, why: string): LinkSetupError {
 }
 
 async function openNbdLink(where: NbdWhere, context: LinkContext): Promise<Link> {
+  const { log, rights } = context;
   switch (where.form) {
     case "socketPerNode":
       return socketPerNode("nbd", async (nodeName, device) => {
@@ -41,7 +42,7 @@ async function openNbdLink(where: NbdWhere, context: LinkContext): Promise<Link>
         return { uri: server.uri(nodeName), takeAway, close: () => server.close() };
       });
     case "server":
-      return oneServer(await listenNbd({ address: where.address, log: context.log }));
+      return oneServer(await listenNbd({ address: where.address, log, rights }));
     case "kernel":
       return new (await import("./kernel-nbd-link.js")).KernelDevice(where.device, context);
   }
@@ -61,11 +62,11 @@ function addDisk(server: NbdServer, nodeName: string, disk: Disk, blockSizeKnown
 export async function serveAlone(
   nodeName: string,
   disk: Disk,
-  { runtimeDir, log }: LinkContext,
+  { runtimeDir, log, rights }: LinkContext,
   blockSizeKnown = false,
 ): Promise<{ server: NbdServer; socketPath: string }> {
   const socketPath = join(runtimeDir, `${nodeName}.nbd.sock`);
-  const server = await listenNbd({ address: { unix: socketPath }, log });
+  const server = await listenNbd({ address: { unix: socketPath }, log, rights });
   addDisk(server, nodeName, disk, blockSizeKnown);
   return { server, socketPath };
 }

@@ -79,6 +79,9 @@ interface Addon {
   socketpair(bufferBytes: number): [number, number] | number;
   sendFd(socket: number, fd: number): number;
   recvFd(socket: number, placeholder: number): number;
+  listenUnix(path: string, backlog: number): number;
+  listenTcp(address: string, port: number, backlog: number): [fd: number, port: number] | number;
+  duplicate(fd: number): number;
   createMemory(bytes: number): number;
   mapMemory(fd: number, bytes: number): ArrayBuffer | number;
   dropCode(): void;

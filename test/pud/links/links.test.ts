@@ -5,8 +5,9 @@ import { LinkByNeed } from "../../../src/pud/links/link-by-need.js";
 import { linkForms, linkServes, openDefaultLinks, openLink, parseLink } from "../../../src/pud/links/links.js";
 import type { LinkSpec } from "../../../src/pud/links/links.js";
 import type { Tty } from "../../../src/rump/devsw.js";
+import { linkContext } from "../../fakes/link-context.js";
 import { MemoryDisk } from "../../fakes/memory-disk.js";
-import { RecordingLog, dial, temporaryFolder } from "./nbd/rig.js";
+import { dial, temporaryFolder } from "./nbd/rig.js";
 
 describe("KIND[=WHERE]", () => {
   test.each<[string, LinkSpec["where"]]>([
@@ -57,7 +58,7 @@ describe("KIND[=WHERE]", () => {
 describe("without --link", () => {
   test("each kind of device has a link, which is opened with the first node", async () => {
     await using folder = await temporaryFolder();
-    const links = openDefaultLinks({ runtimeDir: folder.path, log: new RecordingLog() });
+    const links = openDefaultLinks(linkContext(folder.path));
     expect(links.map(({ kind }) => kind)).toEqual(["nbd", "pty"]);
     const node = await links[0]?.serve("sd0", new MemoryDisk());
     expect(node?.uri).toBe(`nbd+unix:///sd0?socket=${folder.path}/sd0.nbd.sock`);
@@ -96,7 +97,7 @@ describe("without --link", () => {
 describe("nodes", () => {
   test("by default each has a socket of its own in the runtime folder", async () => {
     await using folder = await temporaryFolder();
-    const link = await openLink(await parseLink("nbd"), { runtimeDir: folder.path, log: new RecordingLog() });
+    const link = await openLink(await parseLink("nbd"), linkContext(folder.path));
     const first = await link.serve("sd0", new MemoryDisk());
     const second = await link.serve("sd1", new MemoryDisk({ blockCount: 1 }));
     const path = join(folder.path, "sd1.nbd.sock");
@@ -114,10 +115,7 @@ describe("nodes", () => {
   test("share a server that has a place of its own", async () => {
     await using folder = await temporaryFolder();
     const path = join(folder.path, "all.sock");
-    const link = await openLink(await parseLink(`nbd=unix:${path}`), {
-      runtimeDir: "/nowhere",
-      log: new RecordingLog(),
-    });
+    const link = await openLink(await parseLink(`nbd=unix:${path}`), linkContext("/nowhere"));
     const nodes = [await link.serve("sd0", new MemoryDisk()), await link.serve("sd1", new MemoryDisk())];
     expect(nodes.map(({ uri }) => uri)).toEqual(["sd0", "sd1"].map((name) => `nbd+unix:///${name}?socket=${path}`));
     await nodes[0]?.remove("unplugged");
@@ -129,7 +127,7 @@ describe("nodes", () => {
 
   test("that are no disks are not for nbd", async () => {
     await using folder = await temporaryFolder();
-    const link = await openLink(await parseLink("nbd"), { runtimeDir: folder.path, log: new RecordingLog() });
+    const link = await openLink(await parseLink("nbd"), linkContext(folder.path));
     const tty = { kind: "tty" } as Tty;
     await expect(link.serve("ttyU0", tty)).rejects.toThrow(
       expect.objectContaining({ code: "LINK_USAGE", message: "ttyU0 is a tty; link nbd serves disks" }),
@@ -139,10 +137,7 @@ describe("nodes", () => {
 
   test("a kernel device that is not there is an error, and leaves no socket", async () => {
     await using folder = await temporaryFolder();
-    const link = await openLink(await parseLink("nbd=/dev/nbd999"), {
-      runtimeDir: folder.path,
-      log: new RecordingLog(),
-    });
+    const link = await openLink(await parseLink("nbd=/dev/nbd999"), linkContext(folder.path));
     await expect(link.serve("sd0", new MemoryDisk())).rejects.toThrow(
       expect.objectContaining({ code: "LINK_UNAVAILABLE" }),
     );

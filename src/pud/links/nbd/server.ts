@@ -1,8 +1,7 @@
 /** The NBD server: one listening socket, any number of exports and clients. */
 import { createServer } from "node:net";
-import type { Server, Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { Disk } from "../../../rump/devsw.js";
-import { checkAddress, hostAndPort, listen } from "../address.js";
 import type { ListenAddress } from "../address.js";
 import { realClock } from "../../../rumpuser/real/clock.js";
 import type { Clock } from "../clock.js";
@@ -10,6 +9,8 @@ import type { Connection } from "./connection.js";
 import { makeExport } from "./export.js";
 import type { ExportOptions, NbdExport } from "./export.js";
 import type { LinkLog } from "../link.js";
+import type { LinkRights } from "../link-rights.js";
+import { Listener } from "../listener.js";
 import { serveSocket } from "./socket.js";
 
 /** Clients at the same time; one more is hung up on. */
@@ -18,6 +19,7 @@ export const MAX_CONNECTIONS = 64;
 export interface NbdServerOptions {
   readonly address: ListenAddress;
   readonly log: LinkLog;
+  readonly rights: LinkRights;
   /** Tests bring their own. */
   readonly clock?: Clock;
 }
@@ -37,13 +39,12 @@ export interface NbdServer {
   uri(name: string): string;
   /** Clients that are connected, or have left calls of a disk behind. */
   readonly connections: number;
-  /** Ends all clients as removeExport does, and removes the socket. */
+  /** Ends all clients as removeExport does, and removes the socket. @throws LinkSetupError */
   close(): Promise<void>;
 }
 
 /** @throws LinkSetupError */
 export async function listenNbd(options: NbdServerOptions): Promise<NbdServer> {
-  checkAddress(options.address);
   const server = new SocketServer(options);
   await server.listen();
   return server;
@@ -54,25 +55,21 @@ class SocketServer implements NbdServer {
   readonly #log: LinkLog;
   readonly #clock: Clock;
   readonly #exports = new Map<string, NbdExport>();
-  readonly #server: Server;
+  readonly #listener: Listener;
   /** Each with the promise that it is over. */
   readonly #connections = new Map<Connection, Promise<void>>();
-  #port = 0;
   #accepted = 0;
 
-  constructor({ address, log, clock = realClock }: NbdServerOptions) {
+  constructor({ address, log, rights, clock = realClock }: NbdServerOptions) {
     this.#address = address;
     this.#log = log;
     this.#clock = clock;
-    this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => this.#accept(socket));
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => this.#accept(socket));
+    this.#listener = new Listener(server, address, rights);
   }
 
   async listen(): Promise<void> {
-    await listen(this.#server, this.#address);
-    // From here on an error of the listening socket (out of descriptors) costs one client, not the server.
-    this.#server.on("error", (error) => this.#log.write({ level: "error", source: "nbd", message: error.message }));
-    const bound = this.#server.address();
-    if (bound !== null && typeof bound === "object") this.#port = bound.port;
+    await this.#listener.listen(({ message }) => this.#log.write({ level: "error", source: "nbd", message }));
   }
 
   get connections(): number {
@@ -97,14 +94,11 @@ class SocketServer implements NbdServer {
       const socket = this.#address.unix.split("/").map(encodeURIComponent).join("/");
       return `nbd+unix:///${path}?socket=${socket}`;
     }
-    return `nbd://${hostAndPort(this.#address, this.#port)}/${path}`;
+    return `nbd://${this.#listener.place}/${path}`;
   }
 
   async close(): Promise<void> {
-    // Closing the listening socket also removes its file.
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    await end([...this.#connections], "the server is shutting down");
-    await closed;
+    await Promise.all([this.#listener.close(), end([...this.#connections], "the server is shutting down")]);
   }
 
   #accept(socket: Socket): void {

@@ -1,11 +1,13 @@
 /** A listening socket with one serial line behind it, and at most one client. */
 import { createServer } from "node:net";
-import type { Server, Socket } from "node:net";
+import type { Socket } from "node:net";
 import { DeviceError, type LineSettings, type Tty } from "../../../rump/devsw.js";
-import { type ListenAddress, hostAndPort, listen } from "../address.js";
+import type { ListenAddress } from "../address.js";
 import { realClock } from "../../../rumpuser/real/clock.js";
 import { LinkSetupError } from "../errors.js";
 import type { LinkLog } from "../link.js";
+import type { LinkRights } from "../link-rights.js";
+import { Listener } from "../listener.js";
 import { LineConnection, type StartProtocol } from "./connection.js";
 import { refusalWord } from "./refusal.js";
 
@@ -24,12 +26,12 @@ export interface LineServerOptions {
   readonly kind: string;
   readonly address: ListenAddress;
   readonly log: LinkLog;
+  readonly rights: LinkRights;
 }
 
 export class LineServer {
   readonly #options: LineServerOptions;
-  readonly #server: Server;
-  #port = 0;
+  readonly #listener: Listener;
   #served: ServedTty | undefined;
   /** Who has the line. */
   #client: LineConnection | undefined;
@@ -38,20 +40,20 @@ export class LineServer {
 
   private constructor(options: LineServerOptions) {
     this.#options = options;
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+    const server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+    this.#listener = new Listener(server, options.address, options.rights);
   }
 
   /** @throws LinkSetupError */
   static async listen(options: LineServerOptions): Promise<LineServer> {
     const server = new LineServer(options);
-    await server.#listen();
+    await server.#listener.listen((error) => server.#log("error", options.kind, error.message));
     return server;
   }
 
   /** `HOST:PORT`, or the path of the Unix socket. */
   get place(): string {
-    const { address } = this.#options;
-    return "unix" in address ? address.unix : hostAndPort(address, this.#port);
+    return this.#listener.place;
   }
 
   /** Puts a line behind the socket. @throws LinkSetupError LINK_IN_USE: there is one. */
@@ -71,25 +73,15 @@ export class LineServer {
     await this.#endAll(reason);
   }
 
-  /** Ends the client, and removes the socket. */
+  /** Ends the client, and removes the socket. @throws LinkSetupError */
   async close(): Promise<void> {
-    // Closing the listening socket also removes its file.
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    await Promise.all([closed, this.#endAll("the link is closed")]);
+    await Promise.all([this.#listener.close(), this.#endAll("the link is closed")]);
   }
 
   async #endAll(reason: string): Promise<void> {
     const connections = [...this.#connections];
     for (const connection of connections) connection.shutDown(reason);
     await Promise.all(connections.map((connection) => connection.closed));
-  }
-
-  async #listen(): Promise<void> {
-    await listen(this.#server, this.#options.address);
-    // From here on an error of the listening socket (out of descriptors) costs one client, not the server.
-    this.#server.on("error", (error) => this.#log("error", this.#options.kind, error.message));
-    const bound = this.#server.address();
-    if (bound !== null && typeof bound === "object") this.#port = bound.port;
   }
 
   #accept(socket: Socket): void {

@@ -36,7 +36,11 @@ export async function openTtyLink(
 ): Promise<Link> {
   if (address === undefined)
     return socketPerNode(kind.kind, (nodeName, device) => serveAlone(kind, context, nodeName, device));
-  return oneSocket(kind, await LineServer.listen({ kind: kind.kind, address, log: context.log }), address);
+  return oneSocket(
+    kind,
+    await LineServer.listen({ kind: kind.kind, address, log: context.log, rights: context.rights }),
+    address,
+  );
 }
 
 function ttyOf({ kind }: TtyLinkKind, device: Device, nodeName: string): Tty {
@@ -51,13 +55,13 @@ function putBehind(server: LineServer, kind: TtyLinkKind, nodeName: string, tty:
 
 async function serveAlone(
   kind: TtyLinkKind,
-  { runtimeDir, log }: LinkContext,
+  { runtimeDir, log, rights }: LinkContext,
   nodeName: string,
   device: Device,
 ): Promise<NodeServer> {
   const tty = ttyOf(kind, device, nodeName);
   const address = { unix: join(runtimeDir, `${nodeName}.${kind.kind}.sock`) };
-  const server = await LineServer.listen({ kind: kind.kind, address, log });
+  const server = await LineServer.listen({ kind: kind.kind, address, log, rights });
   putBehind(server, kind, nodeName, tty);
   const takeAway = (reason: string): Promise<void> => server.takeAway(nodeName, reason);
   return { uri: kind.uri.unix(server.place), takeAway, close: () => server.close() };

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { listenNbd } from "../../../../src/pud/links/nbd/server.js";
+import { listenNbd } from "../../../../src/pud/links/rights/listen-nbd.js";
 import { MemoryDisk } from "../../../fakes/memory-disk.js";
 import type { MemoryDiskOptions } from "../../../fakes/memory-disk.js";
 import { requireTool, runTool } from "../../../tools.js";

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
 import { openLink, parseLink } from "../../../../src/pud/links/links.js";
+import { linkContext } from "../../../fakes/link-context.js";
 import { MemoryTty } from "../../../fakes/memory-tty.js";
 import { requireTool, runTool } from "../../../tools.js";
 import { SerialProgram } from "../serial-program.js";
@@ -378,14 +379,12 @@ describe("who may have it", () => {
 });
 
 describe("the name", () => {
-  const log = { write: () => undefined };
-
   test("leads to the terminal; a path that is a folder takes the node's name, any other is the name", async () => {
     await using rig = await PtyRig.start(new MemoryTty(), "FOLDER/gps");
     expect(rig.path).toBe(join(rig.folder, "gps"));
     expect(await readlink(rig.path)).toMatch(/^\/dev\/pts\/\d+$/);
     await expect(rig.link.serve("ttyU1", new MemoryTty())).rejects.toMatchObject({ code: "LINK_IN_USE" });
-    const many = await openLink(await parseLink(`pty=${rig.folder}`), { runtimeDir: "/nowhere", log });
+    const many = await openLink(await parseLink(`pty=${rig.folder}`), linkContext("/nowhere"));
     const nodes = [await many.serve("ttyU0", new MemoryTty()), await many.serve("ttyU1", new MemoryTty())];
     expect(nodes.map(({ path }) => path)).toEqual([join(rig.folder, "ttyU0"), join(rig.folder, "ttyU1")]);
     await many.close();
@@ -413,9 +412,9 @@ describe("the name", () => {
 
   test("is refused while another link serves it", async () => {
     await using rig = await PtyRig.start();
-    const other = await openLink(await parseLink("pty"), { runtimeDir: rig.folder, log });
+    const other = await openLink(await parseLink("pty"), linkContext(rig.folder));
     await expect(other.serve("ttyU0", new MemoryTty())).rejects.toMatchObject({ code: "LINK_IN_USE" });
-    const nowhere = await openLink(await parseLink("pty=/nowhere/ttyU0"), { runtimeDir: rig.folder, log });
+    const nowhere = await openLink(await parseLink("pty=/nowhere/ttyU0"), linkContext(rig.folder));
     await expect(nowhere.serve("ttyU0", new MemoryTty())).rejects.toMatchObject({ code: "LINK_USAGE" });
   });
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { vi } from "vitest";
 import { openLink, parseLink } from "../../../../src/pud/links/links.js";
 import type { Link, LinkedNode } from "../../../../src/pud/links/links.js";
+import { linkContext } from "../../../fakes/link-context.js";
 import { MemoryTty } from "../../../fakes/memory-tty.js";
 import { SerialProgram } from "../serial-program.js";
 
@@ -27,7 +28,7 @@ export class PtyRig {
     const folder = await mkdtemp(join(tmpdir(), "rumpusb-pty-"));
     const log: string[] = [];
     const spec = await parseLink(where === undefined ? "pty" : `pty=${where.replace("FOLDER", folder)}`);
-    const link = await openLink(spec, { runtimeDir: folder, log: { write: ({ message }) => log.push(message) } });
+    const link = await openLink(spec, linkContext(folder, { write: ({ message }) => log.push(message) }));
     return new PtyRig({ folder, tty, link, node: await link.serve("ttyU0", tty), log });
   }
 

@@ -12,8 +12,9 @@ import {
   type TtyPort,
   type TtyStatus,
 } from "../../../../src/rump/devsw.js";
+import { linkContext } from "../../../fakes/link-context.js";
 import { MemoryTty } from "../../../fakes/memory-tty.js";
-import { RecordingLog, temporaryFolder } from "../nbd/rig.js";
+import { temporaryFolder } from "../nbd/rig.js";
 import { serveOnTcp, until } from "../serial/rig.js";
 
 const HOW: TtyOpen = { settings: DEFAULT_SETTINGS, outputs: { dtr: true, rts: false } };
@@ -75,7 +76,7 @@ describe("a line over RFC 2217", () => {
     await using folder = await temporaryFolder();
     const tty = new MemoryTty();
     tty.loopback = true;
-    const link = await openLink(await parseLink("rfc2217"), { runtimeDir: folder.path, log: new RecordingLog() });
+    const link = await openLink(await parseLink("rfc2217"), linkContext(folder.path));
     await link.serve("ttyU0", tty);
     const receiver = new Receiver();
     const port = await rfc2217Tty({ unix: join(folder.path, "ttyU0.rfc2217.sock") }, "far line").open(HOW, receiver);

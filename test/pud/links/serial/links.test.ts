@@ -4,9 +4,10 @@ import { describe, expect, test } from "vitest";
 import { openLink, parseLink } from "../../../../src/pud/links/links.js";
 import { DEFAULT_SETTINGS } from "../../../../src/pud/links/serial/tty-link.js";
 import type { Disk } from "../../../../src/rump/devsw.js";
+import { linkContext } from "../../../fakes/link-context.js";
 import { MemoryTty } from "../../../fakes/memory-tty.js";
 import { requireTool, runTool } from "../../../tools.js";
-import { RecordingLog, temporaryFolder } from "../nbd/rig.js";
+import { temporaryFolder } from "../nbd/rig.js";
 import { PlainClient, serveOnTcp, until } from "./rig.js";
 
 describe("KIND[=WHERE]", () => {
@@ -53,7 +54,7 @@ describe("KIND[=WHERE]", () => {
 describe.each(["rfc2217", "raw"])("nodes of %s", (kind) => {
   test("have sockets of their own in the runtime folder, for their owner alone", async () => {
     await using folder = await temporaryFolder();
-    const link = await openLink(await parseLink(kind), { runtimeDir: folder.path, log: new RecordingLog() });
+    const link = await openLink(await parseLink(kind), linkContext(folder.path));
     const first = await link.serve("ttyU0", new MemoryTty());
     const tty = new MemoryTty();
     const second = await link.serve("ttyU1", tty);
