@@ -29,9 +29,9 @@ const USB = ["host/local-usb.js", "host/kernel-driver.js"];
 const SIMULATED = ["host/stream-devices.js", "host/sources/simulator.js"];
 const USBIP = ["host/stream-devices.js", "host/sources/usbip.js"];
 const NBD = ["pud/links/nbd-link.js"];
-const KERNEL_NBD = ["pud/links/kernel-nbd-link.js"];
+const KERNEL_NBD = ["pud/links/rights/kernel-nbd.js"];
 const LINE = ["pud/host-tty-line.js"];
-const PTY = ["pud/links/pty-link.js"];
+const PTY = ["pud/links/pty-link.js", "pud/links/rights/local-terminal.js"];
 const GROUP = ["host/rump-group.js"];
 
 /** What each kind of run loads besides, once clients have used its devices. */
@@ -59,6 +59,7 @@ const ELSEWHERE = {
   "pud/links/raw-link.js": "--link raw",
   "pud/links/rfc2217-link.js": "--link rfc2217",
   "pud/links/tty-cuse-link.js": "--link tty-cuse",
+  "pud/links/rights/cuse-device.js": "--link tty-cuse",
 };
 
 const ID_TABLES = /^dev\/usb\/(ucom|umass|uas)\/([a-z0-9]+-)?(match|ids)\.js$/;

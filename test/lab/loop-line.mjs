@@ -7,6 +7,7 @@
  * SIGUSR1 takes the device away, after which it cannot be opened.
  */
 import { openLink, parseLink } from "../../dist/pud/links/links.js";
+import { LocalRights } from "../../dist/pud/links/rights/local-rights.js";
 import { DeviceError } from "../../dist/rump/devsw.js";
 
 const [, , linkText, runtimeDir] = process.argv;
@@ -104,7 +105,7 @@ const line = {
 };
 
 const log = { write: ({ message }) => console.log(`log ${message}`) };
-const link = await openLink(await parseLink(linkText), { runtimeDir, log });
+const link = await openLink(await parseLink(linkText), { runtimeDir, log, rights: new LocalRights() });
 const node = await link.serve("ttyU0", line);
 process.once("SIGTERM", () => void link.close());
 process.once("SIGUSR1", () => {

@@ -46,6 +46,9 @@ describe("wrong arguments", () => {
     ["watching for a text", () => new addon.DeviceFile(nothing).watch("in" as unknown as number)],
     ["a watch of a number", () => functions["watchFile"]?.(1, 1)],
     ["a watch without a mask", () => functions["watchFile"]?.("/")],
+    ["a socket at a number", () => functions["listenUnix"]?.(1, 1)],
+    ["a port as a text", () => functions["listenTcp"]?.("127.0.0.1", "80", 1)],
+    ["a copy of nothing", () => functions["duplicate"]?.()],
     ["uevents without a listener", () => Reflect.construct(addon.UeventSocket, [])],
   ];
   test.each(WRONG)("%s: a TypeError", (_what, call) => {
@@ -104,6 +107,23 @@ describe("a device file", () => {
 
   test("a watch of what is not there is refused", () => {
     expect(addon.watchFile("/nowhere", 0x20)).toBe(-2);
+  });
+});
+
+describe("sockets that listen", () => {
+  const [EBADF, EINVAL, ENAMETOOLONG] = [-9, -22, -36];
+
+  test.each<[string, () => unknown, number]>([
+    ["no path", () => addon.listenUnix("", 1), EINVAL],
+    ["a path of the abstract kind", () => addon.listenUnix("\0x", 1), EINVAL],
+    ["a path with a 0 byte", () => addon.listenUnix("/tmp/x\0y", 1), EINVAL],
+    ["a path of 108 bytes", () => addon.listenUnix(`/${"x".repeat(107)}`, 1), ENAMETOOLONG],
+    ["a host name", () => addon.listenTcp("localhost", 0, 1), EINVAL],
+    ["a port of 17 bits", () => addon.listenTcp("127.0.0.1", 65_536, 1), EINVAL],
+    ["a negative port", () => addon.listenTcp("127.0.0.1", -1, 1), EINVAL],
+    ["a copy of what is not open", () => addon.duplicate(-1), EBADF],
+  ])("%s is refused by number", (_what, call, errno) => {
+    expect(call()).toBe(errno);
   });
 });
 

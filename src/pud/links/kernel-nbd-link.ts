@@ -1,9 +1,8 @@
 /** The link kind `nbd` on a device of this kernel: one disk as /dev/nbdN. */
 import type { Device } from "../../rump/devsw.js";
 import { LinkSetupError } from "./errors.js";
-import { attachKernelNbd } from "./kernel-nbd.js";
 import type { Link, LinkContext, LinkedNode } from "./link.js";
-import { diskOf, serveAlone } from "./nbd-link.js";
+import { diskOf, serveAlone } from "./nbd/served-disk.js";
 
 export class KernelDevice implements Link {
   readonly kind = "nbd";
@@ -26,7 +25,8 @@ export class KernelDevice implements Link {
     // nbd-client is told the block size on its command line and does not ask the server.
     const { server, socketPath } = await serveAlone(nodeName, disk, this.#context, true);
     try {
-      const attached = await attachKernelNbd({
+      const { rights } = this.#context;
+      const { attachment } = await rights.attachKernelNbd({
         device: this.#device,
         socketPath,
         exportName: nodeName,
@@ -39,7 +39,7 @@ export class KernelDevice implements Link {
           this.#served = undefined;
           // The kernel first: it says goodbye on the socket. If it will not, its requests end with the export.
           try {
-            await attached.detach();
+            await rights.detachKernelNbd(attachment);
           } finally {
             await server.removeExport(nodeName, reason);
             await server.close();

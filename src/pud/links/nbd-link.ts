@@ -1,11 +1,11 @@
 /** The link kind `nbd`: disks as NBD exports, or as /dev/nbdN of this kernel (kernel-nbd-link.ts). */
-import { join } from "node:path";
-import type { Device, Disk } from "../../rump/devsw.js";
 import { type ListenAddress, parseAddress } from "./address.js";
 import { LinkSetupError } from "./errors.js";
 import { LINK_FORMS } from "./forms.js";
+import { KernelDevice } from "./kernel-nbd-link.js";
 import type { Link, LinkContext, LinkKind } from "./link.js";
 import { socketPerNode } from "./socket-per-node.js";
+import { addDisk, diskOf, serveAlone } from "./nbd/served-disk.js";
 import { listenNbd, type NbdServer } from "./nbd/server.js";
 
 /** Where the disks go: a socket for each node, one server for all, or one device of the kernel. */
@@ -44,31 +44,8 @@ async function openNbdLink(where: NbdWhere, context: LinkContext): Promise<Link>
     case "server":
       return oneServer(await listenNbd({ address: where.address, log, rights }));
     case "kernel":
-      return new (await import("./kernel-nbd-link.js")).KernelDevice(where.device, context);
+      return new KernelDevice(where.device, context);
   }
-}
-
-/** @throws LinkSetupError LINK_USAGE: it is no disk. */
-export function diskOf(device: Device, nodeName: string): Disk {
-  if (device.kind === "disk") return device;
-  throw new LinkSetupError("LINK_USAGE", `${nodeName} is a ${device.kind}; link nbd serves disks`);
-}
-
-function addDisk(server: NbdServer, nodeName: string, disk: Disk, blockSizeKnown = false): void {
-  server.addExport(nodeName, disk, { description: disk.info.model, readOnly: disk.info.readOnly, blockSizeKnown });
-}
-
-/** A server of its own for one node, at a path that follows from its name. */
-export async function serveAlone(
-  nodeName: string,
-  disk: Disk,
-  { runtimeDir, log, rights }: LinkContext,
-  blockSizeKnown = false,
-): Promise<{ server: NbdServer; socketPath: string }> {
-  const socketPath = join(runtimeDir, `${nodeName}.nbd.sock`);
-  const server = await listenNbd({ address: { unix: socketPath }, log, rights });
-  addDisk(server, nodeName, disk, blockSizeKnown);
-  return { server, socketPath };
 }
 
 function oneServer(server: NbdServer): Link {

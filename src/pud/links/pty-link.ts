@@ -1,12 +1,10 @@
 /** The link kind `pty`: serial lines as pseudo terminals, under names that stay. */
-import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { DataBits, Device, LineSettings, Parity } from "../../rump/devsw.js";
-import { LinkSetupError, messageOf } from "./errors.js";
+import { LinkSetupError } from "./errors.js";
 import { LINK_FORMS } from "./forms.js";
 import type { Link, LinkContext, LinkedNode, LinkKind } from "./link.js";
-import { PtyLine, type PtyLineOptions } from "./pty/line.js";
-import { TerminalName } from "./pty/terminal-name.js";
+import { PtyLine } from "./pty/line.js";
 
 export interface PtyWhere {
   /** Absolute: a directory that is there, for any number of nodes, or the name of one. undefined: the runtime directory. */
@@ -44,7 +42,7 @@ class PtyLink implements Link {
   readonly kind = "pty";
   readonly #where: PtyWhere;
   readonly #context: LinkContext;
-  readonly #lines = new Map<string, PtyLine>();
+  readonly #lines = new Set<PtyLine>();
 
   constructor(where: PtyWhere, context: LinkContext) {
     this.#where = where;
@@ -54,52 +52,23 @@ class PtyLink implements Link {
   async serve(nodeName: string, device: Device): Promise<LinkedNode> {
     if (device.kind !== "tty")
       throw new LinkSetupError("LINK_USAGE", `${nodeName} is a ${device.kind}; link pty serves ttys`);
-    const path = this.#pathOf(nodeName);
-    if (this.#lines.has(path))
-      throw new LinkSetupError("LINK_IN_USE", `${path} is another node already; ${nodeName} needs another`);
-    const line = openLine({
-      nodeName,
-      tty: device,
-      name: new TerminalName(path),
-      framing: this.#where.framing,
-      log: this.#context.log,
-    });
-    this.#lines.set(path, line);
+    const { runtimeDir, log, rights } = this.#context;
+    const { path = join(runtimeDir, nodeName), framing } = this.#where;
+    const line = await PtyLine.open({ place: { nodeName, path }, tty: device, framing, log, rights });
+    this.#lines.add(line);
     return {
-      uri: `file://${path}`,
-      path,
+      uri: `file://${line.path}`,
+      path: line.path,
       remove: async () => {
-        if (this.#lines.get(path) === line) this.#lines.delete(path);
+        this.#lines.delete(line);
         await line.remove();
       },
     };
   }
 
   async close(): Promise<void> {
-    const lines = [...this.#lines.values()];
+    const lines = [...this.#lines];
     this.#lines.clear();
     await Promise.all(lines.map((line) => line.remove()));
   }
-
-  #pathOf(nodeName: string): string {
-    const { path } = this.#where;
-    if (path === undefined) return join(this.#context.runtimeDir, nodeName);
-    return isDirectory(path) ? join(path, nodeName) : path;
-  }
-}
-
-/** @throws LinkSetupError */
-function openLine(options: PtyLineOptions): PtyLine {
-  try {
-    return new PtyLine(options);
-  } catch (error) {
-    if (error instanceof LinkSetupError) throw error;
-    throw new LinkSetupError("LINK_FAILED", `no pseudo terminal for ${options.nodeName}: ${messageOf(error)}`, {
-      cause: error,
-    });
-  }
-}
-
-function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }

@@ -43,15 +43,16 @@ class TtyCuseLink implements Link {
     const name = this.#name ?? nodeName;
     if (this.#served.has(name))
       throw new LinkSetupError("LINK_IN_USE", `/dev/${name} is another node already; ${nodeName} needs another`);
-    const { log } = this.#context;
+    const { log, rights } = this.#context;
     const tty = new TtyDevice({ nodeName, tty: device, log, answer: (bytes) => channel.answer(bytes) });
-    const channel = await CuseChannel.open(name, {
-      request: (bytes) => tty.take(bytes),
-      failed: (error) => {
+    const events = {
+      request: (bytes: Uint8Array) => tty.take(bytes),
+      failed: (error: Error) => {
         log.write({ level: "error", source: nodeName, message: `tty-cuse: ${channel.path} is lost: ${error.message}` });
         void remove();
       },
-    });
+    };
+    const channel = await CuseChannel.open(name, events, rights);
     const remove = async (): Promise<void> => {
       if (this.#served.get(name) === remove) this.#served.delete(name);
       await tty.close();

@@ -23,27 +23,44 @@ export const IN_OPEN = 0x20;
 const NEGATIVE_EAGAIN = -osConstants.errno.EAGAIN;
 const OPEN_FLAGS = fsConstants.O_RDWR | fsConstants.O_NOCTTY | fsConstants.O_NONBLOCK;
 
+/**
+ * Opens a device for reading and writing, without waiting; it does not become the process's terminal.
+ * @returns the descriptor, the caller's. @throws Error of node:fs
+ */
+export function openDevice(path: string): number {
+  return openSync(path, OPEN_FLAGS);
+}
+
+/**
+ * Events of a file (inotify(7)): there is something to read when one of those in `mask` has happened.
+ * @returns the descriptor, the caller's. @throws SystemCallError
+ */
+export function watchFile(path: string, mask: number): number {
+  const fd = loadAddon().watchFile(path, mask);
+  if (fd < 0) throw new SystemCallError(`inotify on ${path}`, fd);
+  return fd;
+}
+
+/** Another descriptor of the same open file, the caller's. @throws SystemCallError */
+export function duplicate(fd: number): number {
+  const copy = loadAddon().duplicate(fd);
+  if (copy < 0) throw new SystemCallError(`dup of descriptor ${fd}`, copy);
+  return copy;
+}
+
 /** An open file that the loop can watch. Its owner closes it. Methods throw a SystemCallError where the call fails. */
 export class DeviceFile {
   readonly #name: string;
   readonly #native: NativeDeviceFile;
 
-  private constructor(name: string, fd: number, ready: () => void) {
+  /**
+   * Takes a descriptor that is open without waiting (O_NONBLOCK): from now on it is the object's, also after a failure.
+   * @param name  For what is said of errors.
+   */
+  constructor(name: string, fd: number, ready: () => void) {
     this.#name = name;
     this.#native = new (loadAddon().DeviceFile)(ready);
     this.#check("open", this.#native.open(fd));
-  }
-
-  /** Opens a device for reading and writing, without waiting; it does not become the process's terminal. @throws Error of node:fs */
-  static open(path: string, ready: () => void): DeviceFile {
-    return new DeviceFile(path, openSync(path, OPEN_FLAGS), ready);
-  }
-
-  /** Becomes ready when one of the events in `mask` happens to a file (inotify). */
-  static watching(path: string, mask: number, ready: () => void): DeviceFile {
-    const fd = loadAddon().watchFile(path, mask);
-    if (fd < 0) throw new SystemCallError(`inotify on ${path}`, fd);
-    return new DeviceFile(`inotify on ${path}`, fd, ready);
   }
 
   /** @returns bytes read, 0 at the end, undefined when there are none now. */
@@ -88,7 +105,7 @@ export class DeviceFile {
 
 /** Opens a device, lets `use` have it, and closes it. @throws Error of node:fs when it cannot be opened. */
 export function withDeviceFile(path: string, use: (file: DeviceFile) => void): void {
-  const file = DeviceFile.open(path, () => undefined);
+  const file = new DeviceFile(path, openDevice(path), () => undefined);
   try {
     use(file);
   } finally {

@@ -6,7 +6,9 @@ const BACKLOG = 511;
 
 /** A Unix socket that only its owner may connect to. @returns its descriptor, the caller's. @throws SystemCallError, AddonError */
 export function listenUnix(path: string): number {
-  return checked(`bind to ${path}`, loadAddon().listenUnix(path, BACKLOG));
+  const fd = loadAddon().listenUnix(path, BACKLOG);
+  if (fd < 0) throw new SystemCallError(`bind to ${path}`, fd);
+  return fd;
 }
 
 /**
@@ -20,14 +22,4 @@ export function listenTcp(address: string, port: number): { readonly fd: number;
   if (typeof bound === "number") throw new SystemCallError(`bind to ${address} port ${port}`, bound);
   const [fd, boundPort] = bound;
   return { fd, port: boundPort };
-}
-
-/** Another descriptor of the same open file, the caller's. @throws SystemCallError, AddonError */
-export function duplicate(fd: number): number {
-  return checked(`dup of descriptor ${fd}`, loadAddon().duplicate(fd));
-}
-
-function checked(call: string, result: number): number {
-  if (result < 0) throw new SystemCallError(call, result);
-  return result;
 }

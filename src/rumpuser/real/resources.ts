@@ -29,3 +29,12 @@ export async function loadLate<T>(load: () => Promise<T>): Promise<T> {
   }
   return await load();
 }
+
+/** Loads as loadLate does, and keeps what was loaded: from then on it can be had without files, also in a process that may open none. */
+export function loadedOnce<T>(load: () => Promise<T>): () => Promise<T> {
+  let loaded: { readonly value: T } | undefined;
+  return async () => {
+    loaded ??= { value: await loadLate(load) };
+    return loaded.value;
+  };
+}

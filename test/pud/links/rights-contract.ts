@@ -1,13 +1,15 @@
 /** What every `LinkRights` must do (src/pud/links/link-rights.ts), in whichever process the rights are. */
-import { closeSync } from "node:fs";
-import { link, lstat, mkdir, rename, stat, writeFile } from "node:fs/promises";
+import { closeSync, constants, openSync } from "node:fs";
+import { link, lstat, mkdir, readlink, rename, stat, symlink, writeFile } from "node:fs/promises";
 import { createServer, connect, type Server } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { ListenAddress } from "../../../src/pud/links/address.js";
 import type { LinkSetupErrorCode } from "../../../src/pud/links/errors.js";
-import type { LinkRights } from "../../../src/pud/links/link-rights.js";
+import type { LinkRights, OpenTerminal } from "../../../src/pud/links/link-rights.js";
+import { DeviceFile, POLL_HUP, POLL_IN } from "../../../src/rumpuser/real/device-file.js";
 import { temporaryFolder } from "./nbd/rig.js";
+import { SerialProgram } from "./serial-program.js";
 
 export interface RightsRig extends AsyncDisposable {
   readonly rights: LinkRights;
@@ -104,16 +106,116 @@ export function linkRightsContract(what: string, start: (folder: string) => Prom
     });
   });
 
+  describe(`${what}: terminals`, () => {
+    test("a terminal is its user's alone, has no name, and tells of its uses", async () => {
+      await using rig = await inFolder(start);
+      const made = await rig.rights.openTerminal();
+      using held = hold(made);
+      expect((await stat(made.device)).mode & 0o777).toBe(0o600);
+      expect([held.master.poll() & POLL_HUP, held.uses.poll() & POLL_IN]).toEqual([POLL_HUP, 0]);
+      const slave = openSlave(made.device);
+      expect([held.master.poll() & POLL_HUP, held.uses.poll() & POLL_IN]).toEqual([0, POLL_IN]);
+      closeSync(slave);
+    });
+
+    test("it is found under its name, in a directory under that of its node", async () => {
+      await using rig = await inFolder(start);
+      const [one, other] = [await rig.rights.openTerminal(), await rig.rights.openTerminal()];
+      using _held = hold(one, other);
+      const path = join(rig.folder, "gps");
+      expect(await rig.rights.nameTerminal(one.terminal, { path, nodeName: "ttyU0" })).toEqual({ path });
+      const inside = await rig.rights.nameTerminal(other.terminal, { path: rig.folder, nodeName: "ttyU1" });
+      expect(inside).toEqual({ path: join(rig.folder, "ttyU1") });
+      expect([await readlink(path), await readlink(inside.path)]).toEqual([one.device, other.device]);
+      await rig.rights.closeTerminal(one.terminal);
+      await rig.rights.closeTerminal(one.terminal);
+      await expect(lstat(path)).rejects.toThrow(/ENOENT/);
+    });
+
+    test("a terminal takes over the name of the one that it replaces, which then takes nothing with it", async () => {
+      await using rig = await inFolder(start);
+      const [one, other] = [await rig.rights.openTerminal(), await rig.rights.openTerminal()];
+      using _held = hold(one, other);
+      const place = { path: rig.path, nodeName: "ttyU0" };
+      await rig.rights.nameTerminal(one.terminal, place);
+      await expect(rig.rights.nameTerminal(other.terminal, place)).rejects.toMatchObject({ code: "LINK_IN_USE" });
+      await rig.rights.nameTerminal(other.terminal, { ...place, replaces: one.terminal });
+      await rig.rights.closeTerminal(one.terminal);
+      expect(await readlink(rig.path)).toBe(other.device);
+    });
+
+    test.each<[string, (path: string) => Promise<string>, LinkSetupErrorCode]>([
+      ["a file", (path) => writeFile(path, "mine").then(() => path), "LINK_IN_USE"],
+      ["a link to something else", (path) => symlink("/etc/hostname", path).then(() => path), "LINK_IN_USE"],
+      ["a directory that is not there", (path) => Promise.resolve(`${path}/none/ttyU0`), "LINK_USAGE"],
+    ])("%s is no name to take", async (_what, make, code) => {
+      await using rig = await inFolder(start);
+      const made = await rig.rights.openTerminal();
+      using _held = hold(made);
+      const path = await make(rig.path);
+      await expect(rig.rights.nameTerminal(made.terminal, { path, nodeName: "ttyU0" })).rejects.toMatchObject({
+        name: "LinkSetupError",
+        code,
+      });
+      await rig.rights.closeTerminal(made.terminal);
+      if (code === "LINK_IN_USE") await lstat(path);
+    });
+
+    test("the name that an ended process has left is replaced", async () => {
+      await using rig = await inFolder(start);
+      await symlink("/dev/pts/999999", rig.path);
+      const made = await rig.rights.openTerminal();
+      using _held = hold(made);
+      await rig.rights.nameTerminal(made.terminal, { path: rig.path, nodeName: "ttyU0" });
+      expect(await readlink(rig.path)).toBe(made.device);
+    });
+
+    test("others are refused until it is tidied, which takes what was not read", async () => {
+      await using rig = await inFolder(start);
+      const made = await rig.rights.openTerminal();
+      using held = hold(made);
+      await using program = new SerialProgram({ ordinary: true });
+      held.master.write(Buffer.from("unread\n"));
+      await rig.rights.refuseOthers(made.terminal);
+      const open = `fd = open_raw(${JSON.stringify(made.device)}, os.O_NONBLOCK)`;
+      await expect(program.run(open)).rejects.toThrow("EBUSY");
+      const isSuperUser = process.getuid?.() === 0;
+      expect(await rig.rights.tidyTerminal(made.terminal)).toBe(isSuperUser);
+      if (!isSuperUser) return;
+      await program.run(open);
+      await expect(program.run("os.read(fd, 10)")).rejects.toThrow("EAGAIN");
+    });
+
+    test("its number is its own until it is closed, then programs get a hang-up", async () => {
+      await using rig = await inFolder(start);
+      const made = await rig.rights.openTerminal();
+      await using program = new SerialProgram();
+      await program.run(`fd = open_raw(${JSON.stringify(made.device)})`);
+      hold(made)[Symbol.dispose]();
+      await program.run("os.write(fd, b'nobody')");
+      await rig.rights.closeTerminal(made.terminal);
+      await expect(program.run("os.write(fd, b'x')")).rejects.toThrow("EIO");
+      await expect(rig.rights.refuseOthers(made.terminal)).rejects.toMatchObject({ code: "LINK_USAGE" });
+      await expect(rig.rights.tidyTerminal(made.terminal)).rejects.toMatchObject({ code: "LINK_USAGE" });
+    });
+  });
+
   describe(`${what}: the end`, () => {
     test("takes back what is left, and what is under way", async () => {
       await using rig = await inFolder(start);
       const { fd } = await rig.rights.listen({ unix: rig.path });
       const late = rig.rights.listen({ unix: `${rig.path}2` }).catch(() => undefined);
+      const made = await rig.rights.openTerminal();
+      using held = hold(made);
+      const name = { path: join(rig.folder, "ttyU0"), nodeName: "ttyU0" };
+      await rig.rights.nameTerminal(made.terminal, name);
       await rig.releaseAll();
+      held[Symbol.dispose]();
       closeSync(fd);
       const lateFd = (await late)?.fd;
       if (lateFd !== undefined) closeSync(lateFd);
-      for (const path of [rig.path, `${rig.path}2`]) await expect(lstat(path)).rejects.toThrow(/ENOENT/);
+      for (const path of [rig.path, `${rig.path}2`, name.path, made.device])
+        await expect(lstat(path)).rejects.toThrow(/ENOENT/);
       await expect(rig.rights.listen({ unix: rig.path })).rejects.toMatchObject({ name: "LinkSetupError" });
     });
   });
@@ -138,6 +240,32 @@ async function inFolder(start: (folder: string) => Promise<RightsRig>): Promise<
       await folder[Symbol.asyncDispose]();
     },
   };
+}
+
+interface Held extends Disposable {
+  /** Of the first. */
+  readonly master: DeviceFile;
+  readonly uses: DeviceFile;
+}
+
+/** Owns the descriptors of terminals. */
+function hold(...terminals: [OpenTerminal, ...OpenTerminal[]]): Held {
+  const files = terminals.flatMap(({ master, uses }) =>
+    [master, uses].map((fd) => new DeviceFile("a terminal of the test", fd, () => undefined)),
+  );
+  const [master, uses] = files;
+  if (master === undefined || uses === undefined) throw new Error("no terminal");
+  return {
+    master,
+    uses,
+    [Symbol.dispose]: () => {
+      for (const file of files) file.close();
+    },
+  };
+}
+
+function openSlave(device: string): number {
+  return openSync(device, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
 }
 
 /** What a client gets back from a server on the descriptor, which is closed afterwards. */

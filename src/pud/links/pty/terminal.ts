@@ -1,5 +1,5 @@
 /**
- * A pseudo terminal, held by its master side (pty(7), TIOCPKT in ioctl_tty(2)).
+ * A pseudo terminal, held by its master side (pty(7), TIOCPKT in ioctl_tty(2)). Its other side is opened by the rights alone.
  *
  * Linux tells the master of nobody that opens the other side, only that nobody has it open (POLLHUP). So inotify(7) says when
  * to look, and poll(2) says what is so: opening it here for a moment does no harm.
@@ -7,36 +7,19 @@
  * In packet mode a status byte tells of flushes; of changed settings only while EXTPROC is on. That flag also switches the line
  * discipline's work on input off, so it is on exactly where a program wants none of that work.
  */
-import { chmodSync } from "node:fs";
-import { viewOf } from "../../../bytes.js";
 import { errnoOf } from "../errors.js";
+import type { LinkRights, OpenTerminal, TerminalPlace } from "../link-rights.js";
 import {
   DeviceFile,
-  IN_CLOSE,
-  IN_OPEN,
   POLL_HUP,
   POLL_IN,
   POLL_PRI,
   PRIORITY,
   READABLE,
-  withDeviceFile,
   WRITABLE,
 } from "../../../rumpuser/real/device-file.js";
-import {
-  TCFLSH,
-  TCIFLUSH,
-  TCGETS2,
-  TCSETS2,
-  type Termios,
-  termios2Record,
-  TIOCEXCL,
-  TIOCNXCL,
-  TIOCPKT,
-} from "../tty/termios.js";
+import { intArgument, TCGETS2, TCSETS2, type Termios, termios2Record, TIOCPKT } from "../tty/termios.js";
 
-const MASTER = "/dev/ptmx";
-const TIOCSPTLCK = 0x40045431;
-const TIOCGPTN = 0x80045430;
 /** What the line discipline holds, and a status byte before it. */
 const PACKET_BYTES = 4097;
 
@@ -68,34 +51,45 @@ export interface Watched {
 const PACKET_EVENTS = { all: READABLE | PRIORITY, status: PRIORITY, none: 0 } as const;
 
 export class Terminal {
-  /** `/dev/pts/3` */
-  readonly path: string;
+  readonly #number: number;
+  readonly #rights: LinkRights;
+  readonly #events: TerminalEvents;
   readonly #master: DeviceFile;
   readonly #uses: DeviceFile;
   readonly #packet = new Uint8Array(PACKET_BYTES);
+  /** What the rights do with it, one after the other. */
+  #asked: Promise<unknown> = Promise.resolve();
+  /** Calls of the rights that are under way, and whether it was opened or closed meanwhile, by them perhaps. */
+  #asking = 0;
+  #usedMeanwhile = false;
+  #closed = false;
 
-  /** Makes a terminal that only this user may open. @throws Error of the system */
-  constructor(termios: Termios, events: TerminalEvents) {
-    this.#master = DeviceFile.open(MASTER, () => events.ready());
+  private constructor({ terminal, master, uses, device }: OpenTerminal, rights: LinkRights, events: TerminalEvents) {
+    this.#number = terminal;
+    this.#rights = rights;
+    this.#events = events;
+    this.#master = new DeviceFile(device, master, () => events.ready());
+    this.#uses = new DeviceFile(`inotify on ${device}`, uses, () => this.#used());
+  }
+
+  /** Makes a terminal that only this user may open. It has no name. @throws LinkSetupError, Error of the system */
+  static async open(termios: Termios, rights: LinkRights, events: TerminalEvents): Promise<Terminal> {
+    const terminal = new Terminal(await rights.openTerminal(), rights, events);
     try {
-      this.#master.ioctl(TIOCSPTLCK, numberBytes(0));
-      const index = numberBytes(0);
-      this.#master.ioctl(TIOCGPTN, index);
-      this.path = `/dev/pts/${viewOf(index).getUint32(0, true)}`;
-      chmodSync(this.path, 0o600);
-      this.termios = termios;
-      this.#master.ioctl(TIOCPKT, numberBytes(1));
-      // Opened and closed once, it says of itself that nobody has it open.
-      withDeviceFile(this.path, () => undefined);
-      this.#uses = DeviceFile.watching(this.path, IN_OPEN | IN_CLOSE, () => {
-        while (this.#uses.read(this.#packet) !== undefined);
-        events.used();
-      });
+      terminal.termios = termios;
+      terminal.#master.ioctl(TIOCPKT, intArgument(1));
+      terminal.#uses.watch(READABLE);
+      return terminal;
     } catch (error) {
-      this.#master.close();
+      await terminal.close();
       throw error;
     }
-    this.#uses.watch(READABLE);
+  }
+
+  /** Puts it where programs look for it. @returns where that is. @throws LinkSetupError */
+  async nameAs(place: Omit<TerminalPlace, "replaces">, replaced: Terminal | undefined): Promise<string> {
+    const replaces = replaced === undefined ? {} : { replaces: replaced.#number };
+    return (await this.#rights.nameTerminal(this.#number, { ...place, ...replaces })).path;
   }
 
   /** The settings that programs see and change. The kernel has no parity here, and eight data bits only. */
@@ -149,39 +143,51 @@ export class Terminal {
     return taken === "hungUp" ? bytes.length : (taken ?? 0);
   }
 
-  /** Refuses others than those that have it open (TIOCEXCL); the super-user always may. The kernel keeps that when all have closed it. */
-  refuseOthers(): void {
-    this.#withSlave((slave) => slave.ioctl(TIOCEXCL));
+  /** Refuses others than those that have it open, as LinkRights.refuseOthers. */
+  async refuseOthers(): Promise<void> {
+    await this.#ask(() => this.#rights.refuseOthers(this.#number));
   }
 
-  /**
-   * Makes it fit for the next program, when all have closed it: anybody may open it, and what was not read is gone.
-   * @returns false: it is kept for a program alone, and this user cannot change that.
-   */
-  tidy(): boolean {
-    return this.#withSlave((slave) => {
-      slave.ioctl(TIOCNXCL);
-      slave.ioctl(TCFLSH, TCIFLUSH);
+  /** Makes it fit for the next program, when all have closed it, as LinkRights.tidyTerminal. */
+  async tidy(): Promise<boolean> {
+    return await this.#ask(async () => {
+      const isTidy = await this.#rights.tidyTerminal(this.#number);
       // The status that tells of this flush goes first; it is for nobody.
-      this.#master.read(this.#packet);
+      if (isTidy && this.statusWaits) this.#master.read(this.#packet);
+      return isTidy;
     });
   }
 
-  /** Programs that have it open get a hang-up. Idempotent. */
-  close(): void {
+  /** Programs that have it open get a hang-up, and nobody finds it any more. Idempotent. @throws LinkSetupError */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#uses.close();
     this.#master.close();
+    await this.#rights.closeTerminal(this.#number);
   }
 
-  /** @returns false: it is kept for one program (EBUSY) */
-  #withSlave(use: (slave: DeviceFile) => void): boolean {
+  /** Has the rights open it for a moment: what that looks like is told when it is over. */
+  async #ask<T>(call: () => Promise<T>): Promise<T> {
+    this.#asking++;
+    const answer = this.#asked.then(call);
+    this.#asked = answer.catch(() => undefined); // told to the caller
     try {
-      withDeviceFile(this.path, use);
-      return true;
-    } catch (error) {
-      if (errnoOf(error) === "EBUSY") return false;
-      throw error;
+      return await answer;
+    } finally {
+      this.#asking--;
+      if (this.#usedMeanwhile) this.#tellUsed();
     }
+  }
+
+  #used(): void {
+    while (this.#uses.read(this.#packet) !== undefined);
+    this.#tellUsed();
+  }
+
+  #tellUsed(): void {
+    this.#usedMeanwhile = this.#asking > 0;
+    if (!this.#usedMeanwhile && !this.#closed) this.#events.used();
   }
 
   #unlessHungUp<T>(call: () => T): T | "hungUp" {
@@ -192,10 +198,4 @@ export class Terminal {
       throw error;
     }
   }
-}
-
-function numberBytes(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  viewOf(bytes).setInt32(0, value, true);
-  return bytes;
 }

@@ -267,7 +267,9 @@ export class Visit implements TtyReceiver {
 
   #arrive(): void {
     this.#state = "here";
-    this.#sharedTimer = setTimeout(() => this.#guard(() => this.#terminal.refuseOthers()), SHARED_MS);
+    this.#sharedTimer = setTimeout(() => {
+      this.#terminal.refuseOthers().catch((error: unknown) => this.#fail(error));
+    }, SHARED_MS);
   }
 
   /** All have closed the terminal. A program that opens it before everything has gone out goes on with the line. */
@@ -275,20 +277,26 @@ export class Visit implements TtyReceiver {
     this.#look();
     this.#state = "leaving";
     clearTimeout(this.#sharedTimer);
-    const terminalStuck = !this.#terminal.tidy();
     this.#terminal.watch({ packets: "none", room: false });
     this.#port?.grant(this.#incoming.splice(0).reduce((sum, part) => sum + part.length, 0));
     this.#back = new AbortController();
-    const goneOut = this.#goneOut(AbortSignal.any([this.#back.signal, AbortSignal.timeout(CLOSE_AFTER_MS)]));
-    void goneOut.then(async () => {
-      if (this.#state !== "leaving") return;
-      this.#state = "left";
-      if (!terminalStuck && this.#terminal.occupied) return this.#guard(() => this.#return());
-      if (!this.#request.hangUpOnClose && !terminalStuck) return;
-      this.#stop();
-      await this.#port?.close();
-      this.#events.ended(terminalStuck);
-    });
+    const signal = AbortSignal.any([this.#back.signal, AbortSignal.timeout(CLOSE_AFTER_MS)]);
+    const gone = Promise.all([this.#terminal.tidy(), this.#goneOut(signal)]);
+    gone.then(
+      ([isTidy]) => void this.#close(!isTidy),
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  /** Nobody has it open, and what was written has gone out, or the time for that is over. */
+  async #close(terminalStuck: boolean): Promise<void> {
+    if (this.#state !== "leaving") return;
+    this.#state = "left";
+    if (!terminalStuck && this.#terminal.occupied) return this.#guard(() => this.#return());
+    if (!this.#request.hangUpOnClose && !terminalStuck) return;
+    this.#stop();
+    await this.#port?.close();
+    this.#events.ended(terminalStuck);
   }
 
   async #goneOut(signal: AbortSignal): Promise<void> {
@@ -307,6 +315,7 @@ export class Visit implements TtyReceiver {
 
   #stop(): void {
     this.#state = "over";
+    this.#terminal.watch({ packets: "none", room: false });
     this.#back.abort();
     clearTimeout(this.#sharedTimer);
     clearTimeout(this.#settleTimer);

@@ -1,18 +1,26 @@
-/** The rights of this process: what it makes for links, and takes back. */
+/** The rights of this process: what it makes for links, and takes back. What few runs need is loaded when it is asked for. */
+import { loadedOnce } from "../../../rumpuser/real/resources.js";
 import type { ListenAddress } from "../address.js";
 import { LinkSetupError, messageOf } from "../errors.js";
-import type { Listening, LinkRights } from "../link-rights.js";
+import type { KernelNbdOptions, LinkRights, ListeningSocket, OpenTerminal, TerminalPlace } from "../link-rights.js";
 import { bindSocket } from "./bind.js";
+import type { LocalTerminal } from "./local-terminal.js";
+import { terminalPath } from "./terminal-name.js";
 
-type TakeBack = () => Promise<void>;
+const loadTerminals = loadedOnce(async () => (await import("./local-terminal.js")).LocalTerminal);
+const loadKernelNbd = loadedOnce(async () => (await import("./kernel-nbd.js")).attachKernelNbd);
+const loadCuse = loadedOnce(async () => (await import("./cuse-device.js")).makeCuseDevice);
+
+type TakeBack = () => void | Promise<void>;
 
 export class LocalRights implements LinkRights {
-  /** How to take back what was made, by its number; settled as soon as it is made, or has failed. */
+  /** How to take back what was made, by its number: settled as soon as it is made, or has failed. */
   readonly #made = new Map<number, Promise<TakeBack>>();
+  readonly #terminals = new Map<number, LocalTerminal>();
   #lastNumber = 0;
   #released = false;
 
-  async listen(address: ListenAddress): Promise<Listening> {
+  async listen(address: ListenAddress): Promise<ListeningSocket> {
     const { number, made } = await this.#make(
       () => bindSocket(address),
       (bound) => bound.removeFile(),
@@ -21,8 +29,68 @@ export class LocalRights implements LinkRights {
     return { listener: number, fd, ...(port === undefined ? {} : { port }) };
   }
 
-  unlisten(listener: number): Promise<void> {
-    return this.#takeBack(listener);
+  async unlisten(listener: number): Promise<void> {
+    await this.#takeBack(listener);
+  }
+
+  async openTerminal(): Promise<OpenTerminal> {
+    const { number, made } = await this.#make(
+      async () => (await loadTerminals()).open(),
+      ({ terminal }) => terminal.close(),
+    );
+    const { terminal, master, uses } = made;
+    this.#terminals.set(number, terminal);
+    return { terminal: number, master, uses, device: terminal.device };
+  }
+
+  async nameTerminal(
+    terminal: number,
+    { path, nodeName, replaces }: TerminalPlace,
+  ): Promise<{ readonly path: string }> {
+    return await this.#withTerminal(terminal, (named) => {
+      const replaced = replaces === undefined ? undefined : this.#terminals.get(replaces);
+      const place = terminalPath(path, nodeName);
+      for (const other of this.#terminals.values())
+        if (other.path === place && other !== replaced)
+          throw new LinkSetupError("LINK_IN_USE", `${place} is another node already; ${nodeName} needs another`);
+      named.nameAs(place, replaced);
+      return { path: place };
+    });
+  }
+
+  async refuseOthers(terminal: number): Promise<void> {
+    await this.#withTerminal(terminal, (one) => one.refuseOthers());
+  }
+
+  async tidyTerminal(terminal: number): Promise<boolean> {
+    return await this.#withTerminal(terminal, (one) => one.tidy());
+  }
+
+  async closeTerminal(terminal: number): Promise<void> {
+    this.#terminals.delete(terminal);
+    await this.#takeBack(terminal);
+  }
+
+  async attachKernelNbd(options: KernelNbdOptions): Promise<{ readonly attachment: number }> {
+    const { number } = await this.#make(
+      async () => await (await loadKernelNbd())(options),
+      (attached) => attached.detach(),
+    );
+    return { attachment: number };
+  }
+
+  async detachKernelNbd(attachment: number): Promise<void> {
+    await this.#takeBack(attachment);
+  }
+
+  async openCuse(name: string): Promise<{ readonly fd: number }> {
+    // The device goes with the last descriptor of its connection: there is nothing to take back.
+    const { number, made } = await this.#make(
+      async () => await (await loadCuse())(name),
+      () => undefined,
+    );
+    await this.#takeBack(number);
+    return { fd: made };
   }
 
   /**
@@ -33,34 +101,53 @@ export class LocalRights implements LinkRights {
   async releaseAll(): Promise<void> {
     this.#released = true;
     const results = await Promise.allSettled([...this.#made.keys()].map((number) => this.#takeBack(number)));
+    this.#terminals.clear();
     const failures = results.flatMap((result): unknown[] => (result.status === "rejected" ? [result.reason] : []));
     if (failures.length > 0) throw new AggregateError(failures, failures.map(messageOf).join("; "));
   }
 
   async #make<T>(
     make: () => Promise<T>,
-    takeBack: (made: T) => Promise<void>,
+    takeBack: (made: T) => void | Promise<void>,
   ): Promise<{ readonly number: number; readonly made: T }> {
-    if (this.#released) throw new LinkSetupError("LINK_FAILED", "the process that asks for it has ended");
+    if (this.#released) throw new LinkSetupError("LINK_FAILED", "nothing is made for a process that has ended");
     const number = ++this.#lastNumber;
     const making = make();
     const way = making.then(
       (made) => () => takeBack(made),
-      () => () => Promise.resolve(),
+      () => () => undefined, // told to the caller
     );
     this.#made.set(number, way);
     try {
       return { number, made: await making };
     } catch (error) {
       this.#made.delete(number);
-      throw error;
+      throw setupError(error);
     }
   }
 
   async #takeBack(number: number): Promise<void> {
     const way = this.#made.get(number);
     this.#made.delete(number);
-    const takeBack = await way;
-    await takeBack?.();
+    try {
+      await (await way)?.();
+    } catch (error) {
+      throw setupError(error);
+    }
   }
+
+  async #withTerminal<T>(terminal: number, use: (terminal: LocalTerminal) => T): Promise<T> {
+    const found = this.#terminals.get(terminal);
+    if (found === undefined) throw new LinkSetupError("LINK_USAGE", `terminal ${terminal}: there is none`);
+    try {
+      return use(found);
+    } catch (error) {
+      throw setupError(error);
+    }
+  }
+}
+
+function setupError(error: unknown): LinkSetupError {
+  if (error instanceof LinkSetupError) return error;
+  return new LinkSetupError("LINK_FAILED", messageOf(error), { cause: error });
 }

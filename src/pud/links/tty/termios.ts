@@ -3,7 +3,7 @@
  *
  * Values and layouts: Linux asm-generic/termbits.h and ioctls.h, as x86_64 and aarch64 have them.
  */
-import { raw, record, u32le, u8 } from "../../../bytes.js";
+import { raw, record, u32le, u8, viewOf } from "../../../bytes.js";
 import type { DataBits, FlowControl, LineSettings, Parity, StopBits } from "../../../rump/devsw.js";
 
 const SPEC = "asm-generic/termbits.h";
@@ -23,6 +23,13 @@ export const TCGETS2 = 0x802c542a;
 export const TCSETS2 = 0x402c542b;
 /** The argument of TCFLSH: what was received and not read. */
 export const TCIFLUSH = 0;
+
+/** The argument of a request that wants a pointer to an int. */
+export function intArgument(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  viewOf(bytes).setInt32(0, value, true);
+  return bytes;
+}
 
 const IGNCR = 0x80;
 const ICRNL = 0x100;

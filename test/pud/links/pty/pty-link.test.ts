@@ -163,7 +163,7 @@ describe("settings", () => {
   });
 
   test("a rate that cannot be becomes the nearest, and the program sees it", async () => {
-    await using rig = await PtyRig.start(new MemoryTty({ maxBaud: 230_400 }));
+    await using rig = await PtyRig.start({ tty: new MemoryTty({ maxBaud: 230_400 }) });
     await using program = await rig.program();
     await program.run("rate(fd, 4000000)");
     await rig.called("configure 230400 8 none 1 none");
@@ -183,7 +183,7 @@ describe("settings", () => {
   });
 
   test("the kernel keeps data bits and parity from a pseudo terminal; the link's place says them", async () => {
-    await using rig = await PtyRig.start(new MemoryTty(), "7E");
+    await using rig = await PtyRig.start({ where: "7E" });
     await using program = await rig.program();
     await program.run(
       "modes(fd, cflag=(modes(fd)[2] & ~termios.CSIZE) | termios.CS6 | termios.PARENB | termios.PARODD)",
@@ -305,7 +305,7 @@ describe("the end", () => {
 
   test("a line that cannot be opened hangs the program up, and the next may try again", async () => {
     const tty = new MemoryTty();
-    await using rig = await PtyRig.start(tty);
+    await using rig = await PtyRig.start({ tty });
     const other = await tty.open(
       {
         settings: { baud: 300, dataBits: 8, parity: "none", stopBits: 1, flowControl: "none" },
@@ -380,7 +380,7 @@ describe("who may have it", () => {
 
 describe("the name", () => {
   test("leads to the terminal; a path that is a folder takes the node's name, any other is the name", async () => {
-    await using rig = await PtyRig.start(new MemoryTty(), "FOLDER/gps");
+    await using rig = await PtyRig.start({ where: "FOLDER/gps" });
     expect(rig.path).toBe(join(rig.folder, "gps"));
     expect(await readlink(rig.path)).toMatch(/^\/dev\/pts\/\d+$/);
     await expect(rig.link.serve("ttyU1", new MemoryTty())).rejects.toMatchObject({ code: "LINK_IN_USE" });

@@ -5,9 +5,17 @@ import { join } from "node:path";
 import { vi } from "vitest";
 import { openLink, parseLink } from "../../../../src/pud/links/links.js";
 import type { Link, LinkedNode } from "../../../../src/pud/links/links.js";
-import { linkContext } from "../../../fakes/link-context.js";
+import type { LinkRights } from "../../../../src/pud/links/link-rights.js";
+import { LocalRights } from "../../../../src/pud/links/rights/local-rights.js";
 import { MemoryTty } from "../../../fakes/memory-tty.js";
 import { SerialProgram } from "../serial-program.js";
+
+export interface PtyRigOptions {
+  readonly tty?: MemoryTty;
+  /** Of `pty=WHERE`; FOLDER stands for that of the rig. */
+  readonly where?: string;
+  readonly rights?: LinkRights;
+}
 
 export class PtyRig {
   readonly folder: string;
@@ -24,11 +32,16 @@ export class PtyRig {
     this.log = parts.log;
   }
 
-  static async start(tty = new MemoryTty(), where?: string): Promise<PtyRig> {
+  static async start({
+    tty = new MemoryTty(),
+    where,
+    rights = new LocalRights(),
+  }: PtyRigOptions = {}): Promise<PtyRig> {
     const folder = await mkdtemp(join(tmpdir(), "rumpusb-pty-"));
     const log: string[] = [];
     const spec = await parseLink(where === undefined ? "pty" : `pty=${where.replace("FOLDER", folder)}`);
-    const link = await openLink(spec, linkContext(folder, { write: ({ message }) => log.push(message) }));
+    const sink = { write: ({ message }: { message: string }) => void log.push(message) };
+    const link = await openLink(spec, { runtimeDir: folder, log: sink, rights });
     return new PtyRig({ folder, tty, link, node: await link.serve("ttyU0", tty), log });
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { attachKernelNbd } from "../../../src/pud/links/kernel-nbd.js";
-import type { KernelNbdHost } from "../../../src/pud/links/kernel-nbd.js";
+import { attachKernelNbd } from "../../../../src/pud/links/rights/kernel-nbd.js";
+import type { KernelNbdHost } from "../../../../src/pud/links/rights/kernel-nbd.js";
 
 const OPTIONS = { device: "/dev/nbd0", socketPath: "/run/s", exportName: "sd0", blockBytes: 4096 };
 
@@ -29,7 +29,7 @@ const systemError = (code: string): Error => Object.assign(new Error(`${code}: n
 
 test("attaches by nbd-client and detaches again", async () => {
   const host = machine();
-  const attached = await attachKernelNbd({ ...OPTIONS, host });
+  const attached = await attachKernelNbd(OPTIONS, host);
   await attached.detach();
   await attached.detach();
   expect(host.ran).toEqual(["nbd-client -unix /run/s /dev/nbd0 -name sd0 -block-size 4096", "nbd-client -d /dev/nbd0"]);
@@ -81,13 +81,13 @@ describe("what is missing is named", () => {
       /needs root/,
     ],
   ])("%s", async (_what, overrides, code, message) => {
-    const failure = attachKernelNbd({ ...OPTIONS, host: machine(overrides) });
+    const failure = attachKernelNbd(OPTIONS, machine(overrides));
     await expect(failure).rejects.toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }));
   });
 
   test("a device of another kind", async () => {
     for (const device of ["/dev/sda", "nbd0", "/dev/nbd", "/dev/nbd0/../sda"])
-      await expect(attachKernelNbd({ ...OPTIONS, device, host: machine() })).rejects.toThrow(
+      await expect(attachKernelNbd({ ...OPTIONS, device }, machine())).rejects.toThrow(
         expect.objectContaining({ code: "LINK_USAGE" }),
       );
   });

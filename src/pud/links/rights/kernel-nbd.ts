@@ -7,17 +7,12 @@
 import { execFile } from "node:child_process";
 import { access, constants, readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import { LinkSetupError, errnoOf } from "./errors.js";
+import { LinkSetupError, errnoOf } from "../errors.js";
+import type { KernelNbdOptions } from "../link-rights.js";
 
-export interface KernelNbdOptions {
-  /** `/dev/nbd0` */
-  readonly device: string;
-  readonly socketPath: string;
-  readonly exportName: string;
-  /** What the kernel shall take for a sector: 512, 1024, 2048 or 4096. */
-  readonly blockBytes: number;
-  /** Tests bring their own. */
-  readonly host?: KernelNbdHost;
+export interface AttachedKernelNbd {
+  /** Nothing where it is detached already. @throws LinkSetupError */
+  detach(): Promise<void>;
 }
 
 /** What attaching needs of the machine. */
@@ -50,11 +45,14 @@ function kernelNbdName(device: string): string | undefined {
 
 /**
  * Attaches the export to the device, and says so only when the kernel does.
+ * @param host  Tests bring their own.
  * @throws LinkSetupError  LINK_USAGE, LINK_UNAVAILABLE (no nbd driver, no nbd-client), LINK_IN_USE, LINK_PERMISSION,
  *                         LINK_FAILED with what nbd-client said.
  */
-export async function attachKernelNbd(options: KernelNbdOptions): Promise<{ detach(): Promise<void> }> {
-  const { device, socketPath, exportName, blockBytes, host = realHost } = options;
+export async function attachKernelNbd(
+  { device, socketPath, exportName, blockBytes }: KernelNbdOptions,
+  host: KernelNbdHost = realHost,
+): Promise<AttachedKernelNbd> {
   const name = kernelNbdName(device);
   if (name === undefined) throw new LinkSetupError("LINK_USAGE", `${device}: /dev/nbd0, /dev/nbd1 … is needed`);
   await checkDevice(host, device, name);

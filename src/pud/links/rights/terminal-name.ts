@@ -1,7 +1,16 @@
 /** The symbolic link under which programs find a pseudo terminal. Nothing else that stands there is touched. */
 import { lstatSync, readlinkSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { LinkSetupError, messageOf, errnoOf } from "../errors.js";
+
+/** Where a node's terminal is found: in a directory that is there it is called like the node. @throws LinkSetupError */
+export function terminalPath(path: string, nodeName: string): string {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true ? join(path, nodeName) : path;
+  } catch (error) {
+    throw setupError(path, error);
+  }
+}
 
 const TERMINAL = /^\/dev\/pts\/\d+$/;
 
