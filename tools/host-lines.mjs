@@ -67,6 +67,7 @@ const ID_TABLES = /^dev\/usb\/(ucom|umass|uas)\/([a-z0-9]+-)?(match|ids)\.js$/;
 /** Roles by the first prefix that fits. */
 const ROLES = [
   ["command line", ["cli/"]],
+  ["sockets, terminals and devices for links", ["pud/links/rights/"]],
   ["NBD server", ["pud/links/"]],
   ["host half of pud", ["pud/"]],
   [

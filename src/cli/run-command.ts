@@ -91,7 +91,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
   const drivers = await Promise.all(paths.map(async (path) => (await own?.readDriverFile(path, sandbox)) ?? []));
   const host = await RumpHost.open({
     selectors: devices.map(parseSelector),
-    links: options.link.length === 0 ? undefined : await parseLinks(options.link),
+    links: options.link.length === 0 ? undefined : parseLinks(options.link),
     take: options.take === true,
     split: options.split === true,
     group: options.group === true,
@@ -132,11 +132,9 @@ function sandboxOf({ sandbox, strict }: RunOptions, extraPaths: readonly string[
 }
 
 /** @throws HostError USAGE */
-async function parseLinks(texts: readonly string[]): Promise<LinkSpec[]> {
+function parseLinks(texts: readonly string[]): LinkSpec[] {
   try {
-    const specs: LinkSpec[] = [];
-    for (const text of texts) specs.push(await parseLink(text)); // the first that is wrong is told
-    return specs;
+    return texts.map(parseLink); // the first that is wrong is told
   } catch (error) {
     throw new HostError("USAGE", messageOf(error), { cause: error });
   }

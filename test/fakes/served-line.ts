@@ -45,7 +45,7 @@ export class ServedLine {
     const folder = mkdtempSync(join(tmpdir(), "rumpusb-line-"));
     const address = { unix: join(folder, "model.sock") };
     const server = await serveModels({ listen: address, exports: [{ busId: BUS_ID, model }], keepState: true });
-    const link = await openLink(await parseLink(word), linkContext(folder));
+    const link = await openLink(parseLink(word), linkContext(folder));
     const events: HostEvent[] = [];
     const supervisor = new Supervisor({
       clock: realClock,

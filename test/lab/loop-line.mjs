@@ -105,7 +105,7 @@ const line = {
 };
 
 const log = { write: ({ message }) => console.log(`log ${message}`) };
-const link = await openLink(await parseLink(linkText), { runtimeDir, log, rights: new LocalRights() });
+const link = await openLink(parseLink(linkText), { runtimeDir, log, rights: new LocalRights() });
 const node = await link.serve("ttyU0", line);
 process.once("SIGTERM", () => void link.close());
 process.once("SIGUSR1", () => {

@@ -23,7 +23,7 @@ function inProcess(tty: MemoryTty): Promise<Rig> {
 
 async function overSocket(tty: MemoryTty): Promise<Rig> {
   const folder = await temporaryFolder();
-  const link = await openLink(await parseLink("rfc2217"), linkContext(folder.path));
+  const link = await openLink(parseLink("rfc2217"), linkContext(folder.path));
   await link.serve("ttyU0", tty);
   return {
     tty,

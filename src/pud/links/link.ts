@@ -27,14 +27,6 @@ export interface Link {
   close(): Promise<void>;
 }
 
-/** A kind of link: how it reads its place, and how it is opened there. */
-export interface LinkKind<Where> {
-  /** @param text  Of `KIND=TEXT`; undefined: there is none. @throws LinkSetupError LINK_USAGE */
-  parseWhere(text: string | undefined): Where;
-  /** @throws LinkSetupError */
-  open(where: Where, context: LinkContext): Promise<Link>;
-}
-
 /** A node that other programs can reach. */
 export interface LinkedNode {
   readonly uri: string;

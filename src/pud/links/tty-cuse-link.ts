@@ -3,36 +3,21 @@ import type { Device } from "../../rump/devsw.js";
 import { LinkSetupError } from "./errors.js";
 import { CuseChannel } from "./cuse/channel.js";
 import { TtyDevice } from "./cuse/tty-device.js";
-import { LINK_FORMS } from "./forms.js";
-import type { Link, LinkContext, LinkedNode, LinkKind } from "./link.js";
+import type { Link, LinkContext, LinkedNode } from "./link.js";
+import type { TtyCuseWhere } from "./wheres.js";
 
-/** The name in /dev of one node; undefined: each has its own. */
-export type TtyCuseWhere = string | undefined;
-
-/** A tty of its own kind: what a name can hide must not be possible. */
-const NAME = /^tty[A-Za-z][A-Za-z0-9_-]{0,27}$/;
-
-export const ttyCuseLink: LinkKind<TtyCuseWhere> = {
-  parseWhere: parseTtyCuseWhere,
-  open: (where, context) => Promise.resolve(new TtyCuseLink(where, context)),
-};
-
-function parseTtyCuseWhere(text: string | undefined): TtyCuseWhere {
-  if (text !== undefined && !NAME.test(text))
-    throw new LinkSetupError(
-      "LINK_USAGE",
-      `link tty-cuse=${text}: a name in /dev like ttyU0 or ttyGPS; allowed are ${LINK_FORMS["tty-cuse"]}`,
-    );
-  return text;
+export function openTtyCuseLink({ name }: TtyCuseWhere, context: LinkContext): Promise<Link> {
+  return Promise.resolve(new TtyCuseLink(name, context));
 }
 
 class TtyCuseLink implements Link {
   readonly kind = "tty-cuse";
-  readonly #name: TtyCuseWhere;
+  /** undefined: each node has its own. */
+  readonly #name: string | undefined;
   readonly #context: LinkContext;
   readonly #served = new Map<string, () => Promise<void>>();
 
-  constructor(name: TtyCuseWhere, context: LinkContext) {
+  constructor(name: string | undefined, context: LinkContext) {
     this.#name = name;
     this.#context = context;
   }

@@ -5,7 +5,6 @@ import { LinkSetupError, messageOf } from "../errors.js";
 import type { KernelNbdOptions, LinkRights, ListeningSocket, OpenTerminal, TerminalPlace } from "../link-rights.js";
 import { bindSocket } from "./bind.js";
 import type { LocalTerminal } from "./local-terminal.js";
-import { terminalPath } from "./terminal-name.js";
 
 const loadTerminals = loadedOnce(async () => (await import("./local-terminal.js")).LocalTerminal);
 const loadKernelNbd = loadedOnce(async () => (await import("./kernel-nbd.js")).attachKernelNbd);
@@ -43,19 +42,10 @@ export class LocalRights implements LinkRights {
     return { terminal: number, master, uses, device: terminal.device };
   }
 
-  async nameTerminal(
-    terminal: number,
-    { path, nodeName, replaces }: TerminalPlace,
-  ): Promise<{ readonly path: string }> {
-    return await this.#withTerminal(terminal, (named) => {
-      const replaced = replaces === undefined ? undefined : this.#terminals.get(replaces);
-      const place = terminalPath(path, nodeName);
-      for (const other of this.#terminals.values())
-        if (other.path === place && other !== replaced)
-          throw new LinkSetupError("LINK_IN_USE", `${place} is another node already; ${nodeName} needs another`);
-      named.nameAs(place, replaced);
-      return { path: place };
-    });
+  async nameTerminal(terminal: number, place: TerminalPlace): Promise<{ readonly path: string }> {
+    const replaced = place.replaces === undefined ? undefined : this.#terminals.get(place.replaces);
+    const name = (named: LocalTerminal): string => named.nameAs(place, replaced, this.#terminals.values());
+    return { path: await this.#withTerminal(terminal, name) };
   }
 
   async refuseOthers(terminal: number): Promise<void> {

@@ -10,9 +10,10 @@ import {
   watchFile,
   withDeviceFile,
 } from "../../../rumpuser/real/device-file.js";
-import { errnoOf } from "../errors.js";
+import { errnoOf, LinkSetupError } from "../errors.js";
+import type { TerminalPlace } from "../link-rights.js";
 import { intArgument, TCFLSH, TCIFLUSH, TIOCEXCL, TIOCNXCL } from "../tty/termios.js";
-import { TerminalName } from "./terminal-name.js";
+import { TerminalName, terminalPath } from "./terminal-name.js";
 
 const MASTER = "/dev/ptmx";
 const TIOCSPTLCK = 0x40045431;
@@ -50,17 +51,31 @@ export class LocalTerminal {
     }
   }
 
-  /** Where programs find it. */
+  /** Where programs find it, once it has a name. */
   get path(): string | undefined {
     return this.#name?.path;
   }
 
-  /** Takes over the name of another terminal where that has this path. @throws LinkSetupError */
-  nameAs(path: string, replaced: LocalTerminal | undefined): void {
-    const name = new TerminalName(path);
-    if (replaced?.path !== path) name.claim();
+  /**
+   * As LinkRights.nameTerminal.
+   * @param replaced  Whose name it takes over, where that is the same.
+   * @param others    All that are there.
+   * @returns where programs find it
+   * @throws LinkSetupError
+   */
+  nameAs(
+    { path, nodeName }: TerminalPlace,
+    replaced: LocalTerminal | undefined,
+    others: Iterable<LocalTerminal>,
+  ): string {
+    const name = new TerminalName(terminalPath(path, nodeName));
+    for (const other of others)
+      if (other.path === name.path && other !== replaced)
+        throw new LinkSetupError("LINK_IN_USE", `${name.path} is another node already; ${nodeName} needs another`);
+    if (replaced?.path !== name.path) name.claim();
     name.pointTo(this.device);
     this.#name = name;
+    return name.path;
   }
 
   /** As LinkRights.refuseOthers. @throws Error of the system */

@@ -19,15 +19,6 @@ export interface TtyLinkKind {
   startProtocol(nodeName: string, tty: Tty): StartProtocol;
 }
 
-/** What lines are opened with until a client says otherwise. */
-export const DEFAULT_SETTINGS: LineSettings = {
-  baud: 115_200,
-  dataBits: 8,
-  parity: "none",
-  stopBits: 1,
-  flowControl: "none",
-};
-
 /** @param address  undefined: a socket for each node. @throws LinkSetupError */
 export async function openTtyLink(
   kind: TtyLinkKind,

@@ -39,7 +39,7 @@ export class PtyRig {
   }: PtyRigOptions = {}): Promise<PtyRig> {
     const folder = await mkdtemp(join(tmpdir(), "rumpusb-pty-"));
     const log: string[] = [];
-    const spec = await parseLink(where === undefined ? "pty" : `pty=${where.replace("FOLDER", folder)}`);
+    const spec = parseLink(where === undefined ? "pty" : `pty=${where.replace("FOLDER", folder)}`);
     const sink = { write: ({ message }: { message: string }) => void log.push(message) };
     const link = await openLink(spec, { runtimeDir: folder, log: sink, rights });
     return new PtyRig({ folder, tty, link, node: await link.serve("ttyU0", tty), log });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { openLink, parseLink } from "../../../../src/pud/links/links.js";
 import { rfc2217Tty } from "../../../../src/pud/links/rfc2217/client.js";
-import { DEFAULT_SETTINGS } from "../../../../src/pud/links/serial/tty-link.js";
+import { DEFAULT_SETTINGS } from "../../../../src/pud/links/wheres.js";
 import {
   type DeviceError,
   LineSettingsError,
@@ -76,7 +76,7 @@ describe("a line over RFC 2217", () => {
     await using folder = await temporaryFolder();
     const tty = new MemoryTty();
     tty.loopback = true;
-    const link = await openLink(await parseLink("rfc2217"), linkContext(folder.path));
+    const link = await openLink(parseLink("rfc2217"), linkContext(folder.path));
     await link.serve("ttyU0", tty);
     const receiver = new Receiver();
     const port = await rfc2217Tty({ unix: join(folder.path, "ttyU0.rfc2217.sock") }, "far line").open(HOW, receiver);

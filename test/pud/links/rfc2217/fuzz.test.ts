@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { Rfc2217Session } from "../../../../src/pud/links/rfc2217/session.js";
 import { ServedLine } from "../../../../src/pud/links/serial/line.js";
 import { Outlet } from "../../../../src/pud/links/serial/outlet.js";
-import { DEFAULT_SETTINGS } from "../../../../src/pud/links/serial/tty-link.js";
+import { DEFAULT_SETTINGS } from "../../../../src/pud/links/wheres.js";
 import { MemoryTty } from "../../../fakes/memory-tty.js";
 import { HandClock } from "../nbd/rig.js";
 import { connectInMemory, settled } from "../serial/rig.js";

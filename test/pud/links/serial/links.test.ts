@@ -2,7 +2,7 @@ import { access, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { openLink, parseLink } from "../../../../src/pud/links/links.js";
-import { DEFAULT_SETTINGS } from "../../../../src/pud/links/serial/tty-link.js";
+import { DEFAULT_SETTINGS } from "../../../../src/pud/links/wheres.js";
 import type { Disk } from "../../../../src/rump/devsw.js";
 import { linkContext } from "../../../fakes/link-context.js";
 import { MemoryTty } from "../../../fakes/memory-tty.js";
@@ -30,7 +30,7 @@ describe("KIND[=WHERE]", () => {
       },
     ],
   ])("%s", async (text, spec) => {
-    expect(await parseLink(text)).toEqual(spec);
+    expect(parseLink(text)).toEqual(spec);
   });
 
   test.each<[string, RegExp]>([
@@ -45,7 +45,7 @@ describe("KIND[=WHERE]", () => {
     ["raw=tcp:4000,colour=red", /no setting "colour=red"/],
     ["raw=baud=9600,tcp:4000", /no setting "tcp:4000"/],
   ])("%s is refused", async (text, message) => {
-    await expect(parseLink(text)).rejects.toThrow(
+    expect(() => parseLink(text)).toThrow(
       expect.objectContaining({ code: "LINK_USAGE", message: expect.stringMatching(message) }),
     );
   });
@@ -54,7 +54,7 @@ describe("KIND[=WHERE]", () => {
 describe.each(["rfc2217", "raw"])("nodes of %s", (kind) => {
   test("have sockets of their own in the runtime folder, for their owner alone", async () => {
     await using folder = await temporaryFolder();
-    const link = await openLink(await parseLink(kind), linkContext(folder.path));
+    const link = await openLink(parseLink(kind), linkContext(folder.path));
     const first = await link.serve("ttyU0", new MemoryTty());
     const tty = new MemoryTty();
     const second = await link.serve("ttyU1", tty);

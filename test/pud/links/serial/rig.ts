@@ -4,7 +4,7 @@ import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { type Duplex, duplexPair } from "node:stream";
 import { type Link, type LinkedNode, openLink, parseLink } from "../../../../src/pud/links/links.js";
 import { LineConnection, type StartProtocol } from "../../../../src/pud/links/serial/connection.js";
-import { DEFAULT_SETTINGS } from "../../../../src/pud/links/serial/tty-link.js";
+import { DEFAULT_SETTINGS } from "../../../../src/pud/links/wheres.js";
 import { linkContext } from "../../../fakes/link-context.js";
 import { MemoryTty } from "../../../fakes/memory-tty.js";
 import { HandClock, RecordingLog } from "../nbd/rig.js";
@@ -20,7 +20,7 @@ export interface LinkRig extends AsyncDisposable {
 /** Serves `ttyU0` on a port of this machine that the system chooses. */
 export async function serveOnTcp(kind: string, tty = new MemoryTty()): Promise<LinkRig> {
   const log = new RecordingLog();
-  const link = await openLink(await parseLink(kind), linkContext("/nowhere", log));
+  const link = await openLink(parseLink(kind), linkContext("/nowhere", log));
   const node = await link.serve("ttyU0", tty);
   const port = Number(/:(\d+)$/.exec(node.uri)?.[1]);
   return { tty, log, link, node, port, [Symbol.asyncDispose]: () => link.close() };
