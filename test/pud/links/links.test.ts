@@ -48,6 +48,32 @@ describe("KIND[=WHERE]", () => {
     );
   });
 
+  test.each<[string, LinkSpec["where"]]>([
+    ["tty-cuse", {}],
+    ["tty-cuse=ttyGPS", { name: "ttyGPS" }],
+  ])("%s", (text, where) => {
+    expect(parseLink(text)).toEqual({ kind: "tty-cuse", where });
+  });
+
+  test.each(["tty-cuse=tty", "tty-cuse=tty1", "tty-cuse=null", "tty-cuse=ttyU0/x"])("%s is refused", (text) => {
+    expect(() => parseLink(text)).toThrow(/a name in \/dev like ttyU0 or ttyGPS; allowed are tty-cuse, tty-cuse=NAME/);
+  });
+
+  test("what was read is plain data: nothing is lost on the way to another process", () => {
+    for (const text of [
+      "nbd",
+      "nbd=/dev/nbd0",
+      "nbd=tcp:1",
+      "pty",
+      "pty=/run/gps,7E",
+      "raw=unix:/s,baud=300",
+      "tty-cuse",
+    ]) {
+      const spec = parseLink(text);
+      expect(JSON.parse(JSON.stringify(spec))).toStrictEqual(spec);
+    }
+  });
+
   test("each kind says what it serves and how it is written", () => {
     expect(linkServes("nbd")).toEqual(["disk"]);
     expect(linkForms().join()).toContain("nbd=/dev/nbdN");

@@ -95,6 +95,7 @@ export function linkRightsContract(what: string, start: (folder: string) => Prom
       ["a file", (path) => writeFile(path, "mine").then(() => ({ unix: path })), "LINK_IN_USE"],
       ["a directory", (path) => mkdir(path).then(() => ({ unix: path })), "LINK_IN_USE"],
       ["a directory that is not there", (path) => Promise.resolve({ unix: `${path}/none/s` }), "LINK_USAGE"],
+      ["a directory that nobody may write to", () => Promise.resolve({ unix: "/sys/kernel/s" }), "LINK_PERMISSION"],
       ["a long path", (path) => Promise.resolve({ unix: `${path}${"x".repeat(100)}` }), "LINK_USAGE"],
       ["no path", () => Promise.resolve({ unix: "" }), "LINK_USAGE"],
       ["another machine's", () => Promise.resolve({ host: "192.0.2.1", port: 0 }), "LINK_USAGE"],
@@ -148,6 +149,7 @@ export function linkRightsContract(what: string, start: (folder: string) => Prom
       ["a file", (path) => writeFile(path, "mine").then(() => path), "LINK_IN_USE"],
       ["a link to something else", (path) => symlink("/etc/hostname", path).then(() => path), "LINK_IN_USE"],
       ["a directory that is not there", (path) => Promise.resolve(`${path}/none/ttyU0`), "LINK_USAGE"],
+      ["a directory that nobody may write to", () => Promise.resolve("/sys/kernel/ttyU0"), "LINK_PERMISSION"],
     ])("%s is no name to take", async (_what, make, code) => {
       await using rig = await inFolder(start);
       const made = await rig.rights.openTerminal();
