@@ -3,7 +3,7 @@ import { closeSync, constants, openSync } from "node:fs";
 import { readdir, readlink } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
-import { LinkSetupError } from "../../../../src/pud/links/errors.js";
+import { errnoOf, LinkSetupError } from "../../../../src/pud/links/errors.js";
 import type { LinkRights, OpenTerminal } from "../../../../src/pud/links/link-rights.js";
 import { LocalRights } from "../../../../src/pud/links/rights/local-rights.js";
 import { SerialProgram } from "../serial-program.js";
@@ -41,8 +41,13 @@ class SlowRights {
   #open(name: keyof LinkRights, terminal: unknown): () => void {
     const device = this.#devices.get(Number(terminal));
     if (device === undefined || (name !== "refuseOthers" && name !== "tidyTerminal")) return () => undefined;
-    const fd = openSync(device, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
-    return () => closeSync(fd);
+    try {
+      const fd = openSync(device, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
+      return () => closeSync(fd);
+    } catch (error) {
+      if (errnoOf(error) === "EBUSY") return () => undefined; // kept for one program, and this user may not open it
+      throw error;
+    }
   }
 }
 
