@@ -12,7 +12,11 @@ import { rolldown } from "rolldown";
 const DIST = fileURLToPath(new URL("../dist", import.meta.url));
 const { DRIVERS } = await import(join(DIST, "dev/usb/drivers.js"));
 
-const entries = ["rump-process.js", ...DRIVERS.map(({ specifier }) => normalize(join("dev/usb", specifier)))];
+const entries = [
+  "rump-process.js",
+  "pud-process.js",
+  ...DRIVERS.map(({ specifier }) => normalize(join("dev/usb", specifier))),
+];
 const bundle = await rolldown({
   input: Object.fromEntries(entries.map((entry) => [entry.replace(/\.js$/, ""), join(DIST, entry)])),
   platform: "node",

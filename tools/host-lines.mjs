@@ -22,32 +22,42 @@ import { fileURLToPath } from "node:url";
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
 /** What every run loads. */
-const ALWAYS = ["cli/main.js", "cli/run-command.js"];
+const ALWAYS = ["cli/main.js", "cli/run-command.js", "host/apart.js"];
 
 /** A USB device of this machine, taken from its kernel driver (--take). */
 const USB = ["host/local-usb.js", "host/kernel-driver.js"];
 const SIMULATED = ["host/stream-devices.js", "host/sources/simulator.js"];
 const USBIP = ["host/stream-devices.js", "host/sources/usbip.js"];
-const NBD = ["pud/links/nbd-link.js"];
 const KERNEL_NBD = ["pud/links/rights/kernel-nbd.js"];
-const LINE = ["pud/host-tty-line.js"];
-const PTY = ["pud/links/pty-link.js", "pud/links/rights/local-terminal.js"];
+const PTY = ["pud/links/rights/local-terminal.js"];
 const GROUP = ["host/rump-group.js"];
 
 /** What each kind of run loads besides, once clients have used its devices. */
 const RUNS = {
-  "usb-disk": { what: "a USB disk over NBD", parts: [...USB, ...NBD] },
-  "usb-disk-group": { what: "the same, with --group", parts: [...USB, ...NBD, ...GROUP] },
-  "usb-disk-kernel": { what: "a USB disk as /dev/nbdN", parts: [...USB, ...NBD, ...KERNEL_NBD] },
-  "usb-line": { what: "a USB serial line as a pseudo terminal", parts: [...USB, ...LINE, ...PTY] },
-  "usb-both": { what: "both", parts: [...USB, ...NBD, ...LINE, ...PTY] },
-  "sim-disk": { what: "a simulated disk over NBD", parts: [...SIMULATED, ...NBD] },
-  "sim-line": { what: "a simulated serial line as a pseudo terminal", parts: [...SIMULATED, ...LINE, ...PTY] },
-  "usbip-disk": { what: "a disk of a USB/IP server over NBD", parts: [...USBIP, ...NBD] },
+  "usb-disk": { what: "a USB disk over NBD", parts: USB },
+  "usb-disk-group": { what: "the same, with --group", parts: [...USB, ...GROUP] },
+  "usb-disk-kernel": { what: "a USB disk as /dev/nbdN", parts: [...USB, ...KERNEL_NBD] },
+  "usb-line": { what: "a USB serial line as a pseudo terminal", parts: [...USB, ...PTY] },
+  "usb-both": { what: "both", parts: [...USB, ...PTY] },
+  "sim-disk": { what: "a simulated disk over NBD", parts: SIMULATED },
+  "sim-line": { what: "a simulated serial line as a pseudo terminal", parts: [...SIMULATED, ...PTY] },
+  "usbip-disk": { what: "a disk of a USB/IP server over NBD", parts: USBIP },
 };
+
+/** What the pud process loads, which has no rights. */
+const LOCKED = [
+  "pud-process.js",
+  "pud/links/nbd-link.js",
+  "pud/links/pty-link.js",
+  "pud/links/raw-link.js",
+  "pud/links/rfc2217-link.js",
+  "pud/links/tty-cuse-link.js",
+  "pud/host-tty-line.js",
+];
 
 /** What is loaded in none of these runs, and when it is. */
 const ELSEWHERE = {
+  "host/inside.js": "--no-sandbox, and programs that serve a device themselves",
   "cli/list-command.js": "another command",
   "cli/vdev-command.js": "another command",
   "cli/sandbox-command.js": "another command",
@@ -56,9 +66,6 @@ const ELSEWHERE = {
   "host/udev-advice.js": "a device that may not be opened",
   "host/functions.js": "--split",
   "host/sandbox/help.js": "a machine that refuses namespaces",
-  "pud/links/raw-link.js": "--link raw",
-  "pud/links/rfc2217-link.js": "--link rfc2217",
-  "pud/links/tty-cuse-link.js": "--link tty-cuse",
   "pud/links/rights/cuse-device.js": "--link tty-cuse",
 };
 
@@ -68,8 +75,11 @@ const ID_TABLES = /^dev\/usb\/(ucom|umass|uas)\/([a-z0-9]+-)?(match|ids)\.js$/;
 const ROLES = [
   ["command line", ["cli/"]],
   ["sockets, terminals and devices for links", ["pud/links/rights/"]],
-  ["NBD server", ["pud/links/"]],
-  ["host half of pud", ["pud/"]],
+  ["links, as far as the command line reads them", ["pud/links/", "pud/"]],
+  [
+    "conversation with the pud process",
+    ["pud-process/", "host/apart", "host/pud-", "host/told-", "host/link-", "host/numbered"],
+  ],
   [
     "sandbox and start of rump processes",
     ["host/sandbox/", "host/spawn", "host/rump-", "host/log-lines", "rump-process/"],
@@ -118,6 +128,8 @@ function main(args) {
     );
     console.log(`${numbers.join("")}  ${what} (${run})`);
   }
+  const locked = sums(reach(LOCKED));
+  console.log(`\nwithout rights: ${locked.lines} lines in the pud process, with every kind of link`);
   console.log("\nusb-disk by role:");
   for (const [role, lines] of byRole(reach([...ALWAYS, ...RUNS["usb-disk"].parts])))
     console.log(`${String(lines).padStart(6)} ${role}`);
@@ -136,7 +148,12 @@ function compile(outDir) {
 
 /** Every `import()` of what runs load leads to a module of the tables. */
 function checkParts() {
-  const known = new Set([...ALWAYS, ...Object.keys(ELSEWHERE), ...Object.values(RUNS).flatMap(({ parts }) => parts)]);
+  const known = new Set([
+    ...ALWAYS,
+    ...LOCKED,
+    ...Object.keys(ELSEWHERE),
+    ...Object.values(RUNS).flatMap(({ parts }) => parts),
+  ]);
   for (const file of reach([...known].filter((one) => !(one in ELSEWHERE) || one.startsWith("pud/"))).keys())
     for (const target of importsOf(file, /\bimport\("([^"]+)"\)/g))
       if (!known.has(target))

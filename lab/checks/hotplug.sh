@@ -16,8 +16,7 @@ unplug_in_io() {
 check "unplug in the middle of reading, an error, no hang" unplug_in_io
 
 no_node_left() {
-  only_the_host() { [ "$(user_processes)" = "$(host_pid main)" ]; }
-  wait_for 10 "end of the driver's process" only_the_host
+  wait_for 10 "end of the driver's process" no_driver_processes
   [ -z "$(find "/run/user/$LAB_UID/rumpusb" -name 'sd0*.sock')" ] || fail "socket of sd0 is still there"
 }
 check "the driver's process and the node's socket are gone" no_node_left
@@ -55,8 +54,7 @@ many_times() {
     unplug moving
     wait_event main '.event == "detach"' $((2 + round))
   done
-  only_the_host() { [ "$(user_processes)" = "$(host_pid main)" ]; }
-  wait_for 10 "end of the drivers' processes" only_the_host
+  wait_for 10 "end of the drivers' processes" no_driver_processes
 }
 check "five times more, and no process stays" many_times
 

@@ -99,6 +99,8 @@ stop() {
 # user_processes: ids of the processes that LAB_USER runs.
 user_processes() { pgrep -U "$LAB_UID"; }
 no_user_processes() { ! user_processes; }
+# no_driver_processes: none that drives, or would drive, a device; the host and its pud process may be there.
+no_driver_processes() { ! pgrep -U "$LAB_UID" -f rump-process; }
 
 # nothing_left: no process of the user, no socket or lock in the runtime folder.
 nothing_left() {

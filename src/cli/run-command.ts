@@ -102,6 +102,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     runtimeDir: options.runtimeDir ?? runtimeDirOfUser(),
     emit,
     sandbox,
+    apart: true,
     drivers: [...(options.driverId ?? []).map(parseDriverId), ...drivers.flat()],
   });
   const signal = onStopSignal(() => host.kill());

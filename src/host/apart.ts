@@ -1,4 +1,250 @@
-import type { Sessions, SessionsOptions } from "./sessions.js";
-export async function openApart(_options: SessionsOptions): Promise<Sessions> {
-  throw new Error("soon");
+/**
+ * Sessions in a process of their own that has no rights: the pud process (pud-process.ts). It holds every request of a host program
+ * and speaks with clients and drivers; this process opens devices and starts processes for it (pud-services.ts).
+ */
+import { fileURLToPath } from "node:url";
+import createDebug from "debug";
+import { Messenger, thrownError } from "../pud-process/messenger.js";
+import { PUD_CONFIG_VERSION, type PudProcessConfig } from "../pud-process/protocol.js";
+import { guardedRights } from "../pud/links/rights/guarded-rights.js";
+import { LocalRights } from "../pud/links/rights/local-rights.js";
+import { RateBound } from "../pud/rate-bound.js";
+import { streamOfSocket } from "../rumpuser/real/byte-stream.js";
+import * as v from "valibot";
+import { HostError, hostErrorOf } from "./errors.js";
+import { describeExit } from "./process-exit.js";
+import { linkCalls } from "./link-calls.js";
+import { PudServices } from "./pud-services.js";
+import { SERVING_LIMITS } from "./sandbox/sandbox.js";
+import type { Launched, Sessions, SessionsOptions } from "./sessions.js";
+import type { DeviceSource } from "./sources/source.js";
+import { type StartedProcess, startProcess } from "./spawn.js";
+import { checkedEvent } from "./told-events.js";
+import { type Deferred, deferred, waitAtMost } from "./waits.js";
+
+/** As tools/bundle.mjs makes it. */
+const PUD_PROCESS = fileURLToPath(new URL("../bundle/pud-process.cjs", import.meta.url));
+
+/** Code is loaded and the process is locked; slow machines and slow profiles included. */
+const LOCK_MS = 20_000;
+/** Flush and detach, each bounded, and drivers that do not end. */
+const STOP_MS = 45_000;
+const EXIT_MS = 2_000;
+/** A hundred devices that come at once tell some five each. Who tells more floods whoever reads the events. */
+const EVENT_BURST = 4096;
+const EVENTS_PER_SECOND = 200;
+
+/** @throws HostError LINK, SANDBOX_UNAVAILABLE, INSTALLATION, NO_RESOURCES, FAILED; nothing is left behind. */
+export async function openApart(options: SessionsOptions): Promise<Sessions> {
+  const sessions = await ApartSessions.start(options);
+  const opened = sessions.openLinks();
+  // Those that are opened by need cannot fail now: devices are looked for while the process starts.
+  if (options.links === undefined) {
+    opened.catch(() => {}); // the process is lost, which is told
+    return sessions;
+  }
+  try {
+    await opened;
+    return sessions;
+  } catch (error) {
+    await sessions.stopAll("its links cannot be opened");
+    throw sessions.lost ?? error;
+  }
+}
+
+const SessionNumber = v.object({ session: v.number() });
+
+/** A session as this process knows it. */
+interface Known {
+  readonly attached: Deferred<HostError | undefined>;
+  readonly ended: Deferred<HostError | undefined>;
+  /** Those that it may open. */
+  readonly sources: number[];
+}
+
+class ApartSessions implements Sessions {
+  readonly #options: SessionsOptions;
+  readonly #process: StartedProcess;
+  readonly #messenger: Messenger;
+  readonly #services: PudServices;
+  readonly #known = new Map<number, Known>();
+  /** What links of the pud process were given. */
+  readonly #links = new LocalRights();
+  readonly #events: RateBound;
+  readonly #released = deferred<undefined>();
+  #lastSession = 0;
+  #isStopping = false;
+  #lost: HostError | undefined;
+  /** Why the process was not taken for one that is kept. */
+  #unlocked: HostError | undefined;
+
+  static async start(options: SessionsOptions): Promise<ApartSessions> {
+    const { clock, sandbox, links, runtimeDir, readOnly, graceMs, mode, sharesMemory, group } = options;
+    const debug = process.env["DEBUG"];
+    const config: PudProcessConfig = {
+      version: PUD_CONFIG_VERSION,
+      runtimeDir,
+      readOnly,
+      graceMs,
+      mode,
+      sharesMemory,
+      shares: group !== undefined,
+      ...(links === undefined ? {} : { links }),
+      ...(debug === undefined ? {} : { debug }),
+    };
+    const say = createDebug("rumpusb:pud");
+    const started = await startProcess(
+      { clock, sandbox, script: options.pudScript ?? PUD_PROCESS, onLine: say, limits: SERVING_LIMITS },
+      config,
+    );
+    return new ApartSessions(options, started);
+  }
+
+  private constructor(options: SessionsOptions, started: StartedProcess) {
+    const [channel] = started.channels;
+    if (channel === undefined) throw new Error("spawn made no channel");
+    this.#options = options;
+    this.#process = started;
+    this.#events = new RateBound(options.clock, EVENT_BURST, EVENTS_PER_SECOND);
+    this.#services = new PudServices({ ...options, notify: (name, told) => this.#messenger.notify(name, told) });
+    const rights = guardedRights(this.#links, { runtimeDir: options.runtimeDir, specs: options.links });
+    const locked = this.#isLocked();
+    this.#messenger = new Messenger(streamOfSocket(channel), {
+      sendDescriptor: (fd) => started.sendDevice(fd),
+      ended: (reason, isFault) => void this.#end(reason, isFault),
+      calls: onceLocked({ ...this.#services.calls, ...linkCalls(rights) }, locked),
+      notices: {
+        ...this.#services.notices,
+        event: (told) => this.#tell(told),
+        attached: (told) => this.#known.get(v.parse(SessionNumber, told).session)?.attached.resolve(undefined),
+        ended: (told) => this.#sessionEnded(told),
+      },
+    });
+  }
+
+  /** Why no session goes on. */
+  get lost(): HostError | undefined {
+    return this.#lost;
+  }
+
+  async openLinks(): Promise<void> {
+    await this.#messenger.call("openLinks", {}, () => undefined);
+  }
+
+  launch(source: DeviceSource): Launched {
+    const session = ++this.#lastSession;
+    const number = this.#services.addSource(source);
+    const known: Known = { attached: deferred(), ended: deferred(), sources: [number] };
+    void known.ended.promise.then((error) => {
+      this.#known.delete(session);
+      for (const one of known.sources) this.#services.removeSource(one);
+      known.attached.resolve(error ?? new HostError("FAILED", `${source.key}: stopped before it attached`));
+    });
+    if (this.#lost === undefined) this.#known.set(session, known);
+    else known.ended.resolve(this.#lost);
+    const told = (one: number, { key, mayReturn }: DeviceSource): object => ({ session, source: one, key, mayReturn });
+    this.#messenger.notify("launch", told(number, source));
+    return {
+      attached: known.attached.promise,
+      ended: known.ended.promise,
+      session: {
+        lost: (reason) => this.#messenger.notify("lost", { session, reason }),
+        unplugged: () => this.#messenger.notify("unplugged", { session }),
+        replugged: async (back) => {
+          if (!this.#known.has(session)) return false;
+          const again = this.#services.addSource(back);
+          known.sources.push(again);
+          return await this.#messenger
+            .call("replugged", told(again, back), (answer) => answer === true)
+            .catch(() => false);
+        },
+      },
+    };
+  }
+
+  async stopAll(reason: string): Promise<void> {
+    this.#isStopping = true;
+    const stopped = this.#messenger.call("stopAll", { reason }, () => undefined).catch(() => undefined); // it has ended: told
+    await waitAtMost(this.#options.clock, STOP_MS, stopped);
+    this.#messenger.end("every session has ended");
+    await this.#released.promise;
+  }
+
+  resumeAll(): void {
+    this.#messenger.notify("resume", {});
+  }
+
+  killAll(): void {
+    this.#services.killAll();
+    this.#process.kill();
+  }
+
+  /** @returns whether the kernel says that the process is kept as it must be; where it is not, it is ended. Never rejects. */
+  async #isLocked(): Promise<boolean> {
+    try {
+      if ((await waitAtMost(this.#options.clock, LOCK_MS, this.#process.locked)) !== undefined) return true;
+      throw new HostError("FAILED", `not locked after ${LOCK_MS / 1000} s`);
+    } catch (error) {
+      const why = hostErrorOf(error);
+      const hasEnded = why.code === "RUMP_LOST";
+      if (!hasEnded) this.#unlocked = why;
+      this.#messenger.end(why.message, !hasEnded);
+      return false;
+    }
+  }
+
+  /** The conversation is over: nothing is left of what it was about. */
+  async #end(reason: string, isFault: boolean): Promise<void> {
+    const { emit, clock, onLost } = this.#options;
+    const isWanted = this.#isStopping;
+    // One that ended by itself says how.
+    const exit = isFault || isWanted ? undefined : await waitAtMost(clock, EXIT_MS, this.#process.exited);
+    this.#process.kill();
+    if (!isWanted) {
+      const how = exit === undefined ? reason : describeExit(exit.value);
+      this.#lost = new HostError(
+        this.#unlocked?.code ?? "FAILED",
+        [`the pud process is lost: ${how}`, ...this.#process.lastWords()].join("\n  "),
+      );
+      emit({ event: "error", code: this.#lost.code, message: this.#lost.message });
+    }
+    for (const release of [this.#services.releaseAll(), this.#links.releaseAll()])
+      await release.catch((error: unknown) => {
+        const { code, message } = hostErrorOf(error);
+        emit({ event: "error", code, message });
+      });
+    await waitAtMost(clock, EXIT_MS, this.#process.exited);
+    for (const { ended } of this.#known.values()) ended.resolve(this.#lost);
+    if (this.#lost !== undefined) onLost(this.#lost);
+    this.#released.resolve(undefined);
+  }
+
+  #tell(told: unknown): void {
+    if (!this.#events.take()) throw new Error(`more than ${EVENTS_PER_SECOND} events a second`);
+    const event = checkedEvent(told);
+    // How a process is kept is for this process to say.
+    if (event.event !== "sandbox") return this.#options.emit(event);
+    if (this.#services.report !== undefined) this.#options.emit({ ...event, ...this.#services.report });
+  }
+
+  #sessionEnded(told: unknown): void {
+    const { session, error } = v.parse(v.object({ session: v.number(), error: v.optional(v.unknown()) }), told);
+    this.#known.get(session)?.ended.resolve(error === undefined ? undefined : hostErrorOf(thrownError(error)));
+  }
+}
+
+/** What the process asks is answered when it is known to be locked; before that it has nothing to ask. */
+function onceLocked(
+  calls: Readonly<Record<string, (told: unknown) => unknown>>,
+  locked: Promise<boolean>,
+): Record<string, (told: unknown) => Promise<unknown>> {
+  return Object.fromEntries(
+    Object.entries(calls).map(([name, call]) => [
+      name,
+      async (told: unknown) => {
+        if (!(await locked)) throw new HostError("SANDBOX_UNAVAILABLE", "the pud process is not locked");
+        return await call(told);
+      },
+    ]),
+  );
 }

@@ -8,25 +8,32 @@ import { messageOf } from "../thrown.js";
 export { isOutOfResources } from "../rumpuser/real/resources.js";
 export { errnoOf, messageOf } from "../thrown.js";
 
-export type HostErrorCode =
-  | "USAGE"
-  | "NO_SUCH_DEVICE"
-  | "NOT_PERMITTED"
-  | "SANDBOX_UNAVAILABLE"
-  | "DEVICE_BUSY" // the device exists and something else drives it
-  | "DEVICE_GONE" // the device went away while it was being attached
-  | "NO_DRIVER" // none of our drivers matches, or none that matches attached
-  | "ATTACH_TIMED_OUT" // the rump process did not report in time
-  | "DRIVER" // a driver refused the device or gave it up
-  | "RUMP_LOST" // the rump process ended, or broke the protocol of the pud channel
-  | "KERNEL_DRIVER" // the kernel driver could not be detached, or not be given back
-  | "LINK" // a link (a socket, a kernel device) could not be opened
-  | "SIMULATION" // the simulated device could not be started, or ended
-  | "USBIP" // the USB/IP server cannot be reached
-  | "RUNTIME_DIR"
-  | "INSTALLATION" // a part of the installation is missing
-  | "NO_RESOURCES" // this machine had no descriptor, no process or no memory left for it
-  | "FAILED";
+const CODES = [
+  "USAGE",
+  "NO_SUCH_DEVICE",
+  "NOT_PERMITTED",
+  "SANDBOX_UNAVAILABLE",
+  "DEVICE_BUSY", // the device exists and something else drives it
+  "DEVICE_GONE", // the device went away while it was being attached
+  "NO_DRIVER", // none of our drivers matches, or none that matches attached
+  "ATTACH_TIMED_OUT", // the rump process did not report in time
+  "DRIVER", // a driver refused the device or gave it up
+  "RUMP_LOST", // the rump process ended, or broke the protocol of the pud channel
+  "KERNEL_DRIVER", // the kernel driver could not be detached, or not be given back
+  "LINK", // a link (a socket, a kernel device) could not be opened
+  "SIMULATION", // the simulated device could not be started, or ended
+  "USBIP", // the USB/IP server cannot be reached
+  "RUNTIME_DIR",
+  "INSTALLATION", // a part of the installation is missing
+  "NO_RESOURCES", // this machine had no descriptor, no process or no memory left for it
+  "FAILED",
+] as const;
+
+export type HostErrorCode = (typeof CODES)[number];
+
+export function isHostErrorCode(code: unknown): code is HostErrorCode {
+  return CODES.some((one) => one === code);
+}
 
 /** Of the codes that have one of their own; 1 = failed. */
 const EXIT_STATUS: Partial<Readonly<Record<HostErrorCode, number>>> = {

@@ -1,4 +1,5 @@
 /** Sessions in this process: for programs that serve their devices themselves, and where nothing is locked anyway. */
+import { LocalRights } from "../pud/links/rights/local-rights.js";
 import { linkLog } from "../session/link-log.js";
 import { closeLinks, openLinks } from "../session/open-links.js";
 import { Supervisor } from "../session/supervisor.js";
@@ -9,7 +10,7 @@ import { LocalUnits } from "./units.js";
 /** Opens the links. @throws HostError LINK; nothing is left behind. */
 export async function openInside(options: SessionsOptions): Promise<Sessions> {
   const { clock, emit, runtimeDir, takeUnit, readOnly, graceMs, mode, sharesMemory, group } = options;
-  const context = { runtimeDir, log: linkLog(emit) };
+  const context = { runtimeDir, log: linkLog(emit), rights: new LocalRights() };
   const links = [...(await openLinks(options.links, context, emit)), ...options.ownLinks];
   const supervisor = new Supervisor({
     clock,

@@ -54,4 +54,6 @@ export interface SessionsOptions extends RumpStarterContext {
   readonly sharesMemory: boolean;
   /** None of the sessions goes on, for this reason, which has been told as an event. */
   readonly onLost: (error: HostError) => void;
+  /** Script to run in place of the pud process; for tests. */
+  readonly pudScript?: string;
 }

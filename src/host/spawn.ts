@@ -23,12 +23,13 @@ import { fileURLToPath } from "node:url";
 import { sendFd } from "../rumpuser/real/addon.js";
 import { fdOfSocket } from "../rumpuser/real/byte-stream.js";
 import type { Clock } from "../rumpuser/rumpuser.js";
+import type { PudProcessConfig } from "../pud-process/protocol.js";
 import type { RumpProcessConfig, SharedProcessConfig } from "../rump-process/config.js";
 import { failureCode, HostError, isOutOfResources, messageOf } from "./errors.js";
 import { LogLines } from "./log-lines.js";
 import { describeExit, type ProcessExit } from "./process-exit.js";
 import { ProcessorWait, readThreadTimes } from "./processor-wait.js";
-import type { Sandbox } from "./sandbox/sandbox.js";
+import type { ProcessLimits, Sandbox } from "./sandbox/sandbox.js";
 import { innerPid, type SandboxReport, verifySandbox } from "./sandbox/verify.js";
 import { waitAtMost } from "./waits.js";
 
@@ -45,6 +46,8 @@ export interface RumpStart {
   readonly onLine: (line: string) => void;
   /** It will wait before it is needed: what can be done at its start is. */
   readonly ahead?: boolean;
+  /** What it may have; left out: what its devices need. */
+  readonly limits?: ProcessLimits;
   /** Script to run in place of the rump process; for tests. */
   readonly script?: string;
 }
@@ -130,7 +133,7 @@ export async function spawnRump(options: RumpSpawn): Promise<RumpPlace> {
 /** @throws HostError as `spawnRump`. */
 export async function startProcess(
   options: RumpStart,
-  config: Omit<RumpProcessConfig, "lock"> | Omit<SharedProcessConfig, "lock">,
+  config: Omit<RumpProcessConfig | PudProcessConfig, "lock"> | Omit<SharedProcessConfig, "lock">,
   memory?: LentMemory,
 ): Promise<StartedProcess> {
   const script = options.script ?? RUMP_PROCESS;
@@ -138,7 +141,7 @@ export async function startProcess(
   const plan = await options.sandbox.plan();
   const argument = JSON.stringify({ ...config, ...(plan.lock === undefined ? {} : { lock: plan.lock }) });
   const slots = "slots" in config ? config.slots : undefined;
-  const { file, args } = plan.command(script, [argument], { eager: options.ahead, slots });
+  const { file, args } = plan.command(script, [argument], { eager: options.ahead, slots, limits: options.limits });
   const child = spawn(file, args, {
     stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", ...devicesAndChannels(slots ?? 0)],
     env: {},

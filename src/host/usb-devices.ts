@@ -100,7 +100,8 @@ export class UsbDevices {
   /** The devices may have changed. Calls may overlap; the work does not. */
   refresh(): void {
     void this.#queue(async () => {
-      await this.#reconcile((await listDevices(this.#options.roots, this.#options.drivers)) ?? []);
+      const devices = await listDevices(this.#options.roots, this.#options.drivers);
+      for (const outcome of await this.#reconcile(devices ?? [])) void outcome; // told as events
     });
   }
 

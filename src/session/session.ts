@@ -8,7 +8,7 @@
  */
 import createDebug from "debug";
 import { createPudHost, type PudHost } from "../pud/host.js";
-import { loadLate } from "../rumpuser/real/resources.js";
+import { loadedOnce } from "../rumpuser/real/resources.js";
 import type { LogEntry } from "../rumpuser/rumpuser.js";
 import { DeviceNodes, type DeviceNodesContext } from "./device-nodes.js";
 import { HostError, hostErrorOf, messageOf, reportedCode } from "../host/errors.js";
@@ -29,6 +29,9 @@ const MAX_EARLY_ERRORS = 16;
 const JOURNAL_BYTES = 64 * 1024 * 1024;
 /** A rump process ends by itself when its device has gone. */
 const NOTICE_MS = 1_000;
+
+/** Serial lines. To be called once ahead, where nothing can be loaded later. */
+export const loadTtyLine = loadedOnce(async () => (await import("../pud/host-tty-line.js")).HostLine);
 
 export interface SessionContext extends DeviceNodesContext, RumpSupplyContext {
   /** How long a device that was unplugged is waited for; 0 = not at all. */
@@ -202,7 +205,7 @@ export class DeviceSession {
     return createPudHost({
       clock,
       lossPolicy: "hold",
-      loadTtyLine: async () => (await loadLate(async () => await import("../pud/host-tty-line.js"))).HostLine,
+      loadTtyLine,
       ...(graceMs > 0 ? { replug: { journalBytes: JOURNAL_BYTES } } : {}),
       handlers: {
         onDevice: (device) => this.#nodes.attached(device, this.#life?.pid ?? 0),

@@ -172,6 +172,7 @@ export class Survival {
       const isThere = isOutOfResources(error) || (error instanceof HostError && error.code !== "DEVICE_GONE");
       return isThere ? "unserved" : "gone";
     }
+    this.#supply.moveTo(source, opened);
     let life: RumpLife;
     try {
       life = await this.#supply.takeSpare();
@@ -181,7 +182,6 @@ export class Survival {
       this.#calls.debug(`back, and not served: ${messageOf(error)}`);
       return "unserved";
     }
-    this.#supply.moveTo(source, opened);
     this.#unplugged = false;
     const next = this.#calls.begin(life, false);
     if (!(await this.#serves(next))) {

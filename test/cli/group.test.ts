@@ -175,7 +175,7 @@ export const deadly = {
 test("one device kills its driver whenever it attaches: it is quarantined, its idle neighbour is not", async (context) => {
   const file = join(folder, "deadly.mjs");
   chmodSync(folder, 0o755);
-  writeFileSync(file, deadly("setTimeout(() => process.abort(), 100)"));
+  writeFileSync(file, deadly("setTimeout(() => process.abort(), 500)"));
   const good = image("good.img");
   await using host = start("--driver", file, `sim:flash-drive,image=${good.path}`, "sim:flash-drive,ids=1209:0bad");
   await host.event("ready");

@@ -9,6 +9,7 @@ import { CMD, type NbdClient } from "../pud/links/nbd/client.js";
 import { dial } from "../pud/links/nbd/rig.js";
 import { requireTool } from "../tools.js";
 import { RunningCommand } from "./command.js";
+import { pudProcessOf } from "./pud-process.js";
 
 const TIMEOUT_MS = 60_000;
 const BYTES = 1 << 20;
@@ -48,7 +49,8 @@ test.for([
     await host.event("ready");
     const driver = async (): Promise<number> => Number((await host.event("device"))["pid"]);
     const [hostPid = host.pid] = under.length === 0 ? [] : readChildren(host.pid);
-    expect([sharesMemory(hostPid), sharesMemory(await driver())]).toEqual([isShared, isShared]);
+    const pids = [pudProcessOf(hostPid), await driver()];
+    expect(pids.map(sharesMemory)).toEqual([isShared, isShared]);
     const client = await dial({ path: join(folder, "sd0.nbd.sock") });
     await client.go("sd0");
     const data = randomBytes(BYTES);

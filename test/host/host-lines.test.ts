@@ -14,19 +14,16 @@ const NOTE_SCRIPTS = pathToFileURL(fileURLToPath(new URL("./note-scripts.mjs", i
 interface Count {
   readonly run: string;
   readonly lines: number;
-  readonly bracketLines: number;
   readonly modules: readonly string[];
 }
 
 /** At most so many lines, without the tables of ids (docs/security.md says the numbers). */
 const BOUNDS: Readonly<Record<string, number>> = {
-  "usb-disk": 7100,
-  "sim-disk": 6650,
-  "usb-line": 7600,
-  "usb-both": 9050,
+  "usb-disk": 4000,
+  "sim-disk": 3400,
+  "usb-line": 4400,
+  "usb-both": 4400,
 };
-/** What docs/security.md promises of a USB disk over NBD: lines that are not brackets alone. */
-const PROMISED = 6000;
 /** npm packages that a host may load. */
 const PACKAGES = new Set(["commander", "debug", "ms", "node-gyp-build", "valibot"]);
 
@@ -53,11 +50,6 @@ test.each(Object.entries(BOUNDS))("%s: no more than %i lines", (run, bound) => {
   expect(countOf(run).lines).toBeLessThan(bound);
 });
 
-test("a USB disk over NBD: fewer than 6,000 lines that say something", () => {
-  const { lines, bracketLines } = countOf("usb-disk");
-  expect(lines - bracketLines).toBeLessThan(PROMISED);
-});
-
 test.each([
   ["sim-disk", "sim:flash-drive,size=1M"],
   ["sim-line", "sim:serial"],
@@ -71,7 +63,7 @@ test.each([
   expect(await host.end()).toBe(0);
   const ours = loaded.filter((url) => url.startsWith(DIST)).map((url) => url.slice(DIST.length));
   const counted = new Set(countOf(run).modules);
-  expect(ours).toContain("host/session.js");
+  expect(ours).toContain("host/apart.js");
   expect(ours.filter((module) => !counted.has(module))).toEqual([]);
   const packages = loaded.map((url) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1]);
   expect(packages.filter((name) => name !== undefined && !PACKAGES.has(name))).toEqual([]);

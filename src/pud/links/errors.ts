@@ -8,7 +8,13 @@
  * | LINK_UNAVAILABLE | a program or kernel part is not there              | the user: install, load           |
  * | LINK_FAILED      | anything else; `cause` has it                      | nobody                            |
  */
-export type LinkSetupErrorCode = "LINK_USAGE" | "LINK_IN_USE" | "LINK_PERMISSION" | "LINK_UNAVAILABLE" | "LINK_FAILED";
+const CODES = ["LINK_USAGE", "LINK_IN_USE", "LINK_PERMISSION", "LINK_UNAVAILABLE", "LINK_FAILED"] as const;
+
+export type LinkSetupErrorCode = (typeof CODES)[number];
+
+export function isLinkSetupErrorCode(code: unknown): code is LinkSetupErrorCode {
+  return CODES.some((one) => one === code);
+}
 
 export { errnoOf, messageOf } from "../../thrown.js";
 

@@ -1,8 +1,8 @@
 /** Sockets that listen, as descriptors: whoever gets one accepts on it, here or in another process. */
 import { loadAddon, SystemCallError } from "./addon.js";
 
-/** Clients that may wait to be accepted; as Node has it. The kernel cuts it at net.core.somaxconn (listen(2)). */
-const BACKLOG = 511;
+/** Clients that may wait to be accepted. The kernel cuts it at net.core.somaxconn (listen(2)). */
+const BACKLOG = 4096;
 
 /** A Unix socket that only its owner may connect to. @returns its descriptor, the caller's. @throws SystemCallError, AddonError */
 export function listenUnix(path: string): number {

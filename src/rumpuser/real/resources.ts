@@ -6,8 +6,14 @@ const OUT_OF_RESOURCES: ReadonlySet<unknown> = new Set(["EMFILE", "ENFILE", "ENO
 
 /** A system error of that kind, or an error that has such a cause. */
 export function isOutOfResources(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  return ("code" in error && OUT_OF_RESOURCES.has(error.code)) || isOutOfResources(error.cause);
+  return shortageOf(error) !== undefined;
+}
+
+/** What that one says: `EMFILE`. */
+export function shortageOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const code = "code" in error ? error.code : undefined;
+  return typeof code === "string" && OUT_OF_RESOURCES.has(code) ? code : shortageOf(error.cause);
 }
 
 /** Open at a time while a module and what it imports are read: more than the largest of these groups has. */

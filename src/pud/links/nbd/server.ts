@@ -12,6 +12,7 @@ import type { LinkLog } from "../link.js";
 import type { LinkRights } from "../link-rights.js";
 import { Listener } from "../listener.js";
 import { serveSocket } from "./socket.js";
+import { admit } from "../../../rumpuser/real/admission.js";
 
 /** Clients at the same time; one more is hung up on. */
 export const MAX_CONNECTIONS = 64;
@@ -102,6 +103,7 @@ class SocketServer implements NbdServer {
   }
 
   #accept(socket: Socket): void {
+    if (!admit(socket)) return;
     if (this.#connections.size >= MAX_CONNECTIONS) {
       const message = `client refused: ${MAX_CONNECTIONS} are connected already`;
       this.#log.write({ level: "warn", source: "nbd", message });

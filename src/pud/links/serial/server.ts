@@ -10,6 +10,7 @@ import type { LinkRights } from "../link-rights.js";
 import { Listener } from "../listener.js";
 import { LineConnection, type StartProtocol } from "./connection.js";
 import { refusalWord } from "./refusal.js";
+import { admit } from "../../../rumpuser/real/admission.js";
 
 /** A line as it is served. */
 export interface ServedTty {
@@ -85,6 +86,7 @@ export class LineServer {
   }
 
   #accept(socket: Socket): void {
+    if (!admit(socket)) return;
     const { kind, log } = this.#options;
     const served = this.#served;
     if (served === undefined) return this.#refuse(socket, new DeviceError("ENODEV", "there is no line here now"));

@@ -1,0 +1,226 @@
+/** Sessions in a process of their own: what becomes of everything when that process is hostile, or dies. */
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { openApart } from "../../src/host/apart.js";
+import { HostError } from "../../src/host/errors.js";
+import type { HostEvent } from "../../src/host/events.js";
+import { noSandbox } from "../../src/host/sandbox/sandbox.js";
+import type { Sessions, SessionsOptions } from "../../src/host/sessions.js";
+import type { DeviceSource, OpenedDevice } from "../../src/host/sources/source.js";
+import { sharedUnits } from "../../src/host/units.js";
+import { deferred } from "../../src/host/waits.js";
+import { realClock } from "../../src/rumpuser/real/clock.js";
+
+/** What a pud process does first, and words for what follows. */
+const PREAMBLE = `
+import net from "node:net";
+import { writeSync } from "node:fs";
+const host = new net.Socket({ fd: 3 });
+writeSync(4, new Uint8Array(1));
+const waiting = new Map();
+let last = 0;
+const say = (message) => host.write(typeof message === "string" ? message : JSON.stringify(message) + "\\n");
+const notify = (notice, argument) => say({ notice, argument });
+const ask = (name, argument) => new Promise((resolve) => {
+  waiting.set(++last, resolve);
+  say({ call: last, name, argument });
+});
+const heard = {};
+let text = "";
+host.on("data", (chunk) => {
+  text += chunk;
+  for (let end = text.indexOf("\\n"); end !== -1; end = text.indexOf("\\n")) {
+    const message = JSON.parse(text.slice(0, end));
+    text = text.slice(end + 1);
+    if ("answer" in message) waiting.get(message.answer)?.(message);
+    else if ("call" in message) say({ answer: message.call, value: true });
+    else heard[message.notice]?.(message.argument);
+  }
+});
+host.on("close", () => process.exit(0));
+const tell = (value) => notify("event", { event: "log", level: "warn", source: "test", message: JSON.stringify(value) });
+`;
+
+interface Rig {
+  readonly sessions: Sessions;
+  readonly events: HostEvent[];
+  readonly lost: Promise<HostError>;
+  /** What the script told, in order. */
+  readonly told: () => unknown[];
+  readonly source: (key?: string) => DeviceSource;
+  /** Devices that are open. */
+  readonly open: () => number;
+}
+
+let folder = "";
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "rumpusb-a-"));
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+});
+
+/** @param script  What the pud process does once it runs. */
+async function start(script: string, more: Partial<SessionsOptions> = {}): Promise<Rig> {
+  const pudScript = join(folder, "pud.mjs");
+  writeFileSync(pudScript, PREAMBLE + script);
+  const events: HostEvent[] = [];
+  const lost = deferred<HostError>();
+  let open = 0;
+  const sessions = await openApart({
+    clock: realClock,
+    runtimeDir: folder,
+    takeUnit: await sharedUnits(folder),
+    links: [],
+    ownLinks: [],
+    readOnly: false,
+    emit: (event) => events.push(event),
+    graceMs: 0,
+    mode: "auto",
+    sharesMemory: true,
+    sandbox: noSandbox,
+    onLost: (error) => lost.resolve(error),
+    pudScript,
+    ...more,
+  });
+  const source = (key = "1-1"): DeviceSource => ({
+    key,
+    mayReturn: false,
+    open: async (): Promise<OpenedDevice> => {
+      open++;
+      return {
+        bus: { kind: "usbip", busId: key },
+        drivers: [],
+        descriptor: 0,
+        closeDescriptor: () => {},
+        reopen: async () => true,
+        release: async () => void open--,
+      };
+    },
+  });
+  const told = (): unknown[] =>
+    events.flatMap((event) => (event.event === "log" ? [JSON.parse(event.message) as unknown] : []));
+  return { sessions, events, lost: lost.promise, told, source, open: () => open };
+}
+
+describe("a pud process that says what cannot be right", () => {
+  test.each([
+    ["no JSON", `say("nonsense\\n")`, /cannot be right/],
+    ["a call that there is not", `ask("exec", ["/bin/sh"])`, /nothing is called "exec"/],
+    ["a word of the language", `ask("constructor", {})`, /nothing is called/],
+    ["an event that is none", `notify("event", { event: "node", node: 7 })`, /event node/],
+    ["an event of the host process", `notify("event", { event: "ready", nodes: [] })`, /an event "ready"/],
+    [
+      "a flood of events",
+      `for (let i = 0; i < 9000; i++) notify("event", { event: "detach", device: "x" })`,
+      /more than 200 events/,
+    ],
+    ["a line without an end", `say("x".repeat(3 << 20))`, /a line of more than/],
+    ["its end", `process.exit(3)`, /status 3/],
+    ["its death", `process.kill(process.pid, "SIGSEGV")`, /SIGSEGV/],
+  ])("%s: nothing of it goes on, and the reason is told once", async (_, script, reason) => {
+    const { sessions, events, lost, source } = await start(`heard.launch = () => { ${script} };`);
+    const launched = sessions.launch(source());
+    expect((await lost).message).toMatch(reason);
+    expect(await launched.attached).toBeInstanceOf(HostError);
+    expect(await launched.ended).toBeInstanceOf(HostError);
+    expect(events.filter(({ event }) => event === "error")).toHaveLength(1);
+    // Whatever comes later ends at once.
+    expect(await sessions.launch(source("1-2")).attached).toBeInstanceOf(HostError);
+    await sessions.stopAll("the test is over");
+  });
+});
+
+describe("a pud process gets what it was given, and nothing else", () => {
+  test("devices by their numbers, each once at a time", async () => {
+    const { sessions, told, source, open } = await start(`
+      heard.launch = async ({ source }) => {
+        const answers = [];
+        for (const argument of [{ source: source + 1 }, { source: "1" }, { path: "/dev/mem" }, undefined, { source }, { source }])
+          answers.push(await ask("open", argument));
+        tell(answers.map(({ value, error }) => value ?? error.code));
+      };`);
+    void sessions.launch(source());
+    await vi.waitFor(() => expect(told()).toHaveLength(1));
+    expect(told()[0]).toEqual(["FAILED", "", "", "", { device: 1 }, "FAILED"]);
+    expect(open()).toBe(1);
+    await sessions.stopAll("the test is over");
+    expect(open()).toBe(0);
+  });
+
+  test("no process before its device is open, none that gets a device before it is locked, no more than eight", async () => {
+    const rumpScript = join(folder, "rump.mjs");
+    writeFileSync(rumpScript, `setInterval(() => {}, 1000);`); // never says that it is locked
+    const demand = `{ device: 1, interrupted: false, driverOptions: {}, ahead: false, alone: false }`;
+    const { sessions, told, lost, source, open } = await start(
+      `heard.launch = async ({ source }) => {
+        const early = await ask("start", ${demand});
+        await ask("open", { source });
+        const wrong = await ask("start", { ...${demand}, driverOptions: { umass: { mode: ["x"] } } });
+        const many = [];
+        for (let i = 0; i < 9; i++) many.push(await ask("start", ${demand}));
+        tell([early.error.code, wrong.error !== undefined, many.map(({ error }) => error?.code ?? "started")]);
+        notify("kill", { process: 999 });
+        notify("send", { device: 1, process: 999 });
+        notify("send", { device: 1, process: many[0].value.process });
+      };`,
+      { rumpScript },
+    );
+    const launched = sessions.launch(source());
+    await vi.waitFor(() => expect(told()).toHaveLength(1), { timeout: 10_000 });
+    expect(told()[0]).toEqual(["FAILED", true, [...Array.from({ length: 8 }, () => "started"), "FAILED"]]);
+    expect((await lost).message).toMatch(/before it is locked/);
+    await launched.ended;
+    expect(open()).toBe(0);
+    await sessions.stopAll("the test is over");
+  }, 20_000);
+
+  test("units of a sane name, and they are free again when it has gone", async () => {
+    const { sessions, told, source } = await start(`
+      heard.launch = async () => {
+        const names = ["sd", "../x", "", "sd0", "a".repeat(99), 7];
+        const answers = [];
+        for (const className of names) answers.push(await ask("takeUnit", { className }));
+        tell(answers.map(({ value }) => value?.name ?? "refused"));
+      };`);
+    void sessions.launch(source());
+    await vi.waitFor(() => expect(told()).toHaveLength(1));
+    expect(told()[0]).toEqual(["sd0", ...Array.from({ length: 5 }, () => "refused")]);
+    await sessions.stopAll("the test is over");
+    const unit = await (await sharedUnits(folder))("sd");
+    expect(unit.name).toBe("sd0");
+    unit.release();
+  });
+
+  test("sockets where the user asked for them, and their files go with it", async () => {
+    const { sessions, told, source } = await start(
+      `
+      heard.launch = async () => {
+        const places = [{ unix: ${JSON.stringify(folder)} + "/sd0.nbd.sock" }, { unix: "/tmp/elsewhere.sock" },
+          { host: "0.0.0.0", port: 0 }, { host: "127.0.0.1", port: 0 }, { unix: ["x"] }, { unix: ${JSON.stringify(folder)} + "/../x.sock" }];
+        const answers = [];
+        for (const place of places) answers.push(await ask("link listen", [place]));
+        tell(answers.map(({ value }) => value === undefined ? "refused" : "listens"));
+      };`,
+      { links: undefined },
+    );
+    void sessions.launch(source());
+    await vi.waitFor(() => expect(told()).toHaveLength(1));
+    expect(told()[0]).toEqual(["listens", ...Array.from({ length: 5 }, () => "refused")]);
+    expect(readdirSync(folder)).toContain("sd0.nbd.sock");
+    await sessions.stopAll("the test is over");
+    expect(readdirSync(folder)).not.toContain("sd0.nbd.sock");
+  });
+});
+
+test("one that does not start: said, with its last words", async () => {
+  const pudScript = join(folder, "none.mjs");
+  writeFileSync(pudScript, `console.error("no luck today"); process.exit(1);`);
+  const started = start("", { pudScript });
+  await expect(started).rejects.toMatchObject({
+    code: "FAILED",
+    message: expect.stringMatching(/pud process[^]*no luck today/),
+  });
+});
