@@ -1,9 +1,9 @@
 /**
- * What a serial line that never rests costs: `npm run build && node bench/serial-load.mjs [--seconds 20] [--baud 115200] [chip]…`
+ * What a serial line that never rests costs: `npm run build && node bench/serial-load.mjs [--seconds 4] [--baud 115200] [chip]…`
  *
  * `rumpusb run` with a simulated adapter whose far end sends back what it hears, in the time of the rate; a program on the
- * pseudo terminal writes and reads without a pause. A row for each process: processor time, wake-ups, system calls; and then the
- * same with the line open and nothing sent.
+ * pseudo terminal writes and reads without a pause. A row for each process, printed when it is measured: processor time, wake-ups,
+ * system calls; with the line open and nothing sent, and then under load. Some 24 seconds for each chip.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -14,17 +14,18 @@ import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
-import { cpuSeconds, systemCalls, wakeUps } from "./processes.mjs";
-import { table } from "./tables.mjs";
+import { fineCpuSeconds, systemCalls, wakeUps } from "./processes.mjs";
+import { tableRow } from "./tables.mjs";
 
 const COMMAND = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
 /** V8 compiles meanwhile, and gathers garbage once more after the start. */
-const WARM_UP_MS = 10_000;
-const SYSTEM_CALLS_MS = 3_000;
+const WARM_UP_MS = 9_000;
+const OPEN_MS = 2_000;
+const SYSTEM_CALLS_MS = 500;
 const PIECE_BYTES = 256;
 
 const { values, positionals } = parseArgs({
-  options: { seconds: { type: "string", default: "20" }, baud: { type: "string", default: "115200" } },
+  options: { seconds: { type: "string", default: "4" }, baud: { type: "string", default: "115200" } },
   allowPositionals: true,
 });
 const chips = positionals.length > 0 ? positionals : ["acm", "ft232r", "ft232h", "cp2104", "ch340", "pl2303-hx"];
@@ -33,31 +34,29 @@ const seconds = Number(values.seconds);
 class Program {
   heardBytes = 0;
   reading;
-  #writing;
   #stopped = false;
 
   constructor(line) {
     const piece = Buffer.alloc(PIECE_BYTES, 0x55);
     const heard = Buffer.alloc(4096);
-    this.#writing = (async () => {
+    // Both end when the terminal does.
+    void (async () => {
       while (!this.#stopped) await promisify(write)(line, piece, 0, piece.length, null);
-    })();
-    // Ends when the terminal does.
+    })().catch(() => undefined);
     this.reading = (async () => {
       for (;;) this.heardBytes += (await promisify(read)(line, heard, 0, heard.length, null)).bytesRead;
     })().catch(() => undefined);
   }
 
-  async stop() {
+  stop() {
     this.#stopped = true;
-    await this.#writing;
   }
 }
 
-const rows = [];
-for (const chip of chips) rows.push(...(await measure(chip)));
-const titles = ["chip", "process", "% of a core", "wake-ups /s", "system calls /s", "received bytes /s"];
-console.log(table(titles, rows).join("\n"));
+const TITLES = ["chip", "process", "% of a core", "wake-ups /s", "system calls /s", "received bytes /s"];
+console.log(tableRow(TITLES));
+console.log(tableRow(TITLES.map(() => "---")));
+for (const chip of chips) await measure(chip);
 
 async function measure(chip) {
   const folder = mkdtempSync(join(tmpdir(), "rumpusb-load-"));
@@ -71,7 +70,7 @@ async function measure(chip) {
       if (event.event === "device") rump = event.pid;
       if (event.event === "ready") break;
     }
-    return await underLoad(chip, join(folder, "ttyU0"), { host: host.pid, rump });
+    await underLoad(chip, join(folder, "ttyU0"), { host: host.pid, rump });
   } finally {
     host.kill("SIGTERM");
     await ended;
@@ -82,21 +81,23 @@ async function measure(chip) {
 async function underLoad(chip, path, pids) {
   execFileSync("stty", ["-F", path, values.baud, "raw", "-echo"]);
   const line = openSync(path, constants.O_RDWR | constants.O_NOCTTY);
+  await delay(OPEN_MS);
+  printRows(`${chip}, open`, await costs(pids, () => 0));
   const program = new Program(line);
   await delay(WARM_UP_MS);
-  const busy = await costs(pids, () => program.heardBytes);
-  await program.stop();
-  for (let before = -1; before !== program.heardBytes; await delay(2000)) before = program.heardBytes;
-  const idle = await costs(pids, () => program.heardBytes);
+  printRows(`${chip}, busy`, await costs(pids, () => program.heardBytes));
+  program.stop();
   void program.reading.then(() => closeSync(line));
-  const rowsOf = (what, all) => all.map(({ name, cells }) => [`${chip}, ${what}`, name, ...cells]);
-  return [...rowsOf("busy", busy), ...rowsOf("open", idle)];
+}
+
+function printRows(what, rows) {
+  for (const { name, cells } of rows) console.log(tableRow([what, name, ...cells]));
 }
 
 /** Of each process, and of both together. */
 async function costs(pids, heard) {
   const entries = Object.entries(pids);
-  const before = entries.map(([, pid]) => ({ cpu: cpuSeconds(pid), wakes: wakeUps(pid) }));
+  const before = entries.map(([, pid]) => ({ cpu: fineCpuSeconds(pid), wakes: wakeUps(pid) }));
   const [heardBefore, startMs] = [heard(), performance.now()];
   await delay(seconds * 1000);
   const elapsed = (performance.now() - startMs) / 1000;
@@ -104,7 +105,7 @@ async function costs(pids, heard) {
   const rows = [];
   const sum = { cpu: 0, wakes: 0 };
   for (const [n, [name, pid]] of entries.entries()) {
-    const cpu = (cpuSeconds(pid) - before[n].cpu) / elapsed;
+    const cpu = (fineCpuSeconds(pid) - before[n].cpu) / elapsed;
     const wakes = (wakeUps(pid) - before[n].wakes) / elapsed;
     sum.cpu += cpu;
     sum.wakes += wakes;

@@ -3,8 +3,11 @@ import os from "node:os";
 
 /** @returns the lines of a Markdown table. */
 export function table(head, rows) {
-  const line = (cells) => `| ${cells.join(" | ")} |`;
-  return [line(head), line(head.map(() => "---")), ...rows.map(line)];
+  return [tableRow(head), tableRow(head.map(() => "---")), ...rows.map(tableRow)];
+}
+
+export function tableRow(cells) {
+  return `| ${cells.join(" | ")} |`;
 }
 
 export function median(numbers) {
