@@ -23,6 +23,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineMemory(env, exports);
   DefineIdleTime(env, exports);
   DefineReserve(env, exports);
+  DefineForget(env, exports);
   return exports;
 }
 }  // namespace

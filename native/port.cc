@@ -163,13 +163,20 @@ void Port::OnReady(int) {
   }
 }
 
+void Port::Note(TransferResult end) {
+  completions_++;
+  ended_.push_back(std::move(end));
+}
+
 bool Port::Busy() const {
+  if (std::any_of(reads_.begin(), reads_.end(), [](const auto& reads) { return reads->in_flight(); })) return true;
   return std::any_of(transfers_.begin(), transfers_.end(), [](const auto& transfer) { return transfer->in_flight(); });
 }
 
 /** A step is in flight, and no transfer that JavaScript waits for on its own. */
 bool Port::OnlyChainsInFlight() const {
   bool any = false;
+  if (std::any_of(reads_.begin(), reads_.end(), [](const auto& reads) { return reads->in_flight(); })) return false;
   for (const auto& transfer : transfers_) {
     if (!transfer->in_flight()) continue;
     if (transfer->chain() == nullptr) return false;
@@ -245,6 +252,7 @@ void Port::CloseDevice() {
     const Napi::HandleScope scope(Env());
     for (const auto& chain : chains_) chain->Cancel();
     for (const auto& transfer : transfers_) transfer->Cancel();
+    for (const auto& reads : reads_) reads->Cancel();
     for (int round = 0; Busy() && round < kMaxDrainRounds; round++) events_.Handle(kDrainRoundMs);
   }
   ended_.clear();
@@ -259,6 +267,7 @@ void Port::CloseHandleWhenIdle() {
   chains_.clear();
   free_chains_.clear();
   transfers_.clear();
+  reads_.clear();
   free_slots_.clear();
   events_.Stop();
   Unpin();

@@ -10,13 +10,15 @@
  *   cancel(slot) → error
  *   submitChain(plan, buffers) → chain, or its results (status, bytes of each step) when it ended at once, or a negative error
  *   cancelChain(chain) → error
+ *   openReads(type, endpoint, memory, slotBytes, repeatBytes) → reads, or a negative error
+ *   startRead(reads, slot, bytes) → error     cancelReads(reads) closeReads(reads) → error
  *   configuration() setConfiguration(n) claimInterface(n) releaseInterface(n) setInterface(n, alt) clearHalt(endpoint)
  *   reset() allocStreams(count, endpoints) freeStreams(endpoints)   → Promise of a number
  *   hold(on)                                  while it is on the device's descriptor is not watched
  *   speed() → enum libusb_speed               close()
  *
  * `results` holds slot, status and bytes of each transfer that ended in this wake-up of the loop, in the order in which
- * they ended: one call into JavaScript for all of them. `iso` has, at the same index, status and bytes of each packet.
+ * they ended: one call into JavaScript for all of them. Reads (reads.h) have the slots from Reads::kFirstResult on, kMaxSlots for each. `iso` has, at the same index, status and bytes of each packet.
  * A chain that ended has one entry for each step, with slot -1 - chain (chain.h). `plan` has for each step: type,
  * endpoint, sendZlp, streamId, then `after` and `with` as step (-1: none), least and most bytes.
  */
@@ -33,6 +35,7 @@
 #include "job.h"
 #include "listener.h"
 #include "loop_resource.h"
+#include "reads.h"
 #include "transfer.h"
 
 class Port : public Napi::ObjectWrap<Port>, public LoopResource {
@@ -42,6 +45,11 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
 
   /** More in flight than this is refused with NO_MEM: it bounds what a wake-up delivers and what is pinned. */
   static constexpr size_t kMaxInFlight = 1024;
+  /** Queues of reads at a time. */
+  static constexpr size_t kMaxReads = 64;
+
+  /** A read has ended; it is told at the end of the wake-up. */
+  void Note(TransferResult end);
 
  protected:
   void Shutdown() override { CloseDevice(); }
@@ -54,6 +62,10 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
   Napi::Value Cancel(const Napi::CallbackInfo& info);
   Napi::Value SubmitChain(const Napi::CallbackInfo& info);
   Napi::Value CancelChain(const Napi::CallbackInfo& info);
+  Napi::Value OpenReads(const Napi::CallbackInfo& info);
+  Napi::Value StartRead(const Napi::CallbackInfo& info);
+  Napi::Value CancelReads(const Napi::CallbackInfo& info);
+  Napi::Value CloseReads(const Napi::CallbackInfo& info);
   Napi::Value Hold(const Napi::CallbackInfo& info);
   Napi::Value Speed(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
@@ -75,6 +87,8 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
   bool DeviceHungUp() const;
   void Reclassify();
   Transfer* TakeSlot();
+  /** The open queue of reads that the first argument names; null: there is none. */
+  Reads* FindReads(const Napi::CallbackInfo& info);
   Chain* TakeChain();
   int PrepareChain(Chain* chain, std::vector<ChainRequest>& requests);
   void EndChain(Chain* chain, std::vector<TransferResult>* results);
@@ -92,6 +106,7 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
   std::vector<int32_t> free_slots_;
   std::vector<std::unique_ptr<Chain>> chains_;
   std::vector<int32_t> free_chains_;
+  std::vector<std::unique_ptr<Reads>> reads_;
   std::vector<TransferResult> ended_;
   /** Transfers that have ended since the port was opened. */
   size_t completions_ = 0;

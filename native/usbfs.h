@@ -10,5 +10,6 @@ void DefineDeviceFile(Napi::Env env, Napi::Object exports);
 void DefineRandom(Napi::Env env, Napi::Object exports);
 void DefineLock(Napi::Env env, Napi::Object exports);
 void DefineMemory(Napi::Env env, Napi::Object exports);
+void DefineForget(Napi::Env env, Napi::Object exports);
 void DefineIdleTime(Napi::Env env, Napi::Object exports);
 void DefineReserve(Napi::Env env, Napi::Object exports);

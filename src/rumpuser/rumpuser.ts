@@ -134,6 +134,36 @@ export type PortChainResult = readonly (PortCompletion | undefined)[];
 /** A longer chain is refused. */
 export const MAX_CHAIN_STEPS = 8;
 
+/** Reads on an IN endpoint that follow one another: bulk or interrupt. */
+export interface PortReads {
+  readonly endpointAddress: number;
+  readonly type: "bulk" | "interrupt";
+  /** Slots, one after another, each with the memory of one read; 1 to 256. Lent until the reads are closed. */
+  readonly memory: Uint8Array;
+  readonly slotBytes: number;
+  /**
+   * An answer of at most so many bytes (16 at most) that says what the one before it said may be kept, and its read queued again: a
+   * device that repeats itself wakes nobody. Not one in the way, which comes within half a millisecond. 0: each is told.
+   */
+  readonly repeatBytes: number;
+}
+
+/** How the read in a slot ended. */
+export interface PortReadEnd {
+  readonly slot: number;
+  readonly status: TransferStatus;
+  readonly actualBytes: number;
+}
+
+export interface PortReadQueue {
+  /** Queues a read of so many bytes in a slot that is not in flight. What is refused ends with its status. */
+  start(slot: number, bytes: number): void;
+  /** Asks for the cancellation of what is in flight; the ends still come. */
+  cancel(): void;
+  /** Nothing is in flight, or the device has gone: what is then ends with the port. */
+  close(): void;
+}
+
 /** One USB device of the host, reached through a descriptor that was opened elsewhere. */
 export interface UsbPort {
   readonly speed: Speed;
@@ -166,6 +196,11 @@ export interface UsbPort {
   freeStreams(endpointAddresses: readonly number[]): Promise<PortResult>;
   /** Resets the device's port. "notFound" = it came back as another device. */
   reset(): Promise<PortResult>;
+  /**
+   * Opens reads. `told` is called with those that ended together, in the order in which they were started, never from `start` or
+   * `cancel`. Left out: reads are transfers like any other.
+   */
+  openReads?(reads: PortReads, told: (ends: readonly PortReadEnd[]) => void): PortReadQueue;
   /** True: completions and the end of the device are told when it is false again. Left out: they always are at once. */
   holdBack?(on: boolean): void;
   /** Called once, when the device has gone. */

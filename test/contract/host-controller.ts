@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe } from "vitest";
 import { Bench, type ControllerRig } from "./host-controller-bench.js";
 import { chainContract } from "./host-controller-chains.js";
 import { portContract } from "./host-controller-ports.js";
+import { readContract } from "./host-controller-reads.js";
 import { transferContract } from "./host-controller-transfers.js";
 
 export type { ControllerRig } from "./host-controller-bench.js";
@@ -20,5 +21,6 @@ export function hostControllerContract(name: string, open: () => Promise<Control
     portContract(bench);
     transferContract(bench);
     chainContract(bench);
+    readContract(bench);
   });
 }

@@ -11,10 +11,21 @@ import { PendingSet } from "../../pending.js";
 import type { Clock, PortResult, PortTransfer, UsbPort } from "../../rumpuser/rumpuser.js";
 import { RestTimer } from "../usb/rest-timer.js";
 import { checkChain, runChain } from "../usb/chain.js";
+import { readsBySubmit, SlottedReads } from "../usb/reads.js";
 import { TransferError, type TransferErrorCode } from "../usb/errors.js";
 import { ENDPOINT_IN, ENDPOINT_NUMBER_MASK, setupPacket } from "../usb/usb.js";
-import type { ChainResult, ChainStep, HcCompletion, HcTransfer, HostController } from "../usb/usbdivar.js";
+import type {
+  ChainResult,
+  ChainStep,
+  HcCompletion,
+  HcReadEnd,
+  HcReadQueue,
+  HcReads,
+  HcTransfer,
+  HostController,
+} from "../usb/usbdivar.js";
 import { DefaultPipe } from "./default-pipe.js";
+import { hasReads, PortReader } from "./read-queue.js";
 import { RootPort } from "./root-port.js";
 
 export interface UgenhcOptions {
@@ -47,6 +58,7 @@ class Ugenhc implements HostController {
   readonly #mayReset: boolean;
   readonly #defaultPipe: DefaultPipe;
   readonly #inFlight = new PendingSet<InFlight>();
+  readonly #readers = new PendingSet<PortReader>();
   readonly #rest: RestTimer;
   #address = 0;
   #closed = false;
@@ -103,6 +115,26 @@ class Ugenhc implements HostController {
       if (this.#inFlight.delete(entry)) done(result);
     });
     return () => this.#cancel(entry);
+  }
+
+  openReads(reads: HcReads, told: (ends: readonly HcReadEnd[]) => void): HcReadQueue {
+    const port = this.#port;
+    if (!hasReads(port) || !isEndpoint(reads.endpointAddress))
+      return readsBySubmit((transfer, done) => this.submit(transfer, done), this.#clock, reads, told);
+    return new SlottedReads(reads, told, (queue) => {
+      const reader: PortReader = new PortReader(
+        {
+          clock: this.#clock,
+          port,
+          mayStart: () => this.#reachable(reads.address),
+          closed: () => this.#readers.delete(reader),
+        },
+        reads,
+        queue,
+      );
+      this.#readers.add(reader);
+      return reader;
+    });
   }
 
   rest(ms: number): void {
@@ -163,6 +195,7 @@ class Ugenhc implements HostController {
 
   #cancelAll(): void {
     for (const entry of this.#inFlight.items.slice()) entry.cancel?.();
+    for (const reader of this.#readers.items) reader.cancel();
   }
 
   /** Where the OS refuses it the device stays as it is: it is addressed and configured again, and no worse off. */
@@ -185,6 +218,7 @@ class Ugenhc implements HostController {
   /** Whoever takes the transfers ends them; what the port still says of them is ignored. */
   #takeAll(): readonly InFlight[] {
     const all = this.#inFlight.take();
+    for (const reader of this.#readers.items) reader.leave();
     this.#defaultPipe.abandon();
     return all;
   }
@@ -193,6 +227,7 @@ class Ugenhc implements HostController {
   #gone(left = this.#takeAll()): void {
     this.#lost = true;
     for (const { lost } of left) lost();
+    for (const reader of this.#readers.items.slice()) reader.lost();
     this.ports.disconnect();
   }
 

@@ -6,6 +6,7 @@ import type { RumpKernel } from "../../rump/kernel.js";
 import { UnsupportedError } from "./errors.js";
 import { ROOT_HUB_ADDRESS, RootHub } from "./roothub.js";
 import { runChain } from "./chain.js";
+import { readsBySubmit } from "./reads.js";
 import type { TransferTarget } from "./scope.js";
 import type { DeviceIdentity, Driver, DriverOptions } from "./usbdi.js";
 import type { HostController } from "./usbdivar.js";
@@ -88,6 +89,9 @@ export class UsbBus implements TransferTarget {
     steps.some((step) => step.transfer.address === ROOT_HUB_ADDRESS)
       ? runChain(this.submit, steps, done)
       : this.controller.submitChain(steps, done);
+
+  readonly openReads: TransferTarget["openReads"] = (reads, told) =>
+    this.controller.openReads?.(reads, told) ?? readsBySubmit(this.submit, this.kernel.clock, reads, told);
 
   /** Runs `enumerate` while no other device of the bus is being enumerated. */
   exclusively<T>(enumerate: () => Promise<T>): Promise<T> {

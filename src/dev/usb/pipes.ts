@@ -11,10 +11,13 @@ import type {
   OutCompletion,
   OutPipe,
   PipeStep,
+  ReadEnd,
+  ReadQueue,
+  ReadQueueOptions,
   StepResult,
   TransferOptions,
 } from "./usbdi.js";
-import type { ChainStep, HcCompletion, HcTransfer } from "./usbdivar.js";
+import type { ChainStep, HcCompletion, HcReadEnd, HcTransfer } from "./usbdivar.js";
 
 const NO_DATA = new Uint8Array(0);
 
@@ -93,6 +96,27 @@ export class EndpointInPipe extends EndpointPipe implements InPipe {
     const completion = await this.scope.run(this.transferOf(data), options);
     const status = accepted(completion, () => this.describe(maxBytes));
     return { status, data: data.subarray(0, Math.min(completion.actualBytes, maxBytes)) };
+  }
+
+  openReads(options: ReadQueueOptions, told: (ends: readonly ReadEnd[]) => void): ReadQueue {
+    const { count, bytes, repeatBytes = 0 } = options;
+    const { type } = this.endpoint;
+    if (type !== "bulk" && type !== "interrupt") throw new TypeError(`${this.describe(bytes)}: no queue of reads`);
+    const memory = new Uint8Array(count * bytes);
+    const reads = {
+      address: this.address(),
+      endpointAddress: this.endpointAddress,
+      type,
+      memory,
+      slotBytes: bytes,
+      repeatBytes,
+    };
+    return this.scope.openReads(reads, (ends) => told(ends.map((end) => this.#readEnd(end, bytes))));
+  }
+
+  #readEnd({ status, data }: HcReadEnd, bytes: number): ReadEnd {
+    if (status === "ok" || status === "stalled") return { status, data };
+    return { status: transferError(status, this.describe(bytes), data.length), data };
   }
 }
 

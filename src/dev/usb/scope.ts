@@ -7,7 +7,16 @@
 import type { Clock, Timer } from "../../rumpuser/rumpuser.js";
 import { type TransferErrorCode, TransferError } from "./errors.js";
 import { DEFAULT_TIMEOUT_MS, type StepResult, type TransferOptions } from "./usbdi.js";
-import type { ChainResult, ChainStep, HcCompletion, HcTransfer, TransferStatus } from "./usbdivar.js";
+import type {
+  ChainResult,
+  ChainStep,
+  HcCompletion,
+  HcReadEnd,
+  HcReadQueue,
+  HcReads,
+  HcTransfer,
+  TransferStatus,
+} from "./usbdivar.js";
 
 /** Why we asked the controller to cancel. */
 export type EndCause = "timedOut" | "cancelled" | "disconnected";
@@ -16,9 +25,11 @@ export type EndCause = "timedOut" | "cancelled" | "disconnected";
 export interface TransferTarget {
   submit(transfer: HcTransfer, done: (completion: HcCompletion) => void): () => void;
   submitChain(steps: readonly ChainStep[], done: (result: ChainResult) => void): () => void;
+  openReads(reads: HcReads, told: (ends: readonly HcReadEnd[]) => void): HcReadQueue;
 }
 
 const CANCELLED: HcCompletion = { status: "cancelled", actualBytes: 0 };
+const NO_DATA = new Uint8Array(0);
 const NOT_STARTED: StepResult = { status: "notStarted", actualBytes: 0 };
 
 export class TransferScope {
@@ -31,6 +42,7 @@ export class TransferScope {
    * held, a flight for each transfer, survives until the next collection of everything.
    */
   readonly #inFlight: Flight[] = [];
+  readonly #readQueues = new Set<ScopedReads>();
   #ended: EndCause | undefined;
 
   constructor(target: TransferTarget, clock: Clock) {
@@ -66,10 +78,24 @@ export class TransferScope {
     });
   }
 
+  /** As HostController.openReads, without a deadline: the statuses say why when it was we who cancelled. Close it. */
+  openReads(reads: HcReads, told: (ends: readonly HcReadEnd[]) => void): HcReadQueue {
+    const queue = new ScopedReads(
+      this.#clock,
+      (ended) => this.#target.openReads(reads, ended),
+      told,
+      () => this.#readQueues.delete(queue),
+    );
+    this.#readQueues.add(queue);
+    if (this.#ended !== undefined) queue.end(this.#ended);
+    return queue;
+  }
+
   /** Cancels everything in flight and refuses what comes later, with the same cause. */
   end(cause: EndCause): void {
     this.#ended ??= cause;
     for (const flight of this.#inFlight.slice()) flight.end(cause);
+    for (const queue of this.#readQueues) queue.end(cause);
   }
 
   #fly(options: TransferOptions): Flight {
@@ -116,6 +142,55 @@ class Flight {
     if (this.cause !== undefined) return;
     this.cause = cause;
     this.cancel();
+  }
+}
+
+/** A queue of reads that ends with the scope. */
+class ScopedReads implements HcReadQueue {
+  readonly #clock: Clock;
+  readonly #queue: HcReadQueue;
+  readonly #told: (ends: readonly HcReadEnd[]) => void;
+  readonly #closed: () => void;
+  #cause: EndCause | undefined;
+
+  constructor(
+    clock: Clock,
+    open: (told: (ends: readonly HcReadEnd[]) => void) => HcReadQueue,
+    told: (ends: readonly HcReadEnd[]) => void,
+    closed: () => void,
+  ) {
+    this.#clock = clock;
+    this.#told = told;
+    this.#closed = closed;
+    this.#queue = open((ends) => this.#tell(ends));
+  }
+
+  start(count: number, bytes: number): void {
+    const cause = this.#cause;
+    if (cause === undefined) return this.#queue.start(count, bytes);
+    const refused = Array.from({ length: count }, () => ({ status: cause, data: NO_DATA }));
+    this.#clock.startTimer(0, () => this.#told(refused));
+  }
+
+  cancel(): void {
+    this.#queue.cancel();
+  }
+
+  close(): void {
+    this.#queue.close();
+    this.#closed();
+  }
+
+  end(cause: EndCause): void {
+    if (this.#cause !== undefined) return;
+    this.#cause = cause;
+    this.#queue.cancel();
+  }
+
+  #tell(ends: readonly HcReadEnd[]): void {
+    const cause = this.#cause;
+    if (cause === undefined) return this.#told(ends);
+    this.#told(ends.map((end) => (end.status === "cancelled" ? { ...end, status: cause } : end)));
   }
 }
 

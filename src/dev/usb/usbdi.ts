@@ -6,6 +6,7 @@
  */
 import type { Device } from "../../rump/devsw.js";
 import type { Clock, LogLevel } from "../../rumpuser/rumpuser.js";
+import type { TransferError } from "./errors.js";
 import type { Speed, StepConditions } from "./usbdivar.js";
 
 export type { StepCondition, StepConditions } from "./usbdivar.js";
@@ -37,10 +38,39 @@ interface Pipe {
   clearHalt(options?: TransferOptions): Promise<void>;
 }
 
+/** How one read of a queue ended. `data` is lent for the call or until more is started in it. */
+export interface ReadEnd {
+  readonly status: "ok" | "stalled" | TransferError;
+  readonly data: Uint8Array;
+}
+
+/** Reads that follow one another, without a deadline. Those that ended together are told together, in their order. */
+export interface ReadQueue {
+  /**
+   * Queues so many reads more, of so many bytes each: no more than the queue has, with those in flight.
+   * @throws RangeError for more, or longer ones.
+   */
+  start(count: number, bytes: number): void;
+  /** Ends what is in flight, which is told; what it brought until then is lost. */
+  cancel(): void;
+  /** When nothing is in flight. */
+  close(): void;
+}
+
+export interface ReadQueueOptions {
+  /** In flight at a time, at most, and of how many bytes, at most: that much memory it has. */
+  readonly count: number;
+  readonly bytes: number;
+  /** Answers of at most so many bytes that say what the one before them said need not be told. Default 0: each is. */
+  readonly repeatBytes?: number;
+}
+
 export interface InPipe extends Pipe {
   readonly direction: "in";
   /** @throws TransferError (timed out, cancelled, disconnected, overflow, I/O). */
   transfer(maxBytes: number, options?: TransferOptions): Promise<InCompletion>;
+  /** `told` is called with those that ended together, never from `start` or `cancel`. */
+  openReads(options: ReadQueueOptions, told: (ends: readonly ReadEnd[]) => void): ReadQueue;
 }
 
 export interface OutPipe extends Pipe {

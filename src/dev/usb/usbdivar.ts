@@ -5,7 +5,7 @@
  * addressed to a device, or a short chain of them, and offer root-hub ports; everything else is the stack's. Timeouts
  * are the stack's too: it cancels.
  */
-import type { Speed, StepConditions, TransferStatus, TransferType } from "../../rumpuser/rumpuser.js";
+import type { PortReads, Speed, StepConditions, TransferStatus, TransferType } from "../../rumpuser/rumpuser.js";
 
 export type { Speed, StepCondition, StepConditions, TransferStatus, TransferType } from "../../rumpuser/rumpuser.js";
 
@@ -41,6 +41,31 @@ export interface ChainStep extends StepConditions {
 
 /** The completion of each step in order; undefined for one that was never started. */
 export type ChainResult = readonly (HcCompletion | undefined)[];
+
+/** Reads on an IN endpoint that follow one another. Told as they end, those that ended together at once. */
+export interface HcReads extends PortReads {
+  /** As in HcTransfer. */
+  readonly address: number;
+}
+
+/** How a read ended. `data` is in the slot, and lent for the call or until more is started in it. */
+export interface HcReadEnd {
+  readonly status: TransferStatus;
+  readonly data: Uint8Array;
+}
+
+/** An open queue of reads. */
+export interface HcReadQueue {
+  /**
+   * Queues so many reads more of so many bytes each, in free slots: all at first, and then those of which it was told how they ended.
+   * @throws RangeError for more than are free, and for more bytes than a slot has.
+   */
+  start(count: number, bytes: number): void;
+  /** Asks for the cancellation of what is in flight; the ends still come. */
+  cancel(): void;
+  /** Nothing is in flight, and nothing will be. */
+  close(): void;
+}
 
 export interface RootPortStatus {
   readonly connected: boolean;
@@ -82,6 +107,11 @@ export interface HostController {
    * @throws RangeError for a chain that cannot be (chain.ts, `checkChain`).
    */
   submitChain(steps: readonly ChainStep[], done: (result: ChainResult) => void): () => void;
+  /**
+   * Opens a queue of reads. `told` is called with those that ended together, in the order in which they were queued, never from
+   * `start` or `cancel`, and also with those that could not be queued. A controller without it gets one made of `submit` (reads.ts).
+   */
+  openReads?(reads: HcReads, told: (ends: readonly HcReadEnd[]) => void): HcReadQueue;
   /**
    * What has ended may be told so many milliseconds later, together with what else has ended by then; 0 ends that. A
    * controller without it tells everything at once.

@@ -69,6 +69,9 @@ export class UrbConnection {
   #lastSeqnum = 0;
   #out: Uint8Array[] = [];
   #willFlush = false;
+  /** Whom to call when everything that has arrived is taken, and whether that will happen. */
+  #tellers: (() => void)[] = [];
+  #isTaking = false;
   readonly #rest: RestTimer;
   #down = false;
 
@@ -84,7 +87,7 @@ export class UrbConnection {
       onPayload: () => this.#takePayload(),
     });
     stream.onClose((reason) => this.end(reason));
-    stream.onData((chunk) => this.#reader.push(chunk));
+    stream.onData((chunk) => this.#together(() => this.#reader.push(chunk)));
   }
 
   /**
@@ -104,6 +107,12 @@ export class UrbConnection {
     if (!urb.isIn && urb.data.length > 0) this.#out.push(urb.data);
     this.#flush();
     return () => this.#unlink(urb);
+  }
+
+  /** For completions that are told together: `tell` is called when everything that has arrived by now is taken. */
+  afterTaking(tell: () => void): void {
+    this.#tellers.push(tell);
+    if (!this.#isTaking && this.#tellers.length === 1) queueMicrotask(() => this.#tell());
   }
 
   /** Asks to cancel everything in flight. */
@@ -137,6 +146,20 @@ export class UrbConnection {
     });
   }
 
+  #together(take: () => void): void {
+    this.#isTaking = true;
+    try {
+      take();
+    } finally {
+      this.#isTaking = false;
+    }
+    this.#tell();
+  }
+
+  #tell(): void {
+    for (const tell of this.#tellers.splice(0)) tell();
+  }
+
   #nextSeqnum(): number {
     do this.#lastSeqnum = this.#lastSeqnum >= 0xffffffff ? 1 : this.#lastSeqnum + 1;
     while (this.#pending.has(this.#lastSeqnum) || this.#unlinks.has(this.#lastSeqnum));
@@ -166,7 +189,7 @@ export class UrbConnection {
     this.#willFlush = true;
     queueMicrotask(() => {
       this.#willFlush = false;
-      const parts = this.#out;
+      const parts = joined(this.#out);
       this.#out = [];
       // What waits here is memory of the transfers in flight: the stack bounds it, so the answer may be ignored.
       if (parts.length > 0) this.#stream.write(parts);
@@ -262,4 +285,16 @@ export class UrbConnection {
     this.#pending.delete(urb.seqnum);
     urb.done({ status: statusOfErrno(errno), actualBytes: 0 });
   }
+}
+
+/** Headers one behind the other in a slab are one part: each is dear to send. */
+function joined(parts: readonly Uint8Array[]): Uint8Array[] {
+  const all: Uint8Array[] = [];
+  for (const part of parts) {
+    const last = all.at(-1);
+    if (last === undefined || last.buffer !== part.buffer || last.byteOffset + last.length !== part.byteOffset)
+      all.push(part);
+    else all[all.length - 1] = new Uint8Array(last.buffer, last.byteOffset, last.length + part.length);
+  }
+  return all;
 }

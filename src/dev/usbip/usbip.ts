@@ -15,6 +15,9 @@ import type {
   ChainResult,
   ChainStep,
   HcCompletion,
+  HcReadEnd,
+  HcReadQueue,
+  HcReads,
   HcTransfer,
   HostController,
   RootPortStatus,
@@ -22,6 +25,7 @@ import type {
 } from "../usb/usbdivar.js";
 import { UrbConnection, type WireTransfer } from "./connection.js";
 import { type ImportedDevice, importDevice } from "./import.js";
+import { openUsbipReads } from "./read-queue.js";
 import { MAX_URB_BYTES } from "./wire.js";
 
 export { UsbipError, type UsbipErrorCode } from "./import.js";
@@ -110,6 +114,11 @@ class Usbip implements HostController {
     return runChain<HcTransfer>((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
   }
 
+  openReads(reads: HcReads, told: (ends: readonly HcReadEnd[]) => void): HcReadQueue {
+    const mayStart = (): boolean => this.#reachable(reads.address);
+    return openUsbipReads({ clock: this.#clock, connection: this.#connection, mayStart }, reads, told);
+  }
+
   rest(ms: number): void {
     this.#connection.rest(ms);
   }
@@ -137,8 +146,7 @@ class Usbip implements HostController {
 
   /** What never reaches the wire: transfers to nobody, and SET_ADDRESS. Runs when the answer is due. */
   #answerHere(transfer: HcTransfer): (() => HcCompletion) | undefined {
-    if (!this.#connected || !this.#enabled || transfer.address !== this.#address)
-      return () => ({ status: "disconnected", actualBytes: 0 });
+    if (!this.#reachable(transfer.address)) return () => ({ status: "disconnected", actualBytes: 0 });
     const { setup } = transfer;
     if (transfer.type !== "control" || setup === undefined || setup.length !== setupPacket.size) return undefined;
     if (setup[0] !== REQUEST_TYPE.STANDARD || setup[1] !== REQUEST.SET_ADDRESS) return undefined;
@@ -148,6 +156,10 @@ class Usbip implements HostController {
       this.#address = address;
       return { status: "ok", actualBytes: 0 };
     };
+  }
+
+  #reachable(address: number): boolean {
+    return this.#connected && this.#enabled && address === this.#address;
   }
 
   #portStatus(port: number): RootPortStatus {

@@ -35,6 +35,11 @@ export interface NativePort {
   /** @returns the chain; status and bytes of each step when it ended at once; or a negative error. */
   submitChain(plan: Int32Array, buffers: readonly Uint8Array[]): number | Int32Array;
   cancelChain(chain: number): number;
+  /** @returns the number of the reads, or a negative error. */
+  openReads(type: number, endpointAddress: number, memory: Uint8Array, slotBytes: number, repeatBytes: number): number;
+  startRead(reads: number, slot: number, bytes: number): number;
+  cancelReads(reads: number): number;
+  closeReads(reads: number): number;
   speed(): number;
   configuration(): Promise<number>;
   setConfiguration(value: number): Promise<number>;
@@ -89,6 +94,7 @@ interface Addon {
   forgoIdleTime(): boolean;
   keepReserve(): boolean;
   lock(purpose: number, strict: boolean, passFd: number, deviceFd: number, deviceCount: number): number;
+  forget(fd: number): void;
   dieWithParent(): number;
 }
 

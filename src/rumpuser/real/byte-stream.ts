@@ -1,6 +1,7 @@
 /** Byte streams over Node sockets: pud channels and USB/IP connections. */
 import type net from "node:net";
 import type { ByteStream } from "../rumpuser.js";
+import { forgetDescriptor } from "./event-loop.js";
 import { readFd, readSocket, type TakeChunk, writeParts } from "./socket-reader.js";
 
 /** What may be buffered for a slow peer before `write` says false. */
@@ -21,9 +22,14 @@ export function streamOfFd(fd: number): ByteStream {
 
 /** The descriptor of a socket that is connected or listens, which stays the socket's. @throws Error when it has none (destroyed). */
 export function fdOfSocket(socket: net.Socket | net.Server): number {
-  const { _handle: handle } = socket as unknown as { readonly _handle: { readonly fd?: unknown } | null };
-  if (typeof handle?.fd !== "number" || handle.fd < 0) throw new Error("the socket has no descriptor (any more)");
-  return handle.fd;
+  const fd = descriptorOf(socket);
+  if (fd === undefined) throw new Error("the socket has no descriptor (any more)");
+  return fd;
+}
+
+function descriptorOf(socket: net.Socket | net.Server): number | undefined {
+  const { _handle: handle } = socket as unknown as { readonly _handle: { readonly fd?: unknown } | null | undefined };
+  return typeof handle?.fd === "number" && handle.fd >= 0 ? handle.fd : undefined;
 }
 
 class SocketStream implements ByteStream {
@@ -81,8 +87,12 @@ class SocketStream implements ByteStream {
   }
 
   pause(): void {
+    const socket = this.#socket;
     this.#paused = true;
-    this.#socket.pause();
+    socket.pause();
+    // A socket that has something to write is waited for.
+    const fd = socket.writableLength === 0 ? descriptorOf(socket) : undefined;
+    if (fd !== undefined) forgetDescriptor(fd);
   }
 
   resume(): void {

@@ -15,3 +15,15 @@ export function forgoIdleTime(): boolean {
     throw error;
   }
 }
+
+/**
+ * A descriptor that the loop neither reads nor waits to write to does not wake the process once more when it is ready, as libuv
+ * otherwise has it (native/forget.cc). Without the addon it does.
+ */
+export function forgetDescriptor(fd: number): void {
+  try {
+    loadAddon().forget(fd);
+  } catch (error) {
+    if (!(error instanceof AddonError)) throw error;
+  }
+}

@@ -23,7 +23,7 @@ const STATUS_OF_REFUSAL: Partial<Readonly<Record<PortResult, TransferStatus>>> =
 };
 
 /** enum libusb_transfer_type of a transfer. */
-export function transferType({ type, streamId }: PortTransfer): number {
+export function transferType({ type, streamId }: Pick<PortTransfer, "type" | "streamId">): number {
   return streamId === undefined ? TYPES[type] : TYPE_BULK_STREAM;
 }
 

@@ -8,13 +8,16 @@ import {
   type PortChainResult,
   type PortChainStep,
   type PortCompletion,
+  type PortReadEnd,
+  type PortReadQueue,
+  type PortReads,
   type PortResult,
   type PortTransfer,
   type Speed,
   type TransferStatus,
   type UsbPort,
 } from "../rumpuser.js";
-import { PendingMap } from "../../pending.js";
+import { PendingMap, PendingSet } from "../../pending.js";
 import { loadAddon, type NativePort } from "./addon.js";
 import { abandonedResult, immediateResult, newPlan, stepCompletion, writePlan } from "./chain-plan.js";
 import { LIBUSB_ERROR_NO_DEVICE, portResult, statusOfRefusal, transferStatus, transferType } from "./libusb-words.js";
@@ -57,6 +60,14 @@ interface InFlight {
 }
 
 const FIELDS_PER_ENTRY = 3;
+/** Reads::kFirstResult, kMaxSlots and kMaxRepeatBytes. */
+const FIRST_READ = 1 << 24;
+const MAX_READ_SLOTS = 256;
+const MAX_REPEAT_BYTES = 16;
+
+function readsOf(slot: number): number {
+  return Math.floor((slot - FIRST_READ) / MAX_READ_SLOTS);
+}
 
 class NativeUsbPort implements UsbPort {
   readonly speed: Speed;
@@ -64,6 +75,7 @@ class NativeUsbPort implements UsbPort {
   /** By native slot; a chain's is negative (native/port.h). */
   readonly #inFlight = new PendingMap<InFlight>();
   readonly #plan = newPlan();
+  readonly #reads = new Map<number, NativeReads>();
   /** The last blocking call: they run one after another, in the order in which they were made. */
   #calls: Promise<unknown> = Promise.resolve();
   #goneListener: (() => void) | undefined;
@@ -176,6 +188,17 @@ class NativeUsbPort implements UsbPort {
     return portResult(await this.#call(() => this.#native.freeStreams(endpoints)));
   }
 
+  openReads(reads: PortReads, told: (ends: readonly PortReadEnd[]) => void): PortReadQueue {
+    const { endpointAddress, memory, slotBytes, repeatBytes } = reads;
+    const type = transferType(reads);
+    const number = this.#closed
+      ? LIBUSB_ERROR_NO_DEVICE
+      : this.#native.openReads(type, endpointAddress, memory, slotBytes, Math.min(repeatBytes, MAX_REPEAT_BYTES));
+    const queue = new NativeReads(this.#native, number, told, () => this.#reads.delete(number));
+    if (number >= 0) this.#reads.set(number, queue);
+    return queue;
+  }
+
   holdBack(on: boolean): void {
     if (!this.#closed) this.#native.hold(on);
   }
@@ -197,6 +220,7 @@ class NativeUsbPort implements UsbPort {
     const left = this.#inFlight.values();
     this.#inFlight.clear();
     for (const entry of left) setImmediate(() => entry.abandon("cancelled"));
+    for (const reads of this.#reads.values()) setImmediate(() => reads.abandon("cancelled"));
   }
 
   #call(start: () => Promise<number>): Promise<number> {
@@ -210,12 +234,18 @@ class NativeUsbPort implements UsbPort {
     const ended: { readonly entry: InFlight; readonly at: number }[] = [];
     for (let at = 0; at < results.length; ) {
       const slot = results[at] ?? 0;
+      if (slot >= FIRST_READ) {
+        this.#reads.get(readsOf(slot))?.ended(slot % MAX_READ_SLOTS, results[at + 1] ?? -1, results[at + 2] ?? 0);
+        at += FIELDS_PER_ENTRY;
+        continue;
+      }
       const entry = this.#inFlight.get(slot);
       this.#inFlight.delete(slot);
       if (entry !== undefined) ended.push({ entry, at });
       at += FIELDS_PER_ENTRY * (entry?.entries ?? 1);
     }
     for (const { entry, at } of ended) entry.ended(results, at, iso?.[at / FIELDS_PER_ENTRY]);
+    for (const reads of this.#reads.values()) reads.tell();
     if (gone) this.#onGone();
   }
 
@@ -224,7 +254,66 @@ class NativeUsbPort implements UsbPort {
     const left = this.#inFlight.values();
     this.#inFlight.clear();
     for (const entry of left) entry.abandon("disconnected");
+    for (const reads of this.#reads.values()) reads.abandon("disconnected");
     if (!this.#closed) this.#goneListener?.();
+  }
+}
+
+class NativeReads implements PortReadQueue {
+  readonly #native: NativePort;
+  /** Negative: the error with which they could not be opened. */
+  readonly #number: number;
+  readonly #told: (ends: readonly PortReadEnd[]) => void;
+  readonly #closed: () => void;
+  readonly #inFlight = new PendingSet<number>();
+  #ends: PortReadEnd[] = [];
+
+  constructor(native: NativePort, number: number, told: (ends: readonly PortReadEnd[]) => void, closed: () => void) {
+    this.#native = native;
+    this.#number = number;
+    this.#told = told;
+    this.#closed = closed;
+  }
+
+  start(slot: number, bytes: number): void {
+    this.#inFlight.add(slot);
+    const rc = this.#number < 0 ? this.#number : this.#native.startRead(this.#number, slot, bytes);
+    if (rc === 0) return;
+    setImmediate(() => {
+      this.#end(slot, statusOfRefusal(rc), 0);
+      this.tell();
+    });
+  }
+
+  cancel(): void {
+    if (this.#number >= 0) this.#native.cancelReads(this.#number);
+  }
+
+  close(): void {
+    if (this.#number >= 0) this.#native.closeReads(this.#number);
+    this.#closed();
+  }
+
+  /** Notes what the addon says of a slot; `tell` follows. */
+  ended(slot: number, status: number, actualBytes: number): void {
+    this.#end(slot, status < 0 ? statusOfRefusal(status) : transferStatus(status), actualBytes);
+  }
+
+  tell(): void {
+    const ends = this.#ends;
+    if (ends.length === 0) return;
+    this.#ends = [];
+    this.#told(ends);
+  }
+
+  /** Nothing more is known of what is in flight. */
+  abandon(status: TransferStatus): void {
+    for (const slot of this.#inFlight.items.slice()) this.#end(slot, status, 0);
+    this.tell();
+  }
+
+  #end(slot: number, status: TransferStatus, actualBytes: number): void {
+    if (this.#inFlight.delete(slot)) this.#ends.push({ slot, status, actualBytes });
   }
 }
 

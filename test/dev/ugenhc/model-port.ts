@@ -9,11 +9,16 @@ import type {
   PortChainResult,
   PortChainStep,
   PortCompletion,
+  PortReadEnd,
+  PortReadQueue,
+  PortReads,
   PortResult,
   PortTransfer,
   TransferStatus,
   UsbPort,
 } from "../../../src/rumpuser/rumpuser.js";
+
+type ReadsTold = (ends: readonly PortReadEnd[]) => void;
 
 const RESULT: Partial<Record<TransferStatus, PortResult>> = {
   ok: "ok",
@@ -64,6 +69,26 @@ export class ModelPort implements UsbPort {
 
   submitChain(steps: readonly PortChainStep[], done: (result: PortChainResult) => void): () => void {
     return runChain<PortTransfer>((transfer, stepDone) => this.submit(transfer, stepDone), steps, done);
+  }
+
+  openReads({ endpointAddress, type, memory, slotBytes }: PortReads, told: ReadsTold): PortReadQueue {
+    const cancels = new Map<number, () => void>();
+    return {
+      start: (slot, bytes) => {
+        const data = memory.subarray(slot * slotBytes, slot * slotBytes + bytes);
+        const cancel = this.submit({ type, endpointAddress, data }, ({ status, actualBytes }) => {
+          cancels.delete(slot);
+          told([{ slot, status, actualBytes }]);
+        });
+        cancels.set(slot, cancel);
+      },
+      cancel: () => {
+        for (const cancel of [...cancels.values()].toReversed()) cancel();
+      },
+      close: () => {
+        if (cancels.size > 0 && !this.#gone) throw new Error(`${cancels.size} reads are in flight`);
+      },
+    };
   }
 
   async configuration(): Promise<number> {

@@ -1,9 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { streamOfSocket } from "../../../src/rumpuser/real/byte-stream.js";
 import { byteStreamContract, collect } from "../byte-stream-contract.js";
@@ -111,11 +112,13 @@ test("streamOfFd speaks over an inherited descriptor", async () => {
   // The child echoes through descriptor 3; it runs the compiled text of the modules, so that nothing has to be built.
   const folder = mkdtempSync(join(tmpdir(), "rumpusb-"));
   const { transformWithOxc } = await import("vite");
-  for (const name of ["byte-stream", "socket-reader"]) {
+  for (const name of ["byte-stream", "event-loop", "socket-reader"]) {
     const source = new URL(`../../../src/rumpuser/real/${name}.ts`, import.meta.url);
     const { code } = await transformWithOxc(readFileSync(source, "utf8"), `${name}.ts`);
     writeFileSync(join(folder, `${name}.js`), code);
   }
+  const noAddon = "export class AddonError extends Error {} export function loadAddon() { throw new AddonError(); }";
+  writeFileSync(join(folder, "addon.js"), noAddon);
   writeFileSync(join(folder, "package.json"), '{"type":"module"}');
   const script = `import { streamOfFd } from ${JSON.stringify(join(folder, "byte-stream.js"))};
 const s = streamOfFd(3); s.onData((c) => { s.write([c.slice()]); }); s.onClose(() => process.exit(0));`;
@@ -132,3 +135,36 @@ const s = streamOfFd(3); s.onData((c) => { s.write([c.slice()]); }); s.onClose((
   expect((await exited)[0]).toBe(0);
   rmSync(folder, { recursive: true });
 });
+
+test("a stream that is paused is not in the set that the loop waits for, and is when it goes on", async () => {
+  const pair = await socketPair();
+  const [a, b] = [streamOfSocket(pair.client), streamOfSocket(pair.peer)];
+  const sink = collect(b);
+  a.write([Uint8Array.of(1)]);
+  expect(await sink.bytes(1)).toEqual(Uint8Array.of(1));
+  const before = waitedFor();
+  b.pause();
+  const paused = waitedFor();
+  expect(before.length - paused.length).toBe(1);
+  a.write([Uint8Array.of(2)]);
+  await delay(20);
+  expect(waitedFor()).toEqual(paused);
+  b.resume();
+  expect(await sink.bytes(2)).toEqual(Uint8Array.of(1, 2));
+  expect(waitedFor().length).toBe(before.length);
+  a.destroy();
+  b.destroy();
+  await pair.dispose();
+});
+
+/** What the epoll instances of this process wait for, as proc(5) has it. */
+function waitedFor(): string[] {
+  return readdirSync("/proc/self/fdinfo").flatMap((fd) => {
+    try {
+      const lines = readFileSync(`/proc/self/fdinfo/${fd}`, "latin1").split("\n");
+      return lines.filter((line) => line.startsWith("tfd:")).map((line) => line.split(/\s+/, 2).join(" "));
+    } catch {
+      return []; // the descriptor of the listing itself
+    }
+  });
+}

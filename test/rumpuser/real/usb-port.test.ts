@@ -51,6 +51,22 @@ class FakeNative implements NativePort {
     this.cancelled.push(-1 - chain);
     return 0;
   }
+  openReads(...request: unknown[]): number {
+    this.submitted.push(request);
+    return this.submitResult ?? 2;
+  }
+  startRead(...read: number[]): number {
+    this.calls.push(`read ${read.join(" ")}`);
+    return this.result;
+  }
+  cancelReads(reads: number): number {
+    this.calls.push(`cancel ${reads}`);
+    return 0;
+  }
+  closeReads(reads: number): number {
+    this.calls.push(`close ${reads}`);
+    return 0;
+  }
   speed(): number {
     return 3;
   }
@@ -140,6 +156,72 @@ describe("words for libusb's numbers, as its header has them", () => {
 
   test("a number that is not in the header is an error, too", () => {
     expect([transferStatus(99), transferStatus(-1), portResult(-55)]).toEqual(["error", "error", "other"]);
+  });
+});
+
+describe("reads", () => {
+  const memory = new Uint8Array(64);
+  const request = { endpointAddress: 0x81, type: "bulk", memory, slotBytes: 16, repeatBytes: 2 } as const;
+  /** Of the reads with number 2, as native/port.h counts. */
+  const slot = (index: number): number => (1 << 24) + 2 * 256 + index;
+
+  test("what is handed to libusb, and what ended in one wake-up is told in one", () => {
+    const { port, native } = open();
+    const told: unknown[] = [];
+    const ends: number[] = [];
+    const reads = port.openReads?.(request, (all) => told.push(all));
+    port.submit(bulk(), ({ actualBytes }) => ends.push(actualBytes));
+    for (const index of [0, 1, 3]) reads?.start(index, 8);
+    expect(native.submitted[0]).toEqual([2, 0x81, memory, 16, 2]);
+    native.deliver([
+      [slot(0), 0, 8],
+      [0, 0, 5],
+      [slot(3), 4, 0],
+    ]);
+    expect(told).toEqual([
+      [
+        { slot: 0, status: "ok", actualBytes: 8 },
+        { slot: 3, status: "stalled", actualBytes: 0 },
+      ],
+    ]);
+    expect(ends).toEqual([5]);
+    reads?.cancel();
+    native.deliver([[slot(1), 3, 0]]);
+    expect(told[1]).toEqual([{ slot: 1, status: "cancelled", actualBytes: 0 }]);
+    reads?.close();
+    expect(native.calls).toEqual(["read 2 0 8", "read 2 1 8", "read 2 3 8", "cancel 2", "close 2"]);
+    native.deliver([[slot(1), 0, 8]]);
+    expect(told.length).toBe(2);
+  });
+
+  test.each([
+    [-4, "disconnected"],
+    [-11, "error"],
+  ] as const)("a refusal %i ends as %s, never inside start", async (rc, status) => {
+    for (const isOpen of [true, false]) {
+      const { port, native } = open();
+      const told: unknown[] = [];
+      if (isOpen) native.result = rc;
+      else native.submitResult = rc;
+      const reads = port.openReads?.(request, (all) => told.push(...all));
+      reads?.start(1, 8);
+      expect(told).toEqual([]);
+      await new Promise(setImmediate);
+      expect(told).toEqual([{ slot: 1, status, actualBytes: 0 }]);
+    }
+  });
+
+  test("the end of the device and of the port ends what is in flight", async () => {
+    const { port, native } = open();
+    const told: unknown[] = [];
+    const reads = port.openReads?.(request, (all) => told.push(...all));
+    reads?.start(0, 8);
+    native.deliver([], true);
+    expect(told).toEqual([{ slot: 0, status: "disconnected", actualBytes: 0 }]);
+    reads?.start(2, 8);
+    port.close();
+    await new Promise(setImmediate);
+    expect(told[1]).toEqual({ slot: 2, status: "cancelled", actualBytes: 0 });
   });
 });
 

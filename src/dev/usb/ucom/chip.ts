@@ -35,6 +35,8 @@ export interface ChipLimits extends TtyInfo {
   readonly readPackets: number;
   /** It waits some milliseconds for a packet to become full. Others send what they have a thousand times a second. */
   readonly fillsPackets?: boolean;
+  /** A packet of so many bytes carries no data, and is sent again and again. Default 0: there is none. */
+  readonly idleBytes?: number;
   /** Reads in flight, for a device that bears no more. */
   readonly maxReads?: number;
 }

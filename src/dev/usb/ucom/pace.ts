@@ -11,7 +11,7 @@
  * much comes as its rate allows. A device without a UART brings more.
  */
 const MAX_REST_MS = 16;
-const MAX_BUSY_REST_MS = 32;
+const MAX_BUSY_REST_MS = 40;
 /** What comes in so much time is held against the rate; so often in a row it must be right. */
 const WINDOW_MS = 250;
 const BUSY_WINDOWS = 4;
@@ -19,8 +19,12 @@ const MIN_BUSY = 3 / 4;
 const MAX_BUSY = 5 / 4;
 /** Reads that end farther apart are not waited for. */
 const MAX_GAP_MS = MAX_REST_MS / 2;
+const MAX_BUSY_GAP_MS = MAX_BUSY_REST_MS / 2;
 /** So many gaps are waited for when it is tried. */
 const TRIAL_GAPS = 3;
+/** The part of the reads that a rest may use up; the others are left to the device. A busy line has no bursts. */
+const MOST_USED = 1 / 2;
+const MOST_USED_BUSY = 5 / 8;
 /** Turns after which it is tried again, at most. */
 const MAX_SKIPPED = 64;
 
@@ -63,10 +67,10 @@ export class Pace {
     this.#look(sinceMs, bytes);
     const isBusy = this.#busyWindows >= BUSY_WINDOWS;
     const areWaitedFor = isBusy || bytes * 2 <= ended * this.#packetBytes;
-    if (!areWaitedFor || sinceMs > this.#restMs + MAX_GAP_MS) this.#restMs = 0;
+    if (!areWaitedFor || sinceMs > this.#restMs + (isBusy ? MAX_BUSY_GAP_MS : MAX_GAP_MS)) this.#restMs = 0;
     else if (this.#restMs === 0) this.#restMs = this.#mayTry(ended) ? Math.max(1, TRIAL_GAPS * sinceMs) : 0;
     else if (ended === 1) this.#giveUp();
-    else this.#goOn(ended);
+    else this.#goOn(ended, isBusy);
     this.#restMs = Math.min(Math.floor(this.#restMs), isBusy ? MAX_BUSY_REST_MS : MAX_REST_MS, this.#latencyMs);
     return this.#restMs;
   }
@@ -96,9 +100,8 @@ export class Pace {
     this.#nextSkip = Math.min(2 * this.#nextSkip, MAX_SKIPPED);
   }
 
-  /** Half of the reads are left to the device. */
-  #goOn(ended: number): void {
+  #goOn(ended: number, isBusy: boolean): void {
     this.#nextSkip = 1;
-    this.#restMs *= Math.min(2, this.#reads / (2 * ended));
+    this.#restMs *= Math.min(2, ((isBusy ? MOST_USED_BUSY : MOST_USED) * this.#reads) / ended);
   }
 }

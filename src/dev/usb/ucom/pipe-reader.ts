@@ -6,7 +6,7 @@
  */
 import type { Clock, Timer } from "../../../rumpuser/rumpuser.js";
 import { TransferError } from "../errors.js";
-import type { InCompletion, InPipe } from "../usbdi.js";
+import type { InPipe, ReadEnd, ReadQueue } from "../usbdi.js";
 import { Pace } from "./pace.js";
 
 /** Errors one after another, of the bus or the endpoint, before the device counts as broken. */
@@ -26,37 +26,38 @@ export interface Reads {
 
 export interface PipeReaderOptions {
   readonly clock: Clock;
+  /** To begin with, and the most that `setRate` may ask for. */
   readonly reads: Reads;
+  readonly most?: Reads;
+  /** As ReadQueueOptions. */
+  readonly repeatBytes?: number;
   /** False holds new reads back until `wake`; those in flight still bring what they bring. */
   readonly mayRead: () => boolean;
-  /** A read that ended well, perhaps empty. @returns whether it said anything. */
+  /** What a read that ended well brought, perhaps nothing; lent for the call. @returns whether it said anything. */
   readonly consume: (data: Uint8Array) => boolean;
+  /** Everything that ended together was consumed. */
+  readonly consumed?: () => void;
   /** Lets the controller rest so long; 0 ends that. Left out: it never does. */
   readonly rest?: (ms: number) => void;
   /** Called for each read that failed on the bus and is tried again. */
   readonly retried: (error: TransferError) => void;
 }
 
-type Outcome = ({ readonly completion: InCompletion } | { readonly error: unknown }) & {
-  readonly startedMs: number;
-  readonly endedMs: number;
-};
-
 export class PipeReader {
   readonly #pipe: InPipe;
   readonly #options: PipeReaderOptions;
-  readonly #abort = new AbortController();
-  readonly #inFlight: Promise<Outcome>[] = [];
+  #queue: ReadQueue | undefined;
   readonly #pace: Pace;
   #reads: Reads;
-  /** Reads in this turn of the event loop that said something, and what looks at them when it is over. */
-  #eventful = 0;
-  #bytes = 0;
-  #turn: Timer | undefined;
+  #inFlight = 0;
+  readonly #abort = new AbortController();
   #wake: (() => void) | undefined;
   #errors = 0;
   #stalled = false;
-  #lastEndMs = Number.NEGATIVE_INFINITY;
+  /** The error that is one too many, or no use trying again. */
+  #failure: TransferError | undefined;
+  /** Since when the first read in the queue has been the first. */
+  #firstSinceMs = 0;
   #emptyInStorm = 0;
   /** No read is started before those in flight have ended and so long has passed. */
   #pauseMs = 0;
@@ -65,7 +66,7 @@ export class PipeReader {
     this.#pipe = pipe;
     this.#options = options;
     this.#reads = options.reads;
-    this.#pace = new Pace(this.#reads.count, pipe.maxPacketBytes);
+    this.#pace = new Pace(options.reads.count, pipe.maxPacketBytes);
   }
 
   /**
@@ -73,30 +74,30 @@ export class PipeReader {
    * @throws TransferError: the device has gone, or failed too often.
    */
   async run(): Promise<void> {
-    const { signal } = this.#abort;
+    const { reads, most = reads, repeatBytes = 0 } = this.#options;
+    const queue = this.#pipe.openReads({ ...most, repeatBytes }, (ends) => this.#ended(ends));
+    this.#queue = queue;
     try {
-      while (!signal.aborted) {
-        if (this.#inFlight.length <= this.#reads.count / 2) this.#fill();
-        const [next] = this.#inFlight;
-        if (next !== undefined) {
-          const outcome = await next;
-          void this.#inFlight.shift();
-          this.#take(outcome);
-        } else if (this.#pauseMs > 0) await this.#pause();
+      while (!this.#stopped && this.#failure === undefined) {
+        this.#fill();
+        if (this.#inFlight > 0) await this.#sleep();
+        else if (this.#pauseMs > 0) await this.#pause();
         else if (this.#stalled) await this.#clearHalt();
         else await this.#sleep();
       }
     } finally {
-      this.#abort.abort();
-      this.#turn?.cancel();
+      this.stop();
       this.#options.rest?.(0);
-      await Promise.all(this.#inFlight.splice(0));
+      queue.cancel();
+      while (this.#inFlight > 0) await this.#sleep();
+      queue.close();
     }
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** Goes on when `mayRead` has become true. */
   wake(): void {
-    this.#wake?.();
+    if (!this.#stopped && this.#pauseMs === 0) this.#wake?.();
   }
 
   /** Nothing may be late by more than so much. */
@@ -116,67 +117,68 @@ export class PipeReader {
     this.#wake?.();
   }
 
-  /** After the turn, what has ended is made up for in one go. */
-  #endTurn(): void {
-    const [eventful, bytes] = [this.#eventful, this.#bytes];
-    this.#turn = undefined;
-    this.#eventful = 0;
-    this.#bytes = 0;
-    this.#fill();
-    this.#options.rest?.(this.#pace.next(eventful, bytes, this.#options.clock.nowMs()));
+  get #stopped(): boolean {
+    return this.#abort.signal.aborted;
+  }
+
+  #ended(ends: readonly ReadEnd[]): void {
+    const { clock, rest, consumed } = this.#options;
+    const nowMs = clock.nowMs();
+    this.#inFlight -= ends.length;
+    // How long the device let each of them wait once it was the first in the queue.
+    const waitedMs = (nowMs - this.#firstSinceMs) / ends.length;
+    this.#firstSinceMs = nowMs;
+    let [eventful, bytes] = [0, 0];
+    for (const end of ends) {
+      if (this.#stopped || this.#failure !== undefined || !this.#take(end, waitedMs)) continue;
+      eventful++;
+      bytes += end.data.length;
+    }
+    if (!this.#stopped && this.#failure === undefined) {
+      consumed?.();
+      // Reads that say nothing, as FTDI's chips end one every 16 ms, are made up for when half of them are used up.
+      if (eventful > 0 || this.#inFlight <= this.#reads.count / 2) this.#fill();
+      if (eventful > 0) rest?.(this.#pace.next(eventful, bytes, nowMs));
+    }
+    if (this.#inFlight === 0 || this.#failure !== undefined) this.#wake?.();
   }
 
   #fill(): void {
-    if (this.#stalled || this.#pauseMs > 0) return;
-    const { clock, mayRead } = this.#options;
-    const { bytes } = this.#reads;
+    if (this.#stopped || this.#stalled || this.#pauseMs > 0 || !this.#options.mayRead()) return;
     // One at a time is enough to see the end of a storm.
-    const count = this.#emptyInStorm > STORM_BURST ? 1 : this.#reads.count;
-    const { signal } = this.#abort;
-    while (this.#inFlight.length < count && mayRead()) {
-      const startedMs = clock.nowMs();
-      const read = this.#pipe.transfer(bytes, { timeoutMs: 0, signal });
-      this.#inFlight.push(
-        read.then(
-          (completion) => ({ completion, startedMs, endedMs: clock.nowMs() }),
-          (error: unknown) => ({ error, startedMs, endedMs: clock.nowMs() }),
-        ),
-      );
-    }
+    const count = (this.#emptyInStorm > STORM_BURST ? 1 : this.#reads.count) - this.#inFlight;
+    if (count <= 0) return;
+    if (this.#inFlight === 0) this.#firstSinceMs = this.#options.clock.nowMs();
+    this.#inFlight += count;
+    this.#queue?.start(count, this.#reads.bytes);
   }
 
-  #take(outcome: Outcome): void {
-    if (this.#abort.signal.aborted) return;
-    if ("error" in outcome) return this.#retry(outcome.error);
-    const { status, data } = outcome.completion;
+  /** @returns whether it said something. */
+  #take({ status, data }: ReadEnd, waitedMs: number): boolean {
+    if (status instanceof TransferError) {
+      this.#retry(status);
+      return false;
+    }
     if (status === "stalled") {
       this.#stalled = true;
-      return;
+      return false;
     }
     this.#errors = 0;
-    // How long the device let this read wait once it was the first in the queue.
-    const waitedMs = outcome.endedMs - Math.max(outcome.startedMs, this.#lastEndMs);
-    this.#lastEndMs = outcome.endedMs;
     const saysSomething = this.#options.consume(data);
-    // Reads that say nothing, as FTDI's chips end one every 16 ms, are made up for when half of them are used up.
-    if (saysSomething) {
-      this.#turn ??= this.#options.clock.startTimer(0, () => this.#endTurn());
-      this.#eventful++;
-      this.#bytes += data.length;
-    }
     const storms = !saysSomething && waitedMs < STORM_INTERVAL_MS;
     this.#emptyInStorm = storms ? this.#emptyInStorm + 1 : 0;
     this.#pauseMs = backOffMs(this.#emptyInStorm - STORM_BURST);
+    return saysSomething;
   }
 
-  /** @throws the error when it is one too many, or no use trying again. */
-  #retry(error: unknown): void {
-    const passing =
-      error instanceof TransferError &&
-      (error.code === "USB_IO" || error.code === "USB_OVERFLOW" || error.code === "USB_TIMED_OUT");
+  #retry(error: TransferError): void {
+    const passing = error.code === "USB_IO" || error.code === "USB_OVERFLOW" || error.code === "USB_TIMED_OUT";
     // Those that were in flight together are one failure: when a device goes they all end so, some time before it is gone.
     if (this.#pauseMs === 0) this.#errors++;
-    if (!passing || this.#errors > MAX_READ_ERRORS) throw error;
+    if (!passing || this.#errors > MAX_READ_ERRORS) {
+      this.#failure = error;
+      return;
+    }
     this.#options.retried(error);
     this.#pauseMs = backOffMs(this.#errors);
   }
@@ -190,28 +192,23 @@ export class PipeReader {
     this.#pauseMs = backOffMs(this.#errors - 1);
   }
 
+  /** Bytes that may be taken do not end a pause that the device has earned. */
   async #pause(): Promise<void> {
-    const ms = this.#pauseMs;
+    await this.#sleep(this.#pauseMs);
     this.#pauseMs = 0;
-    await this.#sleep(ms);
   }
 
-  /** Until `wake` or `stop`, or so long. */
+  /** Until somebody wakes it, or so long. */
   #sleep(ms?: number): Promise<void> {
     return new Promise((resolve) => {
       let timer: Timer | undefined;
-      const wake = (): void => {
-        // Bytes that may be taken do not end a pause that the device has earned.
-        if (ms !== undefined && !this.#abort.signal.aborted) return;
-        done();
-      };
       const done = (): void => {
         timer?.cancel();
         this.#wake = undefined;
         resolve();
       };
       if (ms !== undefined) timer = this.#options.clock.startTimer(ms, done);
-      this.#wake = wake;
+      this.#wake = done;
     });
   }
 }

@@ -255,8 +255,8 @@ export class UcomPort implements TtyPort {
 
   /**
    * The chip must not run out of what it sends. It has enough for as long as the bytes of the transfer under way take on the wire, and
-   * some more in its buffer: a quarter of that is kept back, so that it fills up again, and once the time is over a quarter is the
-   * longest rest. A device that takes bytes faster than the line, having none, is not kept waiting.
+   * some more in its buffer: a quarter of that is kept back, so that it fills up again. While a transfer is under way the buffer is
+   * full, so that a look may be as late as half of it takes, and then as late again on a busy machine. A device that takes bytes faster than the line, having none, is not kept waiting.
    */
   #mayRestMs(): number {
     if (this.#writer.idle) return Number.POSITIVE_INFINITY;
@@ -265,7 +265,7 @@ export class UcomPort implements TtyPort {
     const bufferedMs = wireMs(this.#options.chip.limits.transmitBufferBytes, this.#settings);
     const sentMs =
       underWay === undefined ? 0 : underWay.startMs + wireMs(underWay.bytes, this.#settings) - clock.nowMs();
-    return Math.min(transferMs / 2, Math.max(sentMs - bufferedMs / 4, bufferedMs / 4));
+    return Math.min(transferMs / 2, Math.max(sentMs - bufferedMs / 4, bufferedMs / 2));
   }
 
   /** Runs `ask` when the requests before it have ended. @throws DeviceError */

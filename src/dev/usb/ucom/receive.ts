@@ -6,13 +6,17 @@ import type { InPipe } from "../usbdi.js";
 import type { ChipSink, SerialChip, SerialPipes } from "./chip.js";
 import { Inbox } from "./inbox.js";
 import type { LineStatus } from "./line-status.js";
-import { PipeReader, type Reads } from "./pipe-reader.js";
+import { PipeReader, type PipeReaderOptions, type Reads } from "./pipe-reader.js";
 import type { SoftFlow } from "./soft-flow.js";
 
 /** Reads in flight: of so many bytes together, which go with the process when it dies, and within these bounds. */
 const IN_FLIGHT_BYTES = 4 * 1024;
 const MIN_READS = 4;
 const MAX_READS = 64;
+/** A packet that takes so long to fill makes a read of its own. */
+const MIN_PACKET_MS = 2;
+/** As much as all reads bring at 115,200 baud in a tenth of a second; more is handed over in parts. A packet has 1024 bytes at most. */
+const GATHERED_BYTES = 4 * 1024;
 
 export interface ReceiveOptions {
   readonly chip: SerialChip;
@@ -32,6 +36,9 @@ export class Receive {
   readonly #data: PipeReader;
   readonly #notifications: PipeReader | undefined;
   readonly #sink: ChipSink;
+  /** What reads that ended together brought. */
+  readonly #gathered: Uint8Array;
+  #gatheredBytes = 0;
   /** Something was told or received since it was cleared. */
   #eventful = false;
 
@@ -44,21 +51,28 @@ export class Receive {
         if (bytes.length === 0) return;
         this.#eventful = true;
         this.#tellChange();
-        this.#inbox.put(softFlow.filter(bytes));
+        this.#gather(softFlow.filter(bytes));
       },
       lines: (lines) => status.setLines(lines),
       error: (error) => status.count(error),
     };
-    this.#data = this.#reader(pipes.bulkIn, this.#readsOf(chip.limits.readPackets), {
-      parse: (packet) => chip.parseIn(packet, this.#sink),
-      mayRead: () => this.#inbox.wantsMore,
-      rest: options.rest,
-    });
+    const reads = this.#readsOf(chip.limits.readPackets);
+    const most = { count: Math.max(reads.count, this.#readsOf(1).count), bytes: reads.bytes };
+    this.#gathered = new Uint8Array(GATHERED_BYTES);
+    this.#data = this.#reader(
+      pipes.bulkIn,
+      { reads, most, repeatBytes: chip.limits.idleBytes ?? 0 },
+      {
+        parse: (packet) => chip.parseIn(packet, this.#sink),
+        mayRead: () => this.#inbox.wantsMore,
+        rest: options.rest,
+      },
+    );
     const { interruptIn } = pipes;
     if (interruptIn !== undefined && chip.parseNotification !== undefined)
       this.#notifications = this.#reader(
         interruptIn,
-        { count: 1, bytes: interruptIn.maxPacketBytes },
+        { reads: { count: 1, bytes: interruptIn.maxPacketBytes } },
         {
           parse: (packet) => chip.parseNotification?.(packet, this.#sink),
           mayRead: () => true,
@@ -100,12 +114,14 @@ export class Receive {
 
   /**
    * What one byte takes on the wire from now on. Where a packet is not half full when it is sent, each read brings one: one is what
-   * it is made for then, and more of them are in flight.
+   * it is made for then, and more of them are in flight. A chip that fills its packets takes its time for that: a read of several would
+   * end late.
    */
   setRate(byteMs: number): void {
     const { chip, pipes } = this.#options;
     const { readPackets, fillsPackets = false } = chip.limits;
-    const isSlow = !fillsPackets && 2 / byteMs <= pipes.bulkIn.maxPacketBytes;
+    const { maxPacketBytes } = pipes.bulkIn;
+    const isSlow = fillsPackets ? maxPacketBytes * byteMs >= MIN_PACKET_MS : 2 / byteMs <= maxPacketBytes;
     this.#data.setRate(byteMs, this.#readsOf(isSlow ? 1 : readPackets));
   }
 
@@ -130,7 +146,7 @@ export class Receive {
 
   #reader(
     pipe: InPipe,
-    reads: Reads,
+    queue: Pick<PipeReaderOptions, "reads" | "most" | "repeatBytes">,
     hooks: {
       readonly parse: (packet: Uint8Array) => void;
       readonly mayRead: () => boolean;
@@ -140,7 +156,7 @@ export class Receive {
     const { maxPacketBytes } = pipe;
     return new PipeReader(pipe, {
       clock: this.#options.clock,
-      reads,
+      ...queue,
       mayRead: hooks.mayRead,
       ...(hooks.rest === undefined ? {} : { rest: hooks.rest }),
       retried: (error) => this.#retried(error),
@@ -148,15 +164,32 @@ export class Receive {
         this.#eventful = false;
         for (let at = 0; at < data.length; at += maxPacketBytes) hooks.parse(data.subarray(at, at + maxPacketBytes));
         this.#tellChange();
-        this.#options.softFlow.throttle(!this.#inbox.wantsMore);
         return this.#eventful;
       },
+      consumed: () => {
+        this.#handOver();
+        this.#options.softFlow.throttle(!this.#inbox.wantsMore);
+      },
     });
+  }
+
+  #gather(bytes: Uint8Array): void {
+    if (this.#gatheredBytes + bytes.length > this.#gathered.length) this.#handOver();
+    this.#gathered.set(bytes, this.#gatheredBytes);
+    this.#gatheredBytes += bytes.length;
+  }
+
+  #handOver(): void {
+    if (this.#gatheredBytes === 0) return;
+    const data = this.#gathered.slice(0, this.#gatheredBytes);
+    this.#gatheredBytes = 0;
+    this.#inbox.put(data);
   }
 
   #tellChange(): void {
     const change = this.#options.status.takeChange();
     if (change === undefined) return;
+    this.#handOver();
     this.#eventful = true;
     this.#options.receiver.changed(change);
   }

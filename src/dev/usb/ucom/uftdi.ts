@@ -113,6 +113,7 @@ class FtdiPort implements SerialChip {
       transmitBufferBytes: chip.transmitBufferBytes,
       readPackets: 8,
       fillsPackets: true,
+      idleBytes: STATUS_BYTES,
     };
   }
 

@@ -1,5 +1,6 @@
 /** Devices that flood, lie, stall and vanish: bounded work, the right errors, nothing left behind. */
 import { describe, expect, test } from "vitest";
+import { TransferError } from "../../../../src/dev/usb/errors.js";
 import type { Attachment, EndpointNeed, InPipe, OutPipe, PipesFor } from "../../../../src/dev/usb/usbdi.js";
 import type { Device, Tty } from "../../../../src/rump/devsw.js";
 import { createSeededRandom, createVirtualClock } from "../../../../src/rumpuser/simulated.js";
@@ -158,6 +159,22 @@ function fakeAttachment(fill: (data: Uint8Array) => Uint8Array): { at: Attachmen
       signal?.aborted === true
         ? Promise.resolve({ status: "ok", data: new Uint8Array(0) })
         : Promise.resolve({ status: "ok", data: fill(new Uint8Array(maxBytes)) }),
+    openReads: (_options, told) => {
+      let isCancelled = false;
+      const end = (bytes: number): void => {
+        if (isCancelled) told([{ status: new TransferError("USB_CANCELLED", "cancelled"), data: new Uint8Array(0) }]);
+        else told([{ status: "ok", data: fill(new Uint8Array(bytes)) }]);
+      };
+      return {
+        start: (count, bytes) => {
+          for (let n = 0; n < count; n++) void Promise.resolve().then(() => end(bytes));
+        },
+        cancel: () => {
+          isCancelled = true;
+        },
+        close: () => undefined,
+      };
+    },
   };
   const interruptIn: InPipe = { ...bulkIn, endpointAddress: 0x82 };
   const bulkOut: OutPipe = {

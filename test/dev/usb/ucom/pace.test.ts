@@ -115,7 +115,7 @@ test.each([
   const turns = turnsOf(busyPace(packetBytes), SHORT, 1, 0, 3000);
   expect(longest(turns.filter(({ atMs }) => atMs < 900))).toBe(atFirstMs);
   const later = turns.filter(({ atMs }) => atMs >= 2000);
-  expect(longest(later)).toBe(32);
+  expect(longest(later)).toBe(40);
   expect(later.length).toBeLessThan(40);
 });
 
@@ -126,7 +126,7 @@ test("a device that is faster than its rate has no line, and a slower one pauses
 
 test("a busy line that pauses is looked at as before; a limit holds there too", () => {
   const pace = busyPace(PACKET_BYTES);
-  expect(longest(turnsOf(pace, SHORT, 1, 0, 2000))).toBe(32);
+  expect(longest(turnsOf(pace, SHORT, 1, 0, 2000))).toBe(40);
   expect(longest(turnsOf(pace, SHORT, 1, 2060, 2960))).toBe(16);
   pace.limit(4);
   expect(longest(turnsOf(pace, SHORT, 1, 3000, 6000))).toBe(4);

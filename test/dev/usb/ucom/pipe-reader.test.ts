@@ -2,30 +2,59 @@
 import { expect, test } from "vitest";
 import { TransferError } from "../../../../src/dev/usb/errors.js";
 import { MAX_READ_ERRORS, PipeReader } from "../../../../src/dev/usb/ucom/pipe-reader.js";
-import type { InCompletion, InPipe, TransferOptions } from "../../../../src/dev/usb/usbdi.js";
+import type { InCompletion, InPipe, ReadEnd, ReadQueue, ReadQueueOptions } from "../../../../src/dev/usb/usbdi.js";
 import { createSimulatedRumpuser } from "../../../../src/rumpuser/simulated.js";
 
 const READS = 32;
 
-/** A pipe whose transfers end as the test says. */
+/** A pipe whose reads end as the test says. */
 class ScriptedPipe implements InPipe {
   readonly direction = "in";
   readonly endpointAddress = 0x81;
   readonly maxPacketBytes = 64;
   readonly maxStreams = 0;
-  pending: { resolve(completion: InCompletion): void; reject(error: unknown): void }[] = [];
+  inFlight = 0;
+  #told: (ends: readonly ReadEnd[]) => void = () => undefined;
+  isClosed = false;
 
   async clearHalt(): Promise<void> {}
 
-  transfer(_maxBytes: number, { signal }: TransferOptions = {}): Promise<InCompletion> {
-    return new Promise((resolve, reject) => {
-      this.pending.push({ resolve, reject });
-      signal?.addEventListener("abort", () => reject(new TransferError("USB_CANCELLED", "cancelled")));
-    });
+  transfer(): Promise<InCompletion> {
+    throw new Error("a reader has a queue");
+  }
+
+  openReads({ count }: ReadQueueOptions, told: (ends: readonly ReadEnd[]) => void): ReadQueue {
+    this.#told = told;
+    return {
+      start: (more) => {
+        this.inFlight += more;
+        expect(this.inFlight).toBeLessThanOrEqual(count);
+      },
+      cancel: () => {
+        const cancelled = { status: new TransferError("USB_CANCELLED", "cancelled"), data: new Uint8Array(0) };
+        queueMicrotask(() => this.end(Array.from({ length: this.inFlight }, () => cancelled)));
+      },
+      close: () => {
+        expect(this.inFlight).toBe(0);
+        this.isClosed = true;
+      },
+    };
+  }
+
+  /** These ended together. */
+  end(ends: readonly ReadEnd[]): void {
+    this.inFlight -= ends.length;
+    if (ends.length > 0) this.#told(ends);
+  }
+
+  /** So many brought so many bytes each. */
+  bring(count: number, bytes: number): void {
+    this.end(Array.from({ length: count }, () => ({ status: "ok", data: new Uint8Array(bytes) })));
   }
 
   failAll(): void {
-    for (const { reject } of this.pending.splice(0)) reject(new TransferError("USB_IO", "a bus error"));
+    const failed = { status: new TransferError("USB_IO", "a bus error"), data: new Uint8Array(0) };
+    this.end(Array.from({ length: this.inFlight }, () => failed));
   }
 }
 
@@ -56,12 +85,12 @@ test("reads that fail together have failed once: so often the device may do that
   const ended = reader.run().catch((error: unknown) => error);
   for (let round = 1; round <= MAX_READ_ERRORS + 1; round++) {
     await clock.advance(100);
-    expect([round, pipe.pending.length]).toEqual([round, READS]);
+    expect([round, pipe.inFlight]).toEqual([round, READS]);
     pipe.failAll();
   }
   await clock.advance(100);
   expect(await ended).toMatchObject({ code: "USB_IO" });
-  expect(pipe.pending.length).toBe(0);
+  expect(pipe.inFlight).toBe(0);
 });
 
 test("what is taken in one turn is made up for when it is over; half of the reads are there all the time", async () => {
@@ -69,15 +98,15 @@ test("what is taken in one turn is made up for when it is over; half of the read
   const ended = reader.run();
   await clock.advance(1);
   for (let turn = 0; turn < 10; turn++) {
-    for (const { resolve } of pipe.pending.splice(0, READS / 2 - 1))
-      resolve({ status: "ok", data: new Uint8Array(turn + 1) });
+    pipe.bring(READS / 2 - 1, turn + 1);
     await clock.advance(1);
-    expect(pipe.pending.length).toBe(READS);
+    expect(pipe.inFlight).toBe(READS);
   }
   expect(taken.length).toBe(10 * (READS / 2 - 1));
   expect(taken).toEqual(taken.toSorted((a, b) => a - b));
   reader.stop();
   await ended;
+  expect(pipe.isClosed).toBe(true);
   expect(clock.pendingTimers).toBe(0);
 });
 
@@ -86,8 +115,8 @@ test("a device that bears one read has one", async () => {
   const ended = reader.run();
   for (let turn = 0; turn < 10; turn++) {
     await clock.advance(1);
-    expect(pipe.pending.length).toBe(1);
-    pipe.pending.shift()?.resolve({ status: "ok", data: new Uint8Array(8) });
+    expect(pipe.inFlight).toBe(1);
+    pipe.bring(1, 8);
   }
   reader.stop();
   await ended;
@@ -100,9 +129,9 @@ test("reads that say nothing are made up for when half of them are used up", asy
   await clock.advance(1);
   const there: number[] = [];
   for (let n = 0; n < READS; n++) {
-    pipe.pending.shift()?.resolve({ status: "ok", data: new Uint8Array(0) });
+    pipe.bring(1, 0);
     await clock.advance(16);
-    there.push(pipe.pending.length);
+    there.push(pipe.inFlight);
   }
   expect(Math.min(...there)).toBe(READS / 2 + 1);
   expect(there.filter((count) => count === READS).length).toBe(2);

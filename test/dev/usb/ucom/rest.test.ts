@@ -12,12 +12,12 @@ const SECONDS = 5;
 
 /** Wake-ups a second at 115,200 baud both ways, of chips with a large transmit buffer, a small one, and hardly one; an FT232H has packets of 512 bytes and sends what it has every 16 ms. */
 const MOST: readonly (readonly [string, number])[] = [
-  ["acm", 60],
-  ["ft232r", 60],
-  ["ft232h", 80],
-  ["cp2102n", 60],
-  ["pl2303-hx", 70],
-  ["ch340", 80],
+  ["acm", 30],
+  ["ft232r", 36],
+  ["ft232h", 30],
+  ["cp2102n", 30],
+  ["pl2303-hx", 35],
+  ["ch340", 55],
 ];
 
 test.each(MOST)("%s: both ways without a pause, at most %d wake-ups a second", async (name, most) => {

@@ -166,6 +166,9 @@ export function scriptedDevice(script: readonly Reply[], identity: DeviceIdentit
           const { status, actualBytes } = await into(data, options);
           return { status: accepted(status, "in"), data: data.subarray(0, actualBytes) };
         },
+        openReads: () => {
+          throw new Error("Bulk-Only Transport has no reads that follow one another");
+        },
       },
       bulkOut: {
         direction: "out",
