@@ -21,9 +21,9 @@ const MAX_CHUNK_BYTES = 16 * 1024;
  */
 const SHORT_MS = 40;
 const LONG_MS = 100;
-const SMALL_BYTES = 2 * 1024;
-const SMALL_SHORT_MS = 100;
-const SMALL_LONG_MS = 250;
+const SMALL_BYTES = 4 * 1024;
+const SMALL_SHORT_MS = 200;
+const SMALL_LONG_MS = 500;
 /** A process that dies so long after a chunk was sent did not die of it: flow control may hold one for hours. */
 const BLAME_MS = 500;
 /** Chunks in flight when they are short because the writes are. */

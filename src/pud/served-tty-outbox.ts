@@ -39,6 +39,7 @@ export class TtyOutbox implements TtyReceiver {
   #bytes = 0;
   readonly #gathering = new Gathering();
   #due: Timer | undefined;
+  #isDueNow = false;
   #status: TtyStatus | undefined;
   #retry: Timer | undefined;
   #closed: DeviceError | undefined;
@@ -81,6 +82,11 @@ export class TtyOutbox implements TtyReceiver {
     this.#gathering.limit(latencyMs);
   }
 
+  /** Another frame leaves: what would be sent in this turn of the loop goes with it, and wakes the host once. */
+  goAlong(): void {
+    if (this.#isDueNow) this.#flush();
+  }
+
   /** The line is closed from this side: what waits is thrown away. */
   end(): void {
     this.#state = "ended";
@@ -94,6 +100,7 @@ export class TtyOutbox implements TtyReceiver {
     const { clock } = this.#context;
     if (this.#bytes + part.length > MAX_TTY_BYTES) this.#flush();
     const waitMs = this.#gathering.arrived(clock.nowMs());
+    if (waitMs === 0) this.#isDueNow = true;
     if (waitMs !== undefined) this.#due ??= clock.startTimer(waitMs, () => this.#flush());
     this.#parts.push(part);
     this.#bytes += part.length;
@@ -103,6 +110,7 @@ export class TtyOutbox implements TtyReceiver {
   #flush(): void {
     this.#due?.cancel();
     this.#due = undefined;
+    this.#isDueNow = false;
     if (this.#state !== "open" || this.#bytes === 0) return;
     this.#gathering.sent(this.#context.clock.nowMs());
     const status = this.#takeStatus();

@@ -100,6 +100,7 @@ export class ServedTty implements ServedDevice {
 
   replied({ kind }: ServedRequest): void {
     if (kind === KINDS.ttyOpen.number) this.#outbox?.begin();
+    else this.#outbox?.goAlong();
   }
 
   notice({ kind, count }: FrameHeader): void {
