@@ -26,7 +26,7 @@ export const BOOTS: readonly Boot[] = [
   {
     name: "models",
     kernel: "uml",
-    scripts: ["vhci.sh", "vhci-uas.sh", "usbip-client.sh", "vhci-serial.sh", "vhci-serial-lines.sh"],
+    scripts: ["vhci.sh", "vhci-uas.sh", "usbip-client.sh", "vhci-serial.sh", "vhci-serial-lines.sh", "vhci-reads.sh"],
   },
   {
     name: "several functions and lines",

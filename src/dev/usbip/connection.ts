@@ -11,6 +11,8 @@ import type { HcCompletion, HcTransfer } from "../usb/usbdivar.js";
 import { type PayloadTarget, RecordReader } from "./reader.js";
 import { AT, COMMAND, DIRECTION, ERRNO, HeaderSlab, statusOfErrno, TRANSFER_FLAG, URB_HEADER_BYTES } from "./wire.js";
 
+const NO_BYTES = new Uint8Array(0);
+
 /** An unlink that is not answered in this time ends the connection: a cancelled transfer must come to an end. */
 const UNLINK_TIMEOUT_MS = 5000;
 
@@ -288,13 +290,20 @@ export class UrbConnection {
 }
 
 /** Headers one behind the other in a slab are one part: each is dear to send. */
-function joined(parts: readonly Uint8Array[]): Uint8Array[] {
+function joined(parts: readonly Uint8Array[]): readonly Uint8Array[] {
   const all: Uint8Array[] = [];
-  for (const part of parts) {
-    const last = all.at(-1);
-    if (last === undefined || last.buffer !== part.buffer || last.byteOffset + last.length !== part.byteOffset)
-      all.push(part);
-    else all[all.length - 1] = new Uint8Array(last.buffer, last.byteOffset, last.length + part.length);
+  for (let from = 0; from < parts.length; ) {
+    const first = parts[from] ?? NO_BYTES;
+    let bytes = first.length;
+    let to = from + 1;
+    for (let next = parts[to]; next !== undefined && follows(first, bytes, next); next = parts[++to])
+      bytes += next.length;
+    all.push(to === from + 1 ? first : new Uint8Array(first.buffer, first.byteOffset, bytes));
+    from = to;
   }
   return all;
+}
+
+function follows(first: Uint8Array, bytes: number, next: Uint8Array): boolean {
+  return next.buffer === first.buffer && next.byteOffset === first.byteOffset + bytes;
 }
