@@ -13,8 +13,6 @@ import type { SoftFlow } from "./soft-flow.js";
 const IN_FLIGHT_BYTES = 4 * 1024;
 const MIN_READS = 4;
 const MAX_READS = 64;
-/** A packet that takes so long to fill makes a read of its own. */
-const MIN_PACKET_MS = 2;
 /** As much as all reads bring at 115,200 baud in a tenth of a second; more is handed over in parts. A packet has 1024 bytes at most. */
 const GATHERED_BYTES = 4 * 1024;
 
@@ -114,14 +112,12 @@ export class Receive {
 
   /**
    * What one byte takes on the wire from now on. Where a packet is not half full when it is sent, each read brings one: one is what
-   * it is made for then, and more of them are in flight. A chip that fills its packets takes its time for that: a read of several would
-   * end late.
+   * it is made for then, and more of them are in flight.
    */
   setRate(byteMs: number): void {
     const { chip, pipes } = this.#options;
     const { readPackets, fillsPackets = false } = chip.limits;
-    const { maxPacketBytes } = pipes.bulkIn;
-    const isSlow = fillsPackets ? maxPacketBytes * byteMs >= MIN_PACKET_MS : 2 / byteMs <= maxPacketBytes;
+    const isSlow = !fillsPackets && 2 / byteMs <= pipes.bulkIn.maxPacketBytes;
     this.#data.setRate(byteMs, this.#readsOf(isSlow ? 1 : readPackets));
   }
 
