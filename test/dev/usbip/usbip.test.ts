@@ -326,3 +326,21 @@ test("a transfer longer than 16 MiB and an isochronous one are refused here", as
   expect(await clock.runUntil(iso.ended)).toMatchObject({ status: "error" });
   expect(await headers()).toEqual([]);
 });
+
+test("reads that are answered in one go are told in one, and those that follow leave in one", async () => {
+  const { clock, hc, server, headers } = await handMade();
+  const told: number[][] = [];
+  const request = { address: 0, endpointAddress: 0x81, type: "bulk", slotBytes: 8, repeatBytes: 0 } as const;
+  const reads = hc.openReads?.({ ...request, memory: new Uint8Array(32) }, (ends) => {
+    told.push(ends.flatMap(({ data }) => [...data]));
+    reads?.start(ends.length, 8);
+  });
+  reads?.start(4, 8);
+  const first = await headers();
+  expect(first.length).toBe(4);
+  server.write([concat(first.map((header, n) => submitReply(seqnumOf(header), 0, 1, Uint8Array.of(n))))]);
+  await clock.advance(1);
+  expect(told).toEqual([[0, 1, 2, 3]]);
+  expect((await headers()).length).toBe(4);
+  await clock.runUntil(hc.close());
+});
