@@ -12,7 +12,9 @@ import { RateBound } from "../pud/rate-bound.js";
 import { streamOfSocket } from "../rumpuser/real/byte-stream.js";
 import * as v from "valibot";
 import { HostError, hostErrorOf } from "./errors.js";
+import { driverOptionsOf } from "./modes.js";
 import { describeExit } from "./process-exit.js";
+import type { HeadStartOptions } from "./head-start.js";
 import { linkCalls } from "./link-calls.js";
 import { PudServices } from "./pud-services.js";
 import { SERVING_LIMITS } from "./sandbox/sandbox.js";
@@ -70,11 +72,15 @@ class ApartSessions implements Sessions {
   readonly #known = new Map<number, Known>();
   /** What links of the pud process were given. */
   readonly #links = new LocalRights();
+  /** What each session asks for first. */
+  readonly #firstDemand: Pick<HeadStartOptions, "driverOptions" | "sharesMemory">;
   readonly #events: RateBound;
   readonly #released = deferred<undefined>();
   #lastSession = 0;
   #isStopping = false;
   #lost: HostError | undefined;
+  /** It can ask for something. */
+  #isKnownLocked = false;
   /** Why the process was not taken for one that is kept. */
   #unlocked: HostError | undefined;
 
@@ -105,6 +111,7 @@ class ApartSessions implements Sessions {
     if (channel === undefined) throw new Error("spawn made no channel");
     this.#options = options;
     this.#process = started;
+    this.#firstDemand = { driverOptions: driverOptionsOf(options.mode), sharesMemory: options.sharesMemory };
     this.#events = new RateBound(options.clock, EVENT_BURST, EVENTS_PER_SECOND);
     this.#services = new PudServices({ ...options, notify: (name, told) => this.#messenger.notify(name, told) });
     const rights = guardedRights(this.#links, { runtimeDir: options.runtimeDir, specs: options.links });
@@ -140,8 +147,11 @@ class ApartSessions implements Sessions {
       for (const one of known.sources) this.#services.removeSource(one);
       known.attached.resolve(error ?? new HostError("FAILED", `${source.key}: stopped before it attached`));
     });
-    if (this.#lost === undefined) this.#known.set(session, known);
-    else known.ended.resolve(this.#lost);
+    if (this.#lost !== undefined) known.ended.resolve(this.#lost);
+    else {
+      this.#known.set(session, known);
+      if (!this.#isKnownLocked) this.#services.begin(number, this.#firstDemand);
+    }
     const told = (one: number, { key, mayReturn }: DeviceSource): object => ({ session, source: one, key, mayReturn });
     this.#messenger.notify("launch", told(number, source));
     return {
@@ -182,7 +192,10 @@ class ApartSessions implements Sessions {
   /** @returns whether the kernel says that the process is kept as it must be; where it is not, it is ended. Never rejects. */
   async #isLocked(): Promise<boolean> {
     try {
-      if ((await waitAtMost(this.#options.clock, LOCK_MS, this.#process.locked)) !== undefined) return true;
+      if ((await waitAtMost(this.#options.clock, LOCK_MS, this.#process.locked)) !== undefined) {
+        this.#isKnownLocked = true;
+        return true;
+      }
       throw new HostError("FAILED", `not locked after ${LOCK_MS / 1000} s`);
     } catch (error) {
       const why = hostErrorOf(error);

@@ -20,13 +20,18 @@ import { type RumpStarterContext, sendDevice, startRump } from "./start-rump.js"
 import type { TakeUnit } from "./units.js";
 
 export function localRights(takeUnit: TakeUnit): SessionRights {
-  return { createMemory: () => Promise.resolve(new LocalMemory()), takeUnit };
+  return { takeUnit };
 }
 
 export function localSource(source: DeviceSource, context: RumpStarterContext): SessionSource {
   const { key, mayReturn } = source;
   const debug = createDebug(`rumpusb:${key}`);
-  return { key, mayReturn, open: async () => new LocalDevice(await source.open(), context, debug) };
+  return {
+    key,
+    mayReturn,
+    open: async () => new LocalDevice(await source.open(), context, debug),
+    createMemory: async () => new LocalMemory(),
+  };
 }
 
 class LocalMemory implements SharedMemory {

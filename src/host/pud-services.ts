@@ -10,7 +10,8 @@ import { WithDescriptors, wireError } from "../pud-process/messenger.js";
 import type { MemoryAnswer, StartedAnswer, ToldExit, ToldLock, UnitAnswer } from "../pud-process/protocol.js";
 import { fdOfSocket } from "../rumpuser/real/byte-stream.js";
 import type { Clock } from "../rumpuser/rumpuser.js";
-import { HostError } from "./errors.js";
+import { HostError, messageOf } from "./errors.js";
+import { HeadStart, type HeadStartOptions } from "./head-start.js";
 import { Numbered } from "./numbered.js";
 import type { SandboxReport } from "./sandbox/verify.js";
 import { MemoryFile } from "./shared-memory.js";
@@ -41,6 +42,7 @@ interface HeldSource {
   isOpen: boolean;
   /** As it was opened last. */
   device: number | undefined;
+  headStart: HeadStart | undefined;
 }
 
 /** Stays after its release, until its source is opened again: a process may be started for it to wait for its return. */
@@ -80,6 +82,8 @@ export class PudServices {
   readonly #ended = new Map<number, RumpPlace>();
   readonly #memories = new Numbered<MemoryFile>("piece of memory", MAX_SOURCES);
   readonly #units = new Numbered<HeldUnit>("unit", MAX_UNITS);
+  /** Resolves when what was begun and not asked for has been undone. */
+  #undone: Promise<unknown> = Promise.resolve();
   #report: SandboxReport | undefined;
   #isOver = false;
 
@@ -90,7 +94,7 @@ export class PudServices {
     release: async (told: unknown) => await this.#release(v.parse(Device, told).device),
     start: async (told: unknown) => await this.#start(v.parse(Demand, told)),
     processorWait: (told: unknown) => this.#places.get(v.parse(Process, told).process).place.processorWaitMs(),
-    createMemory: () => this.#createMemory(),
+    createMemory: (told: unknown) => this.#createMemory(v.parse(v.object({ source: Id }), told).source),
     takeUnit: async (told: unknown) => await this.#takeUnit(v.parse(ClassName, told).className),
   };
 
@@ -117,12 +121,22 @@ export class PudServices {
 
   /** @returns the number by which the pud process may open it. @throws HostError FAILED: there are too many. */
   addSource(source: DeviceSource): number {
-    return this.#sources.add({ source, debug: createDebug(`rumpusb:${source.key}`), isOpen: false, device: undefined });
+    const debug = createDebug(`rumpusb:${source.key}`);
+    return this.#sources.add({ source, debug, isOpen: false, device: undefined, headStart: undefined });
+  }
+
+  /** Opens a source, and starts a process for it, before the pud process has asked for that. */
+  begin(number: number, options: Pick<HeadStartOptions, "driverOptions" | "sharesMemory">): void {
+    const from = this.#sources.get(number);
+    from.headStart = new HeadStart({ ...options, source: from.source, context: this.#context, onLine: from.debug });
   }
 
   removeSource(number: number): void {
-    const device = this.#sources.remove(number)?.device;
-    if (device !== undefined && this.#devices.find(device)?.isReleased === true) this.#devices.remove(device);
+    const from = this.#sources.remove(number);
+    if (from?.device !== undefined && this.#devices.find(from.device)?.isReleased === true)
+      this.#devices.remove(from.device);
+    const undone = from?.headStart?.undo().catch((error: unknown) => from.debug(messageOf(error)));
+    this.#undone = Promise.all([this.#undone, undone]);
   }
 
   killAll(): void {
@@ -137,7 +151,11 @@ export class PudServices {
     await waitAtMost(this.#context.clock, EXIT_MS, Promise.all(places.map(async ({ place }) => await place.exited)));
     for (const memory of this.#memories.all()) memory.close();
     for (const unit of this.#units.all()) unit.release();
-    const released = await Promise.allSettled(this.#devices.all().map(async ({ opened }) => await opened.release()));
+    await this.#undone;
+    const released = await Promise.allSettled([
+      ...this.#devices.all().map(async ({ opened }) => await opened.release()),
+      ...this.#sources.all().map(async ({ headStart }) => await headStart?.undo()),
+    ]);
     for (const outcome of released) if (outcome.status === "rejected") throw outcome.reason;
   }
 
@@ -146,7 +164,7 @@ export class PudServices {
     if (from.isOpen) throw new HostError("FAILED", `${from.source.key} is open already`);
     from.isOpen = true;
     try {
-      const opened = await from.source.open();
+      const opened = await (from.headStart?.takeOpened() ?? from.source.open());
       if (from.device !== undefined) this.#devices.remove(from.device);
       const device = this.#devices.add({ from, opened, processes: 0, isReleased: false });
       from.device = device;
@@ -187,7 +205,7 @@ export class PudServices {
     let place: RumpPlace;
     try {
       const asked = { interrupted, driverOptions, ahead, alone, memory, besides };
-      place = await startRump(this.#context, opened, asked, from.debug);
+      place = await (from.headStart?.takePlace(asked) ?? startRump(this.#context, opened, asked, from.debug));
     } catch (error) {
       device.processes--;
       throw error;
@@ -242,8 +260,8 @@ export class PudServices {
     }
   }
 
-  #createMemory(): WithDescriptors {
-    const memory = new MemoryFile();
+  #createMemory(source: number): WithDescriptors {
+    const memory = this.#sources.get(source).headStart?.takeMemory() ?? new MemoryFile();
     try {
       const answer: Omit<MemoryAnswer, "descriptors"> = { memory: this.#memories.add(memory), bytes: memory.bytes };
       return new WithDescriptors(answer, [memory.fd]);

@@ -38,15 +38,6 @@ export class AskedRights implements SessionRights {
     this.#messenger = messenger;
   }
 
-  async createMemory(): Promise<SharedMemory> {
-    const { memory, bytes, descriptors } = await this.#ask<MemoryAnswer>("createMemory", {});
-    try {
-      return new AskedMemory(memory, new SharedSlots(mapMemory(descriptors[0], bytes)), this.#messenger);
-    } finally {
-      closeSync(descriptors[0]);
-    }
-  }
-
   async takeUnit(className: string): Promise<HeldUnit> {
     const { unit, name } = await this.#ask<UnitAnswer>("takeUnit", { className });
     return { name, release: () => this.#messenger.notify("releaseUnit", { unit }) };
@@ -60,6 +51,7 @@ export class AskedRights implements SessionRights {
         const { device } = await this.#ask<{ readonly device: number }>("open", { source });
         return this.#device(device);
       },
+      createMemory: async () => await this.#createMemory(source),
     };
   }
 
@@ -71,6 +63,15 @@ export class AskedRights implements SessionRights {
   exited({ process, lastWords, ...exit }: ToldExit): void {
     this.#processes.get(process)?.tellExited(exit, lastWords);
     this.#processes.delete(process);
+  }
+
+  async #createMemory(source: number): Promise<SharedMemory> {
+    const { memory, bytes, descriptors } = await this.#ask<MemoryAnswer>("createMemory", { source });
+    try {
+      return new AskedMemory(memory, new SharedSlots(mapMemory(descriptors[0], bytes)), this.#messenger);
+    } finally {
+      closeSync(descriptors[0]);
+    }
   }
 
   #device(device: number): SessionDevice {

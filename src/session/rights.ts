@@ -12,11 +12,6 @@ import type { SharedSlots } from "../pud/shared-memory.js";
 import type { ByteStream } from "../rumpuser/rumpuser.js";
 
 export interface SessionRights {
-  /**
-   * Memory that a device's rump processes share with this one, one after another.
-   * @throws Error the kernel has none to give.
-   */
-  createMemory(): Promise<SharedMemory>;
   /** Takes the lowest unit of a class that nobody holds: "sd" → "sd0". @throws HostError, Error of the system */
   takeUnit(className: string): Promise<HeldUnit>;
 }
@@ -29,6 +24,11 @@ export interface SessionSource {
   readonly mayReturn: boolean;
   /** @throws HostError NOT_PERMITTED, DEVICE_BUSY, DEVICE_GONE, USBIP, … with nothing left behind. */
   open(): Promise<SessionDevice>;
+  /**
+   * Memory that its rump processes share with this one, one after another; also those of a source behind which it comes back.
+   * @throws Error the kernel has none to give.
+   */
+  createMemory(): Promise<SharedMemory>;
 }
 
 /** A device that is open. */

@@ -2,7 +2,7 @@
 import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { messageOf } from "../host/errors.js";
 import { type AllDriverOptions, demotedMode, demotedOptionsOf, driverOptionsOf, type Mode } from "../host/modes.js";
-import type { SessionDevice, SessionRights, SessionSource, SharedMemory } from "./rights.js";
+import type { SessionDevice, SessionSource, SharedMemory } from "./rights.js";
 import { RumpLife } from "./rump-life.js";
 
 /** Short: the next death may come soon. A process at its start needs a processor for about 100 ms. */
@@ -10,7 +10,6 @@ const SPARE_DELAY_MS = 50;
 
 export interface RumpSupplyContext {
   readonly clock: Clock;
-  readonly rights: SessionRights;
   /** How mass storage is driven. Default auto. */
   readonly mode?: Mode;
   /** Devices share processes. */
@@ -74,7 +73,7 @@ export class RumpSupply {
     this.#opened = await this.#source.open();
     if (this.#context.sharesMemory === false) return;
     try {
-      this.#memory = await this.#context.rights.createMemory();
+      this.#memory = await this.#source.createMemory();
     } catch (error) {
       this.#debug(`no memory to share with the driver's process: ${messageOf(error)}`); // data are sent then
     }
