@@ -22,7 +22,7 @@ import type { RumpKernel } from "./rump/kernel.js";
 import { RUMP_CONFIG_VERSION, type RumpProcessConfig, type SharedProcessConfig } from "./rump-process/config.js";
 import { RumpDevice } from "./rump-process/device.js";
 import { serveShared } from "./rump-process/shared.js";
-import { dieWithParent, receiveFd } from "./rumpuser/real/locked-calls.js";
+import { dieWithParent, dropCode, receiveFd } from "./rumpuser/real/locked-calls.js";
 import { mapMemory } from "./rumpuser/real/addon.js";
 import { streamOfFd } from "./rumpuser/real/byte-stream.js";
 import { lockProcess, type LockProfile } from "./rumpuser/real/lock.js";
@@ -49,6 +49,7 @@ async function serveOne(config: RumpProcessConfig): Promise<void> {
   const channel = streamOfFd(PUD_FD);
   const memory = config.memoryBytes === undefined ? undefined : takeMemory(config.memoryBytes);
   await askForDevices(config.lock, 1);
+  if (config.waits === true) dropCode(); // its own is compiled and loaded; it has what it needs again within a millisecond
   const deviceFd = takeDescriptor(config.lock, 0, 1);
   closeSync(PASS_FD);
   const attached = await device.serve({ config, drivers, channel, memory, deviceFd, onLost: () => process.exit(0) });

@@ -10,6 +10,7 @@ import { createSandbox, noSandbox, type Sandbox } from "../host/sandbox/sandbox.
 import { type Mode, MODE_NAMES } from "../host/modes.js";
 import { parseSelector, SELECTOR_HELP } from "../host/selector.js";
 import { forgoIdleTime } from "../rumpuser/real/event-loop.js";
+import { dropCode } from "../rumpuser/real/locked-calls.js";
 import { defaultLinks, linkForms, type LinkSpec, parseLink } from "../pud/links/links.js";
 import type { CommandContext } from "./context.js";
 import { humanPrinter, jsonPrinter } from "./event-printer.js";
@@ -113,6 +114,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     const first = await Promise.race([started, signal.stopped]);
     if (first instanceof HostError) return first.exitStatus;
     if (first !== undefined) return 0;
+    dropCode(); // what starts does so once
     const last = await Promise.race([host.finished, signal.stopped]);
     if (typeof last === "string") return 0;
     const end = last ?? new HostError("DEVICE_GONE", "every device has gone, and none of them can come back");

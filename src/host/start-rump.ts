@@ -43,7 +43,7 @@ export async function startRump(
   };
   if (group !== undefined && !alone) return await group.lease(config, ahead, besides);
   return await spawnRump({
-    config: { version: RUMP_CONFIG_VERSION, ...config },
+    config: { version: RUMP_CONFIG_VERSION, ...config, ...(ahead ? { waits: true } : {}) },
     memory,
     sandbox,
     clock,

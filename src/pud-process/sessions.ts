@@ -3,6 +3,7 @@ import { closeSync } from "node:fs";
 import type { EmitEvent } from "../host/events.js";
 import { LocalUnits } from "../host/units.js";
 import type { Link } from "../pud/links/links.js";
+import { dropCode } from "../rumpuser/real/locked-calls.js";
 import { realClock } from "../rumpuser/real/clock.js";
 import type { ByteStream } from "../rumpuser/rumpuser.js";
 import { linkLog } from "../session/link-log.js";
@@ -75,7 +76,9 @@ export function servePudSessions({ config, channel, takeDescriptor, ended }: Pud
     const launched = supervisor.launch(rights.source(source satisfies ToldSource));
     sessions.set(session, launched);
     void launched.attached.then((error) => {
-      if (error === undefined) messenger.notify("attached", { session });
+      if (error !== undefined) return;
+      messenger.notify("attached", { session });
+      dropCode(); // what starts does so once
     });
     void launched.ended.then((error) => {
       sessions.delete(session);

@@ -30,6 +30,8 @@ export interface RumpProcessConfig extends DeviceConfig {
   readonly lock?: LockProfile;
   /** Before its device comes memory of so many bytes, to be shared with the host; left out: none. */
   readonly memoryBytes?: number;
+  /** It will wait before it gets its device. */
+  readonly waits?: boolean;
 }
 
 /** A process for several devices, which come one after another. */

@@ -1,5 +1,5 @@
 /** Sessions in a process of their own: what becomes of everything when that process is hostile, or dies. */
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -213,6 +213,24 @@ describe("a pud process gets what it was given, and nothing else", () => {
     await sessions.stopAll("the test is over");
     expect(readdirSync(folder)).not.toContain("sd0.nbd.sock");
   });
+});
+
+test("what was begun while it started, and is not asked for, is undone", async () => {
+  const rumpScript = join(folder, "rump.mjs");
+  const pidFile = join(folder, "rump.pid");
+  writeFileSync(
+    rumpScript,
+    `import { writeFileSync } from "node:fs"; writeFileSync(${JSON.stringify(pidFile)}, String(process.pid)); setInterval(() => {}, 1000);`,
+  );
+  const { sessions, source, open } = await start("", { links: undefined, rumpScript });
+  const launched = sessions.launch(source());
+  await vi.waitFor(() => expect(existsSync(pidFile)).toBe(true), { timeout: 5_000 });
+  expect(open()).toBe(1);
+  await sessions.stopAll("the test is over");
+  expect(await launched.attached).toBeInstanceOf(HostError);
+  expect(open()).toBe(0);
+  const pid = Number(readFileSync(pidFile, "utf8"));
+  await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), { timeout: 5_000 });
 });
 
 test("one that does not start: said, with its last words", async () => {
