@@ -98,7 +98,9 @@ class ApartSessions implements Sessions {
       ...(links === undefined ? {} : { links }),
       ...(debug === undefined ? {} : { debug }),
     };
-    const say = createDebug("rumpusb:pud");
+    // With DEBUG its lines say themselves what they are.
+    const say =
+      debug === undefined ? createDebug("rumpusb:pud") : (line: string): void => void process.stderr.write(`${line}\n`);
     const started = await startProcess(
       { clock, sandbox, script: options.pudScript ?? PUD_PROCESS, onLine: say, limits: SERVING_LIMITS },
       config,
