@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { childrenOf, commandOf, memoryOf, wakeUps } from "./processes.mjs";
+import { commandOf, familyOf, isPudProcess, memoryOf, wakeUps } from "./processes.mjs";
 import { table } from "./tables.mjs";
 
 const COMMAND = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
@@ -44,7 +44,7 @@ try {
     if (event.event === "ready") break;
   }
   await delay(SETTLE_MS);
-  const pids = [host.pid, ...descendants(host.pid)];
+  const pids = familyOf(host.pid);
   const before = new Map(pids.map((pid) => [pid, wakeUps(pid)]));
   await delay(seconds * 1000);
   const rows = pids.map((pid) => {
@@ -59,14 +59,11 @@ try {
   rmSync(runtimeDir, { recursive: true, force: true });
 }
 
-function descendants(pid) {
-  return childrenOf(pid).flatMap((child) => [child, ...descendants(child)]);
-}
-
 function roleOf(pid, serving) {
   if (pid === host.pid) return "host";
-  if (serving.has(pid)) return "rump process, serving";
+  if (serving.has(pid)) return "driver, serving";
   const command = commandOf(pid);
   if (command.includes(" vdev ")) return "simulated device";
-  return /^\S*rumpusb-launcher /.test(command) ? "launcher" : "rump process, spare";
+  if (/^\S*rumpusb-launcher /.test(command)) return "launcher";
+  return isPudProcess(pid) ? "pud" : "driver, spare";
 }

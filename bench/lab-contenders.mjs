@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { measured } from "./processes.mjs";
+import { measured, processesOf } from "./processes.mjs";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
@@ -77,12 +77,13 @@ export async function wholePath(client, name, options, root = ROOT) {
       stdio: ["ignore", "pipe", "ignore"],
     },
   );
-  const pids = { host: host.pid };
+  const pids = {};
   let uri;
   await new Promise((resolve, reject) => {
     createInterface({ input: host.stdout }).on("line", (line) => {
       const event = JSON.parse(line);
-      if (event.event === "device" || event.event === "restart") pids.rump = event.pid;
+      if (event.event === "device") Object.assign(pids, processesOf(host.pid, event.pid));
+      if (event.event === "restart") pids.driver = event.pid;
       if (event.event === "link") uri = new URL(event.uri);
       if (event.event === "error") reject(new Error(`${name}: ${event.code}: ${event.message}`));
       if (event.event === "ready") resolve();

@@ -45,7 +45,7 @@ async function measure(targets, workload) {
     for (let turn = 0; turn < targets.length; turn++) {
       const at = (round + turn) % targets.length;
       const { operationsPerSecond, cpu } = await runFio(targets[at], workload, seconds, SIZE_MIB);
-      figures[at].push({ operationsPerSecond, cpu: cpu.rump });
+      figures[at].push({ operationsPerSecond, driver: cpu.driver, pud: cpu.pud });
     }
   return figures;
 }
@@ -66,14 +66,16 @@ try {
     rows.push([
       workload.name,
       ...locked.map((one) => difference(plain, one, "operationsPerSecond")),
-      ...locked.map((one) => difference(plain, one, "cpu")),
+      ...locked.map((one) => difference(plain, one, "driver")),
+      ...locked.map((one) => difference(plain, one, "pud")),
     ]);
   }
   const [, ...names] = VARIANTS.map(({ name }) => name);
   const head = [
     "against no sandbox",
     ...names.map((name) => `${name}, rate`),
-    ...names.map((name) => `${name}, CPU of the driver`),
+    ...names.map((name) => `${name}, CPU of driver`),
+    ...names.map((name) => `${name}, CPU of pud`),
   ];
   const lines = [describeMachine(SIZE_MIB, rounds, seconds), "", ...table(head, rows)];
   console.log(lines.join("\n"));

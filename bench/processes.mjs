@@ -3,6 +3,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { readChildren } from "../dist/host/sandbox/proc-state.js";
 
 const MAX_ATTEMPTS = 4;
 /** Until the word of it has come. */
@@ -107,15 +108,26 @@ function isTraced(pid) {
   return /^TracerPid:\s+[1-9]/m.test(readFileSync(`/proc/${pid}/status`, "latin1"));
 }
 
-export function childrenOf(pid) {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim().split(" ").filter(Boolean).map(Number);
-}
-
 export function commandOf(pid) {
   return readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ");
 }
 
+/**
+ * The processes of a `rumpusb run` by role, once it has told of its device. A checkout from before there was a pud process has none.
+ *
+ * @returns {Record<string, number>}
+ */
+export function processesOf(hostPid, driverPid) {
+  // In a pid namespace its launcher comes before it, with the same script among its arguments.
+  const pud = familyOf(hostPid).findLast(isPudProcess);
+  return { host: hostPid, ...(pud === undefined ? {} : { pud }), driver: driverPid };
+}
+
+export function isPudProcess(pid) {
+  return commandOf(pid).includes("/pud-process.cjs ");
+}
+
 /** The process and everything below it. */
 export function familyOf(pid) {
-  return [pid, ...childrenOf(pid).flatMap(familyOf)];
+  return [pid, ...readChildren(pid).flatMap(familyOf)];
 }

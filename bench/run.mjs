@@ -23,7 +23,7 @@ const WARM_UP_SECONDS = 1;
 const SETTLE_SECONDS = 60;
 const IDLE_SECONDS = 10;
 const DEVICE_COUNTS = [1, 2, 4, 8, 16];
-const ROLES = ["host", "rump", "model"];
+const ROLES = ["host", "pud", "driver", "model"];
 
 const { values } = parseArgs({
   options: {
@@ -128,7 +128,7 @@ async function costTable(results) {
     ]);
   }
   return table(
-    ["host + rump process + flash drive", "CPU s/GiB", "CPU µs each", "wake-ups each", "system calls each"],
+    ["host + pud + driver + flash drive", "CPU s/GiB", "CPU µs each", "wake-ups each", "system calls each"],
     rows,
   );
 }

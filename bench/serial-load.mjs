@@ -14,7 +14,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
-import { fineCpuSeconds, systemCalls, wakeUps } from "./processes.mjs";
+import { fineCpuSeconds, processesOf, systemCalls, wakeUps } from "./processes.mjs";
 import { tableRow } from "./tables.mjs";
 
 const COMMAND = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
@@ -64,13 +64,13 @@ async function measure(chip) {
   const host = spawn(process.execPath, [COMMAND, ...args], { stdio: ["ignore", "pipe", "inherit"] });
   const ended = once(host, "exit");
   try {
-    let rump;
+    let pids;
     for await (const line of createInterface({ input: host.stdout })) {
       const event = JSON.parse(line);
-      if (event.event === "device") rump = event.pid;
+      if (event.event === "device") pids = processesOf(host.pid, event.pid);
       if (event.event === "ready") break;
     }
-    await underLoad(chip, join(folder, "ttyU0"), { host: host.pid, rump });
+    await underLoad(chip, join(folder, "ttyU0"), pids);
   } finally {
     host.kill("SIGTERM");
     await ended;
@@ -94,7 +94,7 @@ function printRows(what, rows) {
   for (const { name, cells } of rows) console.log(tableRow([what, name, ...cells]));
 }
 
-/** Of each process, and of both together. */
+/** Of each process, and of all together. */
 async function costs(pids, heard) {
   const entries = Object.entries(pids);
   const before = entries.map(([, pid]) => ({ cpu: fineCpuSeconds(pid), wakes: wakeUps(pid) }));
@@ -112,7 +112,7 @@ async function costs(pids, heard) {
     const calls = await systemCalls(pid, () => delay(SYSTEM_CALLS_MS));
     rows.push({ name, cells: [...cellsOf(cpu, wakes), ((calls ?? 0) / (SYSTEM_CALLS_MS / 1000)).toFixed(0), ""] });
   }
-  rows.push({ name: "both", cells: [...cellsOf(sum.cpu, sum.wakes), "", heardBytes.toFixed(0)] });
+  rows.push({ name: "all", cells: [...cellsOf(sum.cpu, sum.wakes), "", heardBytes.toFixed(0)] });
   return rows;
 }
 

@@ -1,13 +1,15 @@
 /**
- * From the start of a rump process until it is locked, and until its node is ready: `npm run build && node bench/start.mjs [--starts 20] [--write]`.
+ * From the start of a rump process until it is locked, and until its node is ready; and of a pud process until it is locked:
+ * `npm run build && node bench/start.mjs [--starts 20] [--write]`.
  *
- * The simulated stick is a process that runs already, so what is timed is what a new rump process needs: Node.js, its own code, the
+ * The simulated stick is a process that runs already, so what is timed is what a new process needs: Node.js, its own code, the
  * lock, reading the state back, attaching. The kinds take turns, with `node -e 0` as the first.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { writeSection } from "./page.mjs";
@@ -16,13 +18,18 @@ import { median, table } from "./tables.mjs";
 
 const dist = (path) => fileURLToPath(new URL(`../dist/${path}`, import.meta.url));
 const { createPudHost } = await import(dist("pud/host.js"));
+const { SharedSlots } = await import(dist("pud/shared-memory.js"));
+const { PUD_CONFIG_VERSION } = await import(dist("pud-process/protocol.js"));
+const { mapMemory } = await import(dist("rumpuser/real/addon.js"));
+const { streamOfSocket } = await import(dist("rumpuser/real/byte-stream.js"));
 const { createRumpuser } = await import(dist("rumpuser/real/rumpuser.js"));
-const { createSandbox, noSandbox } = await import(dist("host/sandbox/sandbox.js"));
-const { SharedMemory } = await import(dist("host/shared-memory.js"));
-const { spawnRump } = await import(dist("host/spawn.js"));
+const { createSandbox, noSandbox, SERVING_LIMITS } = await import(dist("host/sandbox/sandbox.js"));
+const { MemoryFile } = await import(dist("host/shared-memory.js"));
+const { spawnRump, startProcess } = await import(dist("host/spawn.js"));
 const { usbipSource } = await import(dist("host/sources/usbip.js"));
 
 const CLI = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
+const PUD_PROCESS = dist("bundle/pud-process.cjs");
 const LISTEN_MS = 5000;
 /** The first starts find cold caches. */
 const WARM_UP_STARTS = 2;
@@ -38,11 +45,15 @@ if (!(starts >= 1)) {
 }
 
 const { clock } = createRumpuser({ write: () => {} });
-const KINDS = [
+const SANDBOXES = [
   { name: "no sandbox", sandbox: noSandbox },
   { name: "standard", sandbox: createSandbox({ profile: "standard" }) },
   { name: "strict", sandbox: createSandbox({ profile: "strict" }) },
-].map((kind) => ({ ...kind, figures: [] }));
+];
+const KINDS = [
+  ...SANDBOXES.map(({ name, sandbox }) => ({ name: `driver, ${name}`, start: () => startRump(sandbox), figures: [] })),
+  ...SANDBOXES.map(({ name, sandbox }) => ({ name: `pud, ${name}`, start: () => startPud(sandbox), figures: [] })),
+];
 
 const folder = mkdtempSync(join(tmpdir(), "rumpusb-start-"));
 const model = await startModel(join(folder, "model.sock"));
@@ -52,8 +63,8 @@ try {
     const atMs = performance.now();
     spawnSync(process.execPath, ["-e", "0"]);
     if (turn >= 0) bareMs.push(performance.now() - atMs);
-    for (const { sandbox, figures } of KINDS) {
-      const figure = await start(sandbox);
+    for (const { start, figures } of KINDS) {
+      const figure = await start();
       if (turn >= 0) figures.push(figure);
     }
   }
@@ -65,6 +76,7 @@ try {
 const rows = KINDS.map(({ name, figures }) => {
   const times = (key) => {
     const sorted = figures.map((one) => one[key]).sort((a, b) => a - b);
+    if (sorted.includes(undefined)) return "–";
     return [sorted[0], median(sorted), sorted.at(-1)].map((ms) => ms.toFixed(0)).join(" / ");
   };
   const mib = ["residentMiB", "privateMiB"].map((key) => median(figures.map((one) => one[key])).toFixed(1));
@@ -90,7 +102,7 @@ async function startModel(socket) {
   const untilMs = performance.now() + LISTEN_MS;
   while (!existsSync(socket)) {
     if (performance.now() > untilMs) throw new Error("the simulated stick does not listen");
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await delay(20);
   }
   return {
     socket,
@@ -101,11 +113,11 @@ async function startModel(socket) {
   };
 }
 
-/** One process: started, attached, measured, ended. */
-async function start(sandbox) {
+/** One rump process: started, attached, measured, ended. */
+async function startRump(sandbox) {
   const source = usbipSource({ key: "bench", address: { unix: model.socket }, busId: "1-1", clock });
   const opened = await source.open();
-  const memory = new SharedMemory();
+  const memory = new MemoryFile();
   const startedMs = performance.now();
   const rump = await spawnRump({
     sandbox,
@@ -130,15 +142,40 @@ async function start(sandbox) {
         onLost: reject,
       },
     });
-    pud.connect(rump.pud, { memory: memory.slots });
+    const slots = new SharedSlots(mapMemory(memory.fd, memory.bytes));
+    pud.connect(streamOfSocket(rump.channel), { memory: slots });
     rump.sendDevice(opened.descriptor);
     opened.closeDescriptor();
   });
   const readyMs = performance.now() - startedMs;
-  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS)); // it gives back what it needed for its start
+  await delay(SETTLE_MS); // it gives back what it needed for its start
   const { residentMiB, privateMiB } = memoryOf(rump.pid);
   rump.kill();
   await rump.exited;
   memory.close();
   return { lockedMs, readyMs, residentMiB, privateMiB };
+}
+
+/** One pud process: started, measured when it is locked, ended. It is told of no device, so nothing of it is ready later. */
+async function startPud(sandbox) {
+  const startedMs = performance.now();
+  const pud = await startProcess(
+    { sandbox, clock, onLine: (line) => console.error(line), script: PUD_PROCESS, limits: SERVING_LIMITS },
+    {
+      version: PUD_CONFIG_VERSION,
+      runtimeDir: folder,
+      readOnly: false,
+      graceMs: 0,
+      mode: "auto",
+      sharesMemory: true,
+      shares: false,
+    },
+  );
+  await pud.locked;
+  const lockedMs = performance.now() - startedMs;
+  await delay(SETTLE_MS);
+  const { residentMiB, privateMiB } = memoryOf(pud.pid);
+  pud.kill();
+  await pud.exited;
+  return { lockedMs, readyMs: undefined, residentMiB, privateMiB };
 }

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { childrenOf, commandOf } from "./processes.mjs";
+import { commandOf, familyOf, processesOf } from "./processes.mjs";
 
 const CLI = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
 
@@ -22,7 +22,7 @@ const CLI = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
  * @property {() => Promise<void>} stop
  */
 
-/** Our whole path: client → NBD → host → pud → rump process → USB/IP → flash drive in memory. @returns {Promise<Target>} */
+/** Our whole path: client → NBD → pud process → rump process → USB/IP → flash drive in memory. @returns {Promise<Target>} */
 export async function startRumpusb(sizeMiB, { devices = 1, name = "rumpusb", options = [] } = {}) {
   const runtimeDir = mkdtempSync(join(tmpdir(), "rumpusb-bench-"));
   const selectors = Array.from({ length: devices }, () => `sim:flash-drive,size=${sizeMiB}M`);
@@ -31,12 +31,13 @@ export async function startRumpusb(sizeMiB, { devices = 1, name = "rumpusb", opt
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exited = new Promise((resolve) => child.once("exit", resolve));
-  const pids = { host: child.pid };
+  const pids = {};
   let uri;
   await new Promise((resolve, reject) => {
     createInterface({ input: child.stdout }).on("line", (line) => {
       const event = JSON.parse(line);
-      if (event.event === "device" || event.event === "restart") pids.rump = event.pid;
+      if (event.event === "device") Object.assign(pids, processesOf(child.pid, event.pid));
+      if (event.event === "restart") pids.driver = event.pid;
       if (event.event === "link") uri = event.uri;
       if (event.event === "error") reject(new Error(`${event.code}: ${event.message}`));
       if (event.event === "ready") resolve();
@@ -44,7 +45,7 @@ export async function startRumpusb(sizeMiB, { devices = 1, name = "rumpusb", opt
     void exited.then(() => reject(new Error("rumpusb ended before it was ready")));
   });
   const readyMs = performance.now() - startedMs;
-  const model = childrenOf(child.pid).find((pid) => commandOf(pid).includes(" vdev "));
+  const model = familyOf(child.pid).find((pid) => commandOf(pid).includes(" vdev "));
   if (model !== undefined) pids.model = model;
   return {
     name,
