@@ -43,13 +43,22 @@ rump_killed() {
 }
 check "after kill -9 of the driver's process another one goes on; given back at the end" rump_killed
 
+pud_killed() {
+  start_run victim --take "$device"
+  kill -KILL "$(pud_pid)"
+  wait_end victim 1
+  given_back
+  nothing_left
+}
+check "after kill -9 of the pud process the run ends with status 1; given back, nothing is left" pud_killed
+
 host_killed() {
   start_run victim --take "$device"
   kill -KILL "$(host_pid victim)"
   given_back
-  wait_for 15 "end of the driver's process" no_user_processes
+  wait_for 15 "end of the user's processes" no_user_processes
 }
-check "given back after kill -9 of the host process; the driver's process ends" host_killed
+check "given back after kill -9 of the host process; the pud process and the driver's end" host_killed
 
 both_killed() {
   start_run victim --take "$device"
@@ -57,7 +66,7 @@ both_killed() {
   given_back
   wait_for 15 "end of the user's processes" no_user_processes
 }
-check "given back after kill -9 of both" both_killed
+check "given back after kill -9 of host and driver" both_killed
 
 after_a_crash() {
   start_run owner --take "$device"

@@ -77,6 +77,10 @@ uri() { field "$1" ".event == \"link\" and .node == \"$2\"" uri; }
 # rump_pid NAME: the driver's process.
 rump_pid() { field "$1" '.event == "device"' pid; }
 
+# pud_pid: the process that serves the clients of the run that was started last. Where a launcher waits for it, it is older and has the
+# same script among its arguments.
+pud_pid() { pgrep -n -f '/pud-process\.cjs ' || fail "no pud process"; }
+
 # host_pid NAME: the process that the user started; ended NAME: whether it has ended.
 host_pid() { cat "$LAB_TMP/run.$1.pid"; }
 ended() { [ -s "$LAB_TMP/run.$1.status" ]; }
