@@ -5,13 +5,14 @@
  * | 1, 2       | log pipes, for what goes wrong before the channel is there           |                                       |
  * | 3          | the pud channel                                                      | which devices come, which have ended  |
  * | 4          | the way by which the device comes when the process is locked, and    | the same, without memory              |
- * |            | before that the memory that is shared with the host, if there is any |                                       |
+ * |            | before that the memory that is shared with the pud process, if there |                                       |
+ * |            | is any                                                               |                                       |
  * | 5          | the device: a usbfs descriptor, or a connection to a USB/IP server   | 5 to 4 + N: the devices               |
  * |            |                                                                      | 5 + N to 4 + 2 N: their pud channels  |
  *
  * Its one argument is a RumpProcessConfig or a SharedProcessConfig in JSON. Order matters: code is loaded first, then the process
- * locks itself and says so with one byte on descriptor 4, and what the host or the device sends is read last. It ends with status 0
- * after a shutdown, when the device or the host has gone, with 1 when the bus cannot be attached.
+ * locks itself and says so with one byte on descriptor 4, and what the pud process or the device sends is read last. It ends with
+ * status 0 after a shutdown, when the device or the channel has gone, with 1 when the bus cannot be attached.
  */
 import { closeSync, writeSync } from "node:fs";
 import { extname } from "node:path";

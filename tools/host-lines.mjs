@@ -57,7 +57,7 @@ const LOCKED = [
 
 /** What is loaded in none of these runs, and when it is. */
 const ELSEWHERE = {
-  "host/inside.js": "--no-sandbox, and programs that serve a device themselves",
+  "host/inside.js": "programs that serve a device themselves",
   "cli/list-command.js": "another command",
   "cli/vdev-command.js": "another command",
   "cli/sandbox-command.js": "another command",

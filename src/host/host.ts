@@ -1,5 +1,5 @@
 /**
- * The host process: finds or makes the devices that were asked for, runs a session for each, and ends in order.
+ * The host process: finds or makes the devices that were asked for, has a session run for each (sessions.ts), and ends in order.
  *
  * ```ts
  * const host = await RumpHost.open({ selectors, links, take: false, readOnly: false, runtimeDir, emit });

@@ -1,4 +1,4 @@
-/** Sessions in this process: for programs that serve their devices themselves, and where nothing is locked anyway. */
+/** Sessions in this process: for programs that serve their devices themselves. */
 import { LocalRights } from "../pud/links/rights/local-rights.js";
 import { linkLog } from "../session/link-log.js";
 import { closeLinks, openLinks } from "../session/open-links.js";

@@ -1,12 +1,13 @@
 /**
- * Starts a rump process in its sandbox: one device, one channel, two log pipes, nothing else.
+ * Starts a rump process in its sandbox: one device, one channel, two log pipes, nothing else. A pud process is started in the same way
+ * (apart.ts); what it has on 3 and 4 is said in pud-process.ts.
  *
  * | descriptor | what                                                                    |
  * | 0          | nothing                                                                 |
  * | 1, 2       | log pipes                                                               |
- * | 3          | the pud channel                                                         |
- * | 4          | the way by which memory comes that is shared with the host; and, once   |
- * |            | the process has locked itself, the device                               |
+ * | 3          | the pud channel, whose other end goes to the pud process                |
+ * | 4          | the way by which memory comes that is shared with the pud process; and, |
+ * |            | once the process has locked itself, the device                          |
  *
  * The device is a usbfs descriptor or the connection to a USB/IP server. The process asks for it with one byte; it gets it
  * when the kernel says that the process is kept as it must be (sandbox/verify.ts).

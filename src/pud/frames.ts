@@ -1,5 +1,5 @@
 /**
- * pud frames: what travels between the host process and a rump process.
+ * pud frames: what travels between the host half of pud and a rump process.
  *
  * A frame is a header of 32 bytes, little-endian, and a payload whose bounds depend on the kind. Requests go to the rump
  * process and have an id; each gets exactly one REPLY with that id, in any order (those of TTY_WRITE in theirs). Everything

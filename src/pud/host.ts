@@ -1,5 +1,6 @@
 /**
- * The host half of pud: owns the device nodes that a rump process announces, and every request until it is answered.
+ * The host half of pud: owns the device nodes that a rump process announces, and every request until it is answered. It runs in the
+ * pud process, or where sessions are not apart in the host process; "the host" in this folder is this half, wherever it runs.
  *
  * A host outlives its rump processes. `connect` gives it the channel to one; when that is lost, the policy says what
  * happens. Under "fail" every request rejects at once and the nodes go. Under "hold" the nodes stay and their requests

@@ -1,5 +1,5 @@
 /**
- * The rump half of pud: a driver's device is published here and served to the host process.
+ * The rump half of pud: a driver's device is published here and served to the host half (host.ts).
  *
  * NetBSD's pud(4) had a kernel interface and no library to write servers against; this is the library. A server is one
  * object on one stream: publish devices, say `ready`, and requests arrive at the devices' own methods.
@@ -49,7 +49,7 @@ export interface PudServerOptions {
   readonly log: LogSink;
   /** What the host has given this process to share, mapped (shared-memory.ts). */
   readonly memory?: ArrayBuffer | undefined;
-  /** The host process has gone or spoke nonsense: nothing can be served any more. Not called after SHUTDOWN. */
+  /** The host half has gone or spoke nonsense: nothing can be served any more. Not called after SHUTDOWN. */
   readonly onLost?: (error: LinkError) => void;
   /**
    * A driver threw what no device throws: it has a bug, and nobody knows in what state it is. With this the request is not

@@ -1,6 +1,6 @@
 /**
- * Memory that the host and a rump process have both mapped, for large payloads: those are not sent then, and not copied on their way
- * through the host.
+ * Memory that the host half and a rump process have both mapped, for large payloads: those are not sent then, and not copied on their
+ * way through the host half.
  *
  * It is divided into slots. The host alone gives them out, and names one in a request; the process touches it from then until it has
  * answered. The process can write to all of it at any time, so nothing in it is ever looked at by the host to decide something:

@@ -28,7 +28,7 @@ export interface RumpProcessConfig extends DeviceConfig {
   readonly version: typeof RUMP_CONFIG_VERSION;
   /** How the process locks itself; left out: it does not. */
   readonly lock?: LockProfile;
-  /** Before its device comes memory of so many bytes, to be shared with the host; left out: none. */
+  /** Before its device comes memory of so many bytes, to be shared with whoever asks; left out: none. */
   readonly memoryBytes?: number;
   /** It will wait before it gets its device. */
   readonly waits?: boolean;

@@ -22,11 +22,11 @@ export interface ServeOptions {
   /** Loaded, and the only ones that this device may get. */
   readonly drivers: readonly Driver[];
   readonly channel: ByteStream;
-  /** What the host shares with this process. */
+  /** What the other end of the channel shares with this process. */
   readonly memory?: ArrayBuffer | undefined;
   /** The device's from now on. */
   readonly deviceFd: number;
-  /** The host has gone, or has ended this channel. */
+  /** The other end of the channel has gone, or has ended it. */
   readonly onLost: () => void;
 }
 
@@ -112,7 +112,7 @@ export class RumpDevice {
   }
 }
 
-/** Whatever drivers publish is served to the host. */
+/** Whatever drivers publish is served on the channel. */
 function linkSwitch(kernel: RumpKernel, server: PudServer): void {
   const served = new Map<string, { remove(reason: string): void }>();
   kernel.listen({

@@ -1,5 +1,5 @@
 /**
- * What the drivers of one device bring, as the host shows it: their names, their nodes with the links, and the events about
+ * What the drivers of one device bring, as programs see it: their names, their nodes with the links, and the events about
  * them. It outlives rump processes.
  */
 import { hex16 } from "../bytes.js";

@@ -14,7 +14,7 @@ export interface RumpSupplyContext {
   readonly mode?: Mode;
   /** Devices share processes. */
   readonly shares?: boolean;
-  /** False: processes get no memory to share with the host, and data go through the channel. Default true. */
+  /** False: processes get no memory to share with this one, and data go through the channel. Default true. */
   readonly sharesMemory?: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** A device node on the host's side: its name, and the links under which other programs reach it. */
+/** A device node as it is served: its name, and the links under which other programs reach it. */
 import type { Disk, Tty } from "../rump/devsw.js";
 import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { type Link, type LinkedNode, linksFor, linkWordsFor } from "../pud/links/links.js";

@@ -1,5 +1,5 @@
 /**
- * One device from open to detach: the rump processes that serve it one after another, and what the host shows of it.
+ * One device from open to detach: the rump processes that serve it one after another, and what programs see of it.
  *
  * A process that dies or hangs is replaced (survival.ts) and a device that is pulled out may come back within a grace
  * time; nodes, sockets and requests wait meanwhile (pud/host.ts). A session ends once, for one reason, and everything it

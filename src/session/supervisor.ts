@@ -1,6 +1,6 @@
 /**
- * Every session of this host process: starts them, tells how they end, ends them all. That a driver which died is started
- * again is the session's own business.
+ * Every session of a run, in its pud process or where that is not apart: starts them, tells how they end, ends them all. That a driver
+ * which died is started again is the session's own business.
  */
 import { HostError, hostErrorOf } from "../host/errors.js";
 import { DeviceSession, type SessionContext } from "./session.js";

@@ -1,4 +1,4 @@
-/** What the sandbox of a rump process is made of, and what a set of layers is called. */
+/** What the sandbox of a rump process and of a pud process is made of, and what a set of layers is called. */
 
 /**
  * | namespaces   | a root of its own with a handful of read-only paths, no network, no other process to be seen            |

@@ -1,5 +1,5 @@
 /**
- * The sandbox that rump processes of this host get: tried once, as much of it as this machine allows, and remembered.
+ * The sandbox that the rump processes and the pud process of this host get: tried once, as much of it as this machine allows, and remembered.
  *
  * ```ts
  * const sandbox = createSandbox({ profile: "standard" });

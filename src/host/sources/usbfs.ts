@@ -1,4 +1,4 @@
-/** A USB device of this machine, through usbfs. The host opens the node; the rump process inherits the descriptor. */
+/** A USB device of this machine, through usbfs. The host opens the node; the rump process is sent the descriptor. */
 import { close, constants, open } from "node:fs";
 import { promisify } from "node:util";
 import { hex16 } from "../../bytes.js";

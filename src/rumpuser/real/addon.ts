@@ -1,7 +1,7 @@
 /**
  * The addon, typed, and what the host has it do. The only file that loads it; everything native is reached through this.
  *
- * It is loaded on first use, so that a simulated device needs no compiler. The addon deals in numbers; what they are
+ * It is loaded on first use: a device model, and a kernel on the simulated host, run without a compiler. The addon deals in numbers; what they are
  * called is said by its callers.
  */
 import { accessSync, constants } from "node:fs";
