@@ -21,7 +21,7 @@ import { SERVING_LIMITS } from "./sandbox/sandbox.js";
 import type { Launched, Sessions, SessionsOptions } from "./sessions.js";
 import type { DeviceSource } from "./sources/source.js";
 import { type StartedProcess, startProcess } from "./spawn.js";
-import { checkedEvent } from "./told-events.js";
+import { checkedEvent, printableLines } from "./told-events.js";
 import { type Deferred, deferred, waitAtMost } from "./waits.js";
 
 /** As tools/bundle.mjs makes it. */
@@ -50,7 +50,7 @@ export async function openApart(options: SessionsOptions): Promise<Sessions> {
     return sessions;
   } catch (error) {
     await sessions.stopAll("its links cannot be opened");
-    throw sessions.lost ?? error;
+    throw sessions.lost ?? toldError(error);
   }
 }
 
@@ -216,18 +216,18 @@ class ApartSessions implements Sessions {
     const exit = isFault || isWanted ? undefined : await waitAtMost(clock, EXIT_MS, this.#process.exited);
     this.#process.kill();
     if (!isWanted) {
-      const how = exit === undefined ? reason : describeExit(exit.value);
+      const how = exit === undefined ? printableLines(reason) : describeExit(exit.value);
       this.#lost = new HostError(
         this.#unlocked?.code ?? "FAILED",
         [`the pud process is lost: ${how}`, ...this.#process.lastWords()].join("\n  "),
       );
       emit({ event: "error", code: this.#lost.code, message: this.#lost.message });
     }
-    for (const release of [this.#services.releaseAll(), this.#links.releaseAll()])
-      await release.catch((error: unknown) => {
-        const { code, message } = hostErrorOf(error);
-        emit({ event: "error", code, message });
-      });
+    for (const outcome of await Promise.allSettled([this.#services.releaseAll(), this.#links.releaseAll()])) {
+      if (outcome.status === "fulfilled") continue;
+      const { code, message } = hostErrorOf(outcome.reason);
+      emit({ event: "error", code, message });
+    }
     await waitAtMost(clock, EXIT_MS, this.#process.exited);
     for (const { ended } of this.#known.values()) ended.resolve(this.#lost);
     if (this.#lost !== undefined) onLost(this.#lost);
@@ -244,8 +244,14 @@ class ApartSessions implements Sessions {
 
   #sessionEnded(told: unknown): void {
     const { session, error } = v.parse(v.object({ session: v.number(), error: v.optional(v.unknown()) }), told);
-    this.#known.get(session)?.ended.resolve(error === undefined ? undefined : hostErrorOf(thrownError(error)));
+    this.#known.get(session)?.ended.resolve(error === undefined ? undefined : toldError(thrownError(error)));
   }
+}
+
+/** What it says went wrong, made printable. */
+function toldError(error: unknown): HostError {
+  const { code, message, cause } = hostErrorOf(error);
+  return new HostError(code, printableLines(message), { cause });
 }
 
 /** What the process asks is answered when it is known to be locked; before that it has nothing to ask. */

@@ -205,10 +205,13 @@ export function wireError(error: unknown): WireError {
 
 /** What a wire error stands for; anything else is an error all the same. */
 export function thrownError(wire: unknown): Error {
-  const { code, message, shortage } = (typeof wire === "object" && wire !== null ? wire : {}) as Partial<WireError>;
-  const text = String(message);
-  const options = shortage === undefined ? {} : { cause: Object.assign(new Error(text), { code: String(shortage) }) };
+  const { code, message, shortage } = (typeof wire === "object" && wire !== null ? wire : {}) as Record<
+    string,
+    unknown
+  >;
+  const text = typeof message === "string" ? message : "an error that says nothing";
+  const options = typeof shortage === "string" ? { cause: Object.assign(new Error(text), { code: shortage }) } : {};
   if (isHostErrorCode(code)) return new HostError(code, text, options);
   if (isLinkSetupErrorCode(code)) return new LinkSetupError(code, text, options);
-  return Object.assign(new Error(text, options), code === undefined ? {} : { code: String(code) });
+  return Object.assign(new Error(text, options), typeof code === "string" ? { code } : {});
 }

@@ -1,7 +1,8 @@
 /** Sessions in a process of their own: what becomes of everything when that process is hostile, or dies. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { openApart } from "../../src/host/apart.js";
 import { HostError } from "../../src/host/errors.js";
@@ -11,6 +12,7 @@ import type { Sessions, SessionsOptions } from "../../src/host/sessions.js";
 import type { DeviceSource, OpenedDevice } from "../../src/host/sources/source.js";
 import { sharedUnits } from "../../src/host/units.js";
 import { deferred } from "../../src/host/waits.js";
+import { parseLink } from "../../src/pud/links/links.js";
 import { realClock } from "../../src/rumpuser/real/clock.js";
 
 /** What a pud process does first, and words for what follows. */
@@ -62,10 +64,17 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** @param script  What the pud process does once it runs. */
-async function start(script: string, more: Partial<SessionsOptions> = {}): Promise<Rig> {
+/**
+ * @param script     What the pud process does once it runs.
+ * @param releaseMs  How long a device takes to be given back.
+ */
+async function start(
+  script: string,
+  { preamble = PREAMBLE, ...more }: Partial<SessionsOptions> & { readonly preamble?: string } = {},
+  { releaseMs = 0 } = {},
+): Promise<Rig> {
   const pudScript = join(folder, "pud.mjs");
-  writeFileSync(pudScript, PREAMBLE + script);
+  writeFileSync(pudScript, preamble + script);
   const events: HostEvent[] = [];
   const lost = deferred<HostError>();
   let open = 0;
@@ -96,7 +105,10 @@ async function start(script: string, more: Partial<SessionsOptions> = {}): Promi
         descriptor: 0,
         closeDescriptor: () => {},
         reopen: async () => true,
-        release: async () => void open--,
+        release: async () => {
+          if (releaseMs > 0) await delay(releaseMs);
+          open--;
+        },
       };
     },
   });
@@ -131,6 +143,80 @@ describe("a pud process that says what cannot be right", () => {
     expect(await sessions.launch(source("1-2")).attached).toBeInstanceOf(HostError);
     await sessions.stopAll("the test is over");
   });
+});
+
+/** Nothing that moves a cursor, colours or reorders, and not without end. */
+const HARMLESS = /^[\P{C}\n]{1,5000}$/u;
+
+describe("what it says to people is harmless on a terminal", () => {
+  test.each([
+    ["no JSON", `say("\\x1b[2J\\x9b31m\\n")`],
+    ["a name that there is not", `ask("\\u009b31m\\u202e" + "x".repeat(1 << 19), {})`],
+    ["an answer to nothing", `say({ answer: "\\x1b[2J" + "x".repeat(1 << 19), value: 0 })`],
+    ["an event of no kind", `notify("event", { event: "\\u009b31m" })`],
+  ])("as the reason of its end: %s", async (_, script) => {
+    const { sessions, lost, source } = await start(`heard.launch = () => { ${script} };`);
+    void sessions.launch(source());
+    expect((await lost).message).toMatch(HARMLESS);
+    await sessions.stopAll("the test is over");
+  });
+
+  test.each(["LINK", "LINK_IN_USE", "NO_SUCH_CODE"])("as the reason of a session's end (%s)", async (code) => {
+    const { sessions, source } = await start(`heard.launch = ({ session }) =>
+      notify("ended", { session, error: { code: "${code}", message: "no\\x1b[2J\\u009b31m" + "x".repeat(1 << 19) } });`);
+    const { attached, ended } = sessions.launch(source());
+    for (const error of [await attached, await ended]) {
+      expect(error).toBeInstanceOf(HostError);
+      expect(error?.message).toMatch(HARMLESS);
+    }
+    await sessions.stopAll("the test is over");
+  });
+
+  test("as the reason why a link is not opened", async () => {
+    const refused = start("", {
+      links: [],
+      preamble: PREAMBLE.replace("value: true", `error: { code: "LINK", message: "no\\x1b[2J\\u009b31m" }`),
+    });
+    await expect(refused).rejects.toMatchObject({ code: "LINK", message: expect.stringMatching(HARMLESS) });
+  });
+});
+
+test("errors of no shape are errors all the same", async () => {
+  const wrong = `{ code: ["x"], message: { toString: 1, valueOf: 1 }, shortage: { toString: 1 } }`;
+  const { sessions, source } = await start(
+    `heard.launch = ({ session }) => notify("ended", { session, error: ${wrong} });`,
+  );
+  expect(await sessions.launch(source()).ended).toBeInstanceOf(HostError);
+  await sessions.stopAll("the test is over");
+  const refused = start("", { links: [], preamble: PREAMBLE.replace("value: true", `error: ${wrong}`) });
+  await expect(refused).rejects.toBeInstanceOf(HostError);
+});
+
+test("what cannot be taken back when it has gone is told, whatever takes longer than that", async () => {
+  const inside = join(folder, "inside");
+  mkdirSync(inside);
+  const { sessions, told, source, lost, events } = await start(
+    `heard.launch = async ({ source }) => {
+      await ask("open", { source });
+      const { value } = await ask("link listen", [{ unix: ${JSON.stringify(join(inside, "s"))} }]);
+      tell(value !== undefined);
+      heard.resume = () => process.exit(3);
+    };`,
+    { links: [parseLink(`nbd=unix:${join(inside, "s")}`)] },
+    { releaseMs: 300 },
+  );
+  void sessions.launch(source());
+  await vi.waitFor(() => expect(told()).toEqual([true]));
+  rmSync(inside, { recursive: true });
+  writeFileSync(inside, "a file now");
+  sessions.resumeAll();
+  await lost;
+  await sessions.stopAll("the test is over");
+  const messages = events.flatMap((event) => (event.event === "error" ? [event.message] : []));
+  expect(messages).toEqual([
+    expect.stringMatching(/is lost: status 3/),
+    expect.stringMatching(/inside.*cannot be removed/),
+  ]);
 });
 
 describe("a pud process gets what it was given, and nothing else", () => {
