@@ -35,6 +35,9 @@ const EXIT_MS = 2_000;
 /** A hundred devices that come at once tell some five each. Who tells more floods whoever reads the events. */
 const EVENT_BURST = 4096;
 const EVENTS_PER_SECOND = 200;
+/** A hundred devices that are busy ask so much, and who asks more keeps this process from all else. */
+const MESSAGE_BURST = 16_384;
+const MESSAGES_PER_SECOND = 4000;
 
 /** @throws HostError LINK, SANDBOX_UNAVAILABLE, INSTALLATION, NO_RESOURCES, FAILED; nothing is left behind. */
 export async function openApart(options: SessionsOptions): Promise<Sessions> {
@@ -60,8 +63,6 @@ const SessionNumber = v.object({ session: v.number() });
 interface Known {
   readonly attached: Deferred<HostError | undefined>;
   readonly ended: Deferred<HostError | undefined>;
-  /** Those that it may open. */
-  readonly sources: number[];
 }
 
 class ApartSessions implements Sessions {
@@ -115,13 +116,21 @@ class ApartSessions implements Sessions {
     this.#process = started;
     this.#firstDemand = { driverOptions: driverOptionsOf(options.mode), sharesMemory: options.sharesMemory };
     this.#events = new RateBound(options.clock, EVENT_BURST, EVENTS_PER_SECOND);
-    this.#services = new PudServices({ ...options, notify: (name, told) => this.#messenger.notify(name, told) });
+    this.#services = new PudServices({
+      ...options,
+      notify: (name, told) => this.#messenger.notify(name, told),
+      failed: (error) => this.#failed(error),
+    });
     const rights = guardedRights(this.#links, { runtimeDir: options.runtimeDir, specs: options.links });
     const locked = this.#isLocked();
+    const messages = new RateBound(options.clock, MESSAGE_BURST, MESSAGES_PER_SECOND);
     this.#messenger = new Messenger(streamOfSocket(channel), {
+      heard: () => {
+        if (!messages.take()) throw new Error(`more than ${MESSAGES_PER_SECOND} messages a second`);
+      },
       sendDescriptor: (fd) => started.sendDevice(fd),
       ended: (reason, isFault) => void this.#end(reason, isFault),
-      calls: onceLocked({ ...this.#services.calls, ...linkCalls(rights) }, locked),
+      calls: onceLocked({ ...this.#services.calls, ...linkCalls(rights) }, locked, () => this.#services.isOver),
       notices: {
         ...this.#services.notices,
         event: (told) => this.#tell(told),
@@ -142,11 +151,11 @@ class ApartSessions implements Sessions {
 
   launch(source: DeviceSource): Launched {
     const session = ++this.#lastSession;
-    const number = this.#services.addSource(source);
-    const known: Known = { attached: deferred(), ended: deferred(), sources: [number] };
+    const number = this.#services.addSource(session, source);
+    const known: Known = { attached: deferred(), ended: deferred() };
     void known.ended.promise.then((error) => {
       this.#known.delete(session);
-      for (const one of known.sources) this.#services.removeSource(one);
+      this.#services.endSession(session);
       known.attached.resolve(error ?? new HostError("FAILED", `${source.key}: stopped before it attached`));
     });
     if (this.#lost !== undefined) known.ended.resolve(this.#lost);
@@ -164,11 +173,13 @@ class ApartSessions implements Sessions {
         unplugged: () => this.#messenger.notify("unplugged", { session }),
         replugged: async (back) => {
           if (!this.#known.has(session)) return false;
-          const again = this.#services.addSource(back);
-          known.sources.push(again);
-          return await this.#messenger
+          const again = this.#services.addSource(session, back);
+          const isTaken = await this.#messenger
             .call("replugged", told(again, back), (answer) => answer === true)
             .catch(() => false);
+          if (isTaken) this.#services.keepSource(session, again);
+          else this.#services.dropSource(again);
+          return isTaken;
         },
       },
     };
@@ -224,14 +235,17 @@ class ApartSessions implements Sessions {
       emit({ event: "error", code: this.#lost.code, message: this.#lost.message });
     }
     for (const outcome of await Promise.allSettled([this.#services.releaseAll(), this.#links.releaseAll()])) {
-      if (outcome.status === "fulfilled") continue;
-      const { code, message } = hostErrorOf(outcome.reason);
-      emit({ event: "error", code, message });
+      if (outcome.status === "rejected") this.#failed(outcome.reason);
     }
     await waitAtMost(clock, EXIT_MS, this.#process.exited);
     for (const { ended } of this.#known.values()) ended.resolve(this.#lost);
     if (this.#lost !== undefined) onLost(this.#lost);
     this.#released.resolve(undefined);
+  }
+
+  #failed(error: unknown): void {
+    const { code, message } = hostErrorOf(error);
+    this.#options.emit({ event: "error", code, message });
   }
 
   #tell(told: unknown): void {
@@ -258,12 +272,14 @@ function toldError(error: unknown): HostError {
 function onceLocked(
   calls: Readonly<Record<string, (told: unknown) => unknown>>,
   locked: Promise<boolean>,
+  isOver: () => boolean,
 ): Record<string, (told: unknown) => Promise<unknown>> {
   return Object.fromEntries(
     Object.entries(calls).map(([name, call]) => [
       name,
       async (told: unknown) => {
         if (!(await locked)) throw new HostError("SANDBOX_UNAVAILABLE", "the pud process is not locked");
+        if (isOver()) throw new HostError("FAILED", "the pud process has ended");
         return await call(told);
       },
     ]),

@@ -43,6 +43,10 @@ export class Numbered<T> {
     return [...this.#things.values()];
   }
 
+  numbers(): number[] {
+    return [...this.#things.keys()];
+  }
+
   get size(): number {
     return this.#things.size;
   }

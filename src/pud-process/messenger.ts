@@ -11,16 +11,16 @@ import type { ByteStream } from "../rumpuser/rumpuser.js";
 
 /** A line that is longer ends the conversation. */
 const MAX_LINE_BYTES = 1 << 20;
-/** So many calls may wait for their answers. */
+/** So many calls may wait for their answers, of either side. */
 const MAX_CALLS = 1 << 12;
 
-/** An answer with descriptors. They are sent, and then `sent` is called, also when sending fails. */
+/** An answer with descriptors. They are sent, and then `sent` is called: with false when one of them could not be. */
 export class WithDescriptors {
   readonly value: object;
   readonly descriptors: readonly number[];
-  readonly sent: () => void;
+  readonly sent: (isSent: boolean) => void;
 
-  constructor(value: object, descriptors: readonly number[], sent: () => void = () => undefined) {
+  constructor(value: object, descriptors: readonly number[], sent: (isSent: boolean) => void) {
     this.value = value;
     this.descriptors = descriptors;
     this.sent = sent;
@@ -32,6 +32,8 @@ export interface MessengerOptions {
   readonly calls: Readonly<Record<string, (argument: unknown) => unknown>>;
   /** What it may tell. @throws Error what it told cannot be right: the conversation ends. */
   readonly notices: Readonly<Record<string, (argument: unknown) => void>>;
+  /** Called for each message. @throws Error there are too many: the conversation ends. */
+  readonly heard?: () => void;
   /** Sends a descriptor; left out: this side sends none. @throws SystemCallError */
   readonly sendDescriptor?: (fd: number) => void;
   /** The next descriptor that has come; left out: this side gets none. @throws SystemCallError */
@@ -67,6 +69,8 @@ export class Messenger {
   /** What came of the next line. */
   #text = "";
   #lastCall = 0;
+  /** Calls of the other side that are not answered yet. */
+  #underWay = 0;
   #reason: string | undefined;
 
   constructor(stream: ByteStream, options: MessengerOptions) {
@@ -136,6 +140,7 @@ export class Messenger {
   }
 
   #hear(message: unknown): void {
+    this.#options.heard?.();
     if (typeof message !== "object" || message === null) throw new Error("a line that is no message");
     if ("answer" in message) return this.#answered(message);
     const argument = "argument" in message ? message.argument : undefined;
@@ -143,34 +148,52 @@ export class Messenger {
     if (!("call" in message) || typeof message.call !== "number" || !("name" in message))
       throw new Error("a message of no kind");
     const handler = handlerOf(this.#options.calls, message.name);
+    if (this.#underWay >= MAX_CALLS) throw new Error(`more than ${MAX_CALLS} calls at a time`);
     void this.#answer(message.call, async () => await handler(argument));
   }
 
   async #answer(call: number, run: () => Promise<unknown>): Promise<void> {
+    this.#underWay++;
     try {
       const value = await run();
       if (!(value instanceof WithDescriptors)) return this.#send({ answer: call, value });
-      try {
-        for (const fd of value.descriptors) this.#options.sendDescriptor?.(fd);
-        this.#send({ answer: call, value: value.value, descriptors: value.descriptors.length });
-      } finally {
-        value.sent();
-      }
+      this.#give(call, value);
     } catch (error) {
       this.#send({ answer: call, error: wireError(error) });
+    } finally {
+      this.#underWay--;
     }
+  }
+
+  #give(call: number, { value, descriptors, sent }: WithDescriptors): void {
+    let count = 0;
+    try {
+      if (this.#reason !== undefined) throw new Error(this.#reason);
+      for (const fd of descriptors) {
+        this.#options.sendDescriptor?.(fd);
+        count++;
+      }
+      this.#send({ answer: call, value, descriptors: count });
+    } catch (error) {
+      // Those that went would be taken for those of a later answer.
+      this.#send({ answer: call, error: wireError(error), descriptors: count });
+    }
+    sent(count === descriptors.length);
   }
 
   #answered(message: { readonly answer: unknown }): void {
     const waiting = typeof message.answer === "number" ? this.#waiting.get(message.answer) : undefined;
     if (waiting === undefined) throw new Error(`an answer to call ${String(message.answer)}, which does not wait`);
     this.#waiting.delete(message.answer as number);
-    if ("error" in message) return waiting.failed(thrownError(message.error));
     const value = "value" in message ? message.value : undefined;
     const count = "descriptors" in message && typeof message.descriptors === "number" ? message.descriptors : 0;
-    if (count === 0) return waiting.answered(value);
     try {
-      waiting.answered({ ...(value as object), descriptors: this.#takeDescriptors(count) });
+      const descriptors = this.#takeDescriptors(count);
+      if ("error" in message) {
+        this.#closeDescriptors(descriptors);
+        return waiting.failed(thrownError(message.error));
+      }
+      waiting.answered(count === 0 ? value : { ...(value as object), descriptors });
     } catch (error) {
       waiting.failed(thrownError(wireError(error))); // this process may have no more of them
     }
@@ -178,17 +201,23 @@ export class Messenger {
 
   /** All of them, or none. @throws SystemCallError */
   #takeDescriptors(count: number): (number | undefined)[] {
+    const { takeDescriptor } = this.#options;
+    if (takeDescriptor === undefined) return []; // whoever says that some come is not believed
     const results = Array.from({ length: count }, () => {
       try {
-        return { fd: this.#options.takeDescriptor?.() };
+        return { fd: takeDescriptor() };
       } catch (error) {
         return { error };
       }
     });
     const failed = results.find((result) => "error" in result);
     if (failed === undefined) return results.map(({ fd }) => fd);
-    for (const { fd } of results) if (fd !== undefined) this.#options.closeDescriptor?.(fd);
+    this.#closeDescriptors(results.map(({ fd }) => fd));
     throw failed.error;
+  }
+
+  #closeDescriptors(descriptors: readonly (number | undefined)[]): void {
+    for (const fd of descriptors) if (fd !== undefined) this.#options.closeDescriptor?.(fd);
   }
 }
 

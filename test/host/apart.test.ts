@@ -13,6 +13,7 @@ import type { DeviceSource, OpenedDevice } from "../../src/host/sources/source.j
 import { sharedUnits } from "../../src/host/units.js";
 import { deferred } from "../../src/host/waits.js";
 import { parseLink } from "../../src/pud/links/links.js";
+import { isAlive } from "../cli/command.js";
 import { realClock } from "../../src/rumpuser/real/clock.js";
 
 /** What a pud process does first, and words for what follows. */
@@ -66,12 +67,12 @@ afterEach(() => {
 
 /**
  * @param script     What the pud process does once it runs.
- * @param releaseMs  How long a device takes to be given back.
+ * @param openMs     How long a device takes to be opened; `releaseMs`: to be given back.
  */
 async function start(
   script: string,
   { preamble = PREAMBLE, ...more }: Partial<SessionsOptions> & { readonly preamble?: string } = {},
-  { releaseMs = 0 } = {},
+  { openMs = 0, releaseMs = 0 } = {},
 ): Promise<Rig> {
   const pudScript = join(folder, "pud.mjs");
   writeFileSync(pudScript, preamble + script);
@@ -98,7 +99,9 @@ async function start(
     key,
     mayReturn: false,
     open: async (): Promise<OpenedDevice> => {
+      await delay(openMs);
       open++;
+      let isReleased = false;
       return {
         bus: { kind: "usbip", busId: key },
         drivers: [],
@@ -106,7 +109,9 @@ async function start(
         closeDescriptor: () => {},
         reopen: async () => true,
         release: async () => {
-          if (releaseMs > 0) await delay(releaseMs);
+          if (isReleased) return;
+          isReleased = true;
+          await delay(releaseMs);
           open--;
         },
       };
@@ -128,6 +133,11 @@ describe("a pud process that says what cannot be right", () => {
       "a flood of events",
       `for (let i = 0; i < 9000; i++) notify("event", { event: "detach", device: "x" })`,
       /more than 200 events/,
+    ],
+    [
+      "a flood of messages",
+      `for (let i = 0; i < 60000; i++) notify("kill", { process: 1 })`,
+      /more than 4000 messages/,
     ],
     ["a line without an end", `say("x".repeat(3 << 20))`, /a line of more than/],
     ["its end", `process.exit(3)`, /status 3/],
@@ -217,6 +227,200 @@ test("what cannot be taken back when it has gone is told, whatever takes longer 
     expect.stringMatching(/is lost: status 3/),
     expect.stringMatching(/inside.*cannot be removed/),
   ]);
+});
+
+/** A rump process that says that it is locked and waits; its id is in the folder while the test runs. */
+function lockedScript(): string {
+  const script = join(folder, "rump.mjs");
+  writeFileSync(
+    script,
+    `import { writeFileSync, writeSync } from "node:fs";
+    writeFileSync(${JSON.stringify(folder)} + "/pid-" + process.pid, "");
+    writeSync(4, new Uint8Array(1));
+    setInterval(() => {}, 1000);`,
+  );
+  return script;
+}
+
+/** Rump processes that were started, and those that live. */
+function started(): { readonly all: number; readonly alive: number } {
+  const pids = readdirSync(folder).flatMap((name) => (name.startsWith("pid-") ? [Number(name.slice(4))] : []));
+  return { all: pids.length, alive: pids.filter(isAlive).length };
+}
+
+/** Words of the script. */
+const DEMAND = `
+const demand = (device, more) => ask("start", { device, interrupted: false, driverOptions: {}, ahead: false, alone: false, ...more });
+const locked = new Map();
+const isLocked = (process) => new Promise((resolve) => locked.set(process, resolve));
+heard.locked = ({ process, error }) => locked.get(process)?.(error);
+`;
+
+describe("a session gets its own, and nothing of another", () => {
+  test.each([
+    ["its device in the process of another", `notify("send", { device: a, process: q })`, /another session's device/],
+    [
+      "two devices in one process",
+      `notify("send", { device: a, process: p }); notify("send", { device: a, process: p })`,
+      /a second device/,
+    ],
+  ])("%s", async (_, script, reason) => {
+    const { sessions, lost, source, open } = await start(
+      `${DEMAND}
+      const sources = [];
+      heard.launch = async ({ source }) => {
+        if (sources.push(source) < 2) return;
+        const devices = [];
+        for (const source of sources) devices.push((await ask("open", { source })).value.device);
+        const [a, b] = devices;
+        const p = (await demand(a)).value.process;
+        await isLocked(p);
+        const q = (await demand(b)).value.process;
+        await isLocked(q);
+        ${script};
+      };`,
+      { rumpScript: lockedScript() },
+    );
+    for (const key of ["1-1", "1-2"]) void sessions.launch(source(key));
+    expect((await lost).message).toMatch(reason);
+    await sessions.stopAll("the test is over");
+    expect([open(), started()]).toEqual([0, { all: 2, alive: 0 }]);
+  });
+
+  test("memory that a process of another has, or for nobody", async () => {
+    const { sessions, told, source } = await start(
+      `${DEMAND}
+      const sources = [];
+      heard.launch = async ({ source }) => {
+        if (sources.push(source) < 2) return;
+        const devices = [];
+        for (const source of sources) devices.push((await ask("open", { source })).value.device);
+        const [first, second, third] = [await ask("createMemory", {}), await ask("createMemory", {}), await ask("createMemory", {})];
+        const { memory } = first.value;
+        const answers = [await demand(devices[0], { memory }), await demand(devices[1], { memory }), second, third];
+        tell(answers.map(({ error }) => error === undefined));
+      };`,
+      { rumpScript: lockedScript() },
+    );
+    for (const key of ["1-1", "1-2"]) void sessions.launch(source(key));
+    await vi.waitFor(() => expect(told()).toEqual([[true, false, true, false]]), { timeout: 5000 });
+    await sessions.stopAll("the test is over");
+  });
+
+  test("no more than eight processes, however often the device is opened anew", async () => {
+    const { sessions, told, source } = await start(
+      `${DEMAND}
+      heard.launch = async ({ source }) => {
+        let started = 0;
+        for (let round = 0; round < 3; round++) {
+          const { device } = (await ask("open", { source })).value;
+          for (let i = 0; i < 5; i++) if ((await demand(device)).error === undefined) started++;
+          await ask("release", { device });
+        }
+        tell(started);
+      };`,
+      { rumpScript: lockedScript() },
+    );
+    void sessions.launch(source());
+    await vi.waitFor(() => expect(told()).toEqual([8]), { timeout: 10_000 });
+    await sessions.stopAll("the test is over");
+    await vi.waitFor(() => expect(started().alive).toBe(0));
+  }, 20_000);
+
+  test("no processes without end, though each is ended at once", async () => {
+    const rumpScript = join(folder, "rump.mjs");
+    writeFileSync(rumpScript, "");
+    const { sessions, told, source } = await start(
+      `${DEMAND}
+      heard.launch = async ({ source }) => {
+        const { device } = (await ask("open", { source })).value;
+        const begun = Date.now();
+        for (let count = 0; ; count++) {
+          const { value, error } = await demand(device);
+          if (value !== undefined) notify("kill", { process: value.process });
+          else if (error.message.includes("a second")) return tell(count - (Date.now() - begun) / 100 < 70);
+        }
+      };`,
+      { rumpScript },
+    );
+    void sessions.launch(source());
+    await vi.waitFor(() => expect(told()).toEqual([true]), { timeout: 20_000 });
+    await sessions.stopAll("the test is over");
+  }, 30_000);
+});
+
+describe("when a session has ended nothing of it is left, whatever the pud process thinks", () => {
+  test("its device is given back, its processes are ended", async () => {
+    const { sessions, source, open } = await start(
+      `${DEMAND}
+      heard.launch = async ({ session, source }) => {
+        const { device } = (await ask("open", { source })).value;
+        for (let i = 0; i < 2; i++) await isLocked((await demand(device)).value.process);
+        notify("ended", { session });
+      };`,
+      { rumpScript: lockedScript() },
+    );
+    await sessions.launch(source()).ended;
+    await vi.waitFor(() => expect([open(), started()]).toEqual([0, { all: 2, alive: 0 }]), { timeout: 5000 });
+    await sessions.stopAll("the test is over");
+  });
+
+  test("a device that was being opened is let go", async () => {
+    const { sessions, told, source, open } = await start(
+      `heard.launch = async ({ session, source }) => {
+        const opened = ask("open", { source });
+        notify("ended", { session });
+        const { error } = await opened;
+        tell(error?.message);
+      };`,
+      {},
+      { openMs: 200 },
+    );
+    await sessions.launch(source()).ended;
+    await vi.waitFor(() => expect(told()).toEqual(["1-1: its session has ended"]));
+    expect(open()).toBe(0);
+    await sessions.stopAll("the test is over");
+  });
+
+  test("a device that was being opened when the process died is let go", async () => {
+    const { sessions, lost, source, open } = await start(
+      `heard.launch = ({ source }) => { ask("open", { source }); setTimeout(() => process.exit(3), 50); };`,
+      {},
+      { openMs: 300 },
+    );
+    void sessions.launch(source());
+    await lost;
+    await sessions.stopAll("the test is over");
+    await delay(400);
+    expect(open()).toBe(0);
+  });
+});
+
+test("a device may come back for ever", async () => {
+  const { sessions, source } = await start(`heard.launch = () => {};`);
+  const { session } = sessions.launch(source());
+  for (let time = 0; time < 1200; time++) expect(await session.replugged(source())).toBe(true);
+  await sessions.stopAll("the test is over");
+});
+
+/** Of the way by which descriptors go. */
+const GONE = expect.stringMatching(/EPIPE|no descriptor \(any more\)/);
+
+test("who takes no descriptors gets no process either", async () => {
+  const { sessions, told, source } = await start(
+    `${DEMAND}
+    import { closeSync } from "node:fs";
+    heard.launch = async ({ source }) => {
+      const { device } = (await ask("open", { source })).value;
+      closeSync(4);
+      tell([(await demand(device)).error !== undefined, (await ask("createMemory", {})).error?.message, (await ask("createMemory", {})).error?.message]);
+    };`,
+    { rumpScript: lockedScript() },
+  );
+  void sessions.launch(source());
+  await vi.waitFor(() => expect(told()).toEqual([[true, GONE, GONE]]), { timeout: 5000 });
+  await vi.waitFor(() => expect(started().alive).toBe(0), { timeout: 5000 });
+  await sessions.stopAll("the test is over");
 });
 
 describe("a pud process gets what it was given, and nothing else", () => {

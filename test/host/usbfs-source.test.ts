@@ -64,6 +64,17 @@ describe("opening a device node", () => {
     await opened.release();
   });
 
+  test("a descriptor that was closed is not to be had: its number may be another file's", async () => {
+    using tree = new SysfsTree([stick]);
+    const opened = await source(tree, await only(tree), true).open();
+    opened.closeDescriptor();
+    expect(() => opened.descriptor).toThrow(/1-1.*is not open/);
+    await opened.reopen();
+    expect(opened.descriptor).toEqual(expect.any(Number));
+    await opened.release();
+    expect(() => opened.descriptor).toThrow(/is not open/);
+  });
+
   test("gone between the list and the open", async () => {
     using tree = new SysfsTree([stick]);
     const device = await only(tree);

@@ -125,10 +125,10 @@ test("descriptors go before the answer that counts them, and are closed whatever
   const sent: (number | string)[] = [];
   const { messenger, say, heard, ended } = bare({
     sendDescriptor: (fd) => sent.push(fd),
-    calls: { give: () => new WithDescriptors({ name: "x" }, [5, 6], () => sent.push("closed")) },
+    calls: { give: () => new WithDescriptors({ name: "x" }, [5, 6], (isSent) => sent.push(`closed ${isSent}`)) },
   });
   await say('{"call":1,"name":"give"}\n');
-  expect(sent).toEqual([5, 6, "closed"]);
+  expect(sent).toEqual([5, 6, "closed true"]);
   expect(JSON.parse(heard())).toEqual({ answer: 1, value: { name: "x" }, descriptors: 2 });
   messenger.end("enough");
   expect(ended).toEqual(["enough"]);
@@ -138,6 +138,39 @@ test("descriptors go before the answer that counts them, and are closed whatever
   const answer = taker.messenger.call("x", {}, whole);
   await taker.say('{"answer":1,"value":{"name":"x"},"descriptors":2}\n');
   expect(await answer).toEqual({ name: "x", descriptors: [7, 8] });
+});
+
+test("descriptors that could not all be sent: the answer says so, and those that went are closed", async () => {
+  const full = Object.assign(new Error("EAGAIN"), { code: "EAGAIN" });
+  const way: number[] = [];
+  const given: boolean[] = [];
+  let room = 1;
+  const closed: number[] = [];
+  const [near, , clock] = pair(
+    { takeDescriptor: () => way.shift() ?? -1, closeDescriptor: (fd) => closed.push(fd) },
+    {
+      sendDescriptor: (fd) => {
+        if (room-- <= 0) throw full;
+        way.push(fd);
+      },
+      calls: { give: (first) => new WithDescriptors({}, [Number(first), 6], (isSent) => given.push(isSent)) },
+    },
+  );
+  const failed = near.messenger.call("give", 5, whole).catch((error: unknown) => error);
+  await clock.run();
+  expect(isOutOfResources(await failed)).toBe(true);
+  expect([given, closed, way]).toEqual([[false], [5], []]);
+  room = 2;
+  const next = near.messenger.call("give", 7, whole);
+  await clock.run();
+  expect(await next).toEqual({ descriptors: [7, 6] });
+});
+
+test("who takes no descriptors believes nobody who says that some come", async () => {
+  const { messenger, say } = bare();
+  const answer = messenger.call("x", {}, whole);
+  await say('{"answer":1,"value":{},"descriptors":4000000000}\n');
+  expect(await answer).toEqual({ descriptors: [] });
 });
 
 describe("the conversation ends", () => {
@@ -180,6 +213,14 @@ describe("the conversation ends", () => {
     const piece = "a".repeat(1 << 18);
     for (let i = 0; i < 5; i++) await say(piece);
     expect(ended).toEqual([expect.stringMatching(/a line of more than/)]);
+  });
+
+  test("more calls than may be under way", async () => {
+    const { ended, say } = bare({ calls: { wait: () => new Promise(() => {}) } });
+    await say('{"call":1,"name":"wait"}\n'.repeat(4096));
+    expect(ended).toEqual([]);
+    await say('{"call":2,"name":"wait"}\n');
+    expect(ended).toEqual([expect.stringMatching(/more than 4096 calls/)]);
   });
 
   test("who asks and does not read", async () => {

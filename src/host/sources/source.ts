@@ -11,7 +11,7 @@ export interface OpenedDevice {
   readonly drivers: DeviceConfig["drivers"];
   /** The interfaces that it may attach; left out: any. */
   readonly interfaces?: readonly number[];
-  /** For the next rump process. */
+  /** For the next rump process. @throws Error it has been closed: it is sent once after each opening. */
   readonly descriptor: number | net.Socket;
   /** The rump process has its copy, or will never have one: closes ours. Safe to call twice. */
   closeDescriptor(): void;

@@ -69,6 +69,8 @@ async function openUsbfs(options: UsbfsSourceOptions): Promise<OpenedDevice> {
     drivers: driversFor(device, options.drivers ?? DRIVERS),
     ...(interfaces === undefined ? {} : { interfaces }),
     get descriptor() {
+      // The number may be another file's by now.
+      if (!isOpen) throw new HostError("DEVICE_GONE", `${describe(device)} is not open`);
       return descriptor;
     },
     closeDescriptor,
