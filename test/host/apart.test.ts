@@ -287,7 +287,7 @@ describe("a session gets its own, and nothing of another", () => {
     expect([open(), started()]).toEqual([0, { all: 2, alive: 0 }]);
   });
 
-  test("memory that a process of another has, or for nobody", async () => {
+  test("memory that a process of another has, or one piece more", async () => {
     const { sessions, told, source } = await start(
       `${DEMAND}
       const sources = [];
@@ -295,7 +295,8 @@ describe("a session gets its own, and nothing of another", () => {
         if (sources.push(source) < 2) return;
         const devices = [];
         for (const source of sources) devices.push((await ask("open", { source })).value.device);
-        const [first, second, third] = [await ask("createMemory", {}), await ask("createMemory", {}), await ask("createMemory", {})];
+        const memoryOf = (source) => ask("createMemory", { source });
+        const [first, second, third] = [await memoryOf(sources[0]), await memoryOf(sources[1]), await memoryOf(sources[0])];
         const { memory } = first.value;
         const answers = [await demand(devices[0], { memory }), await demand(devices[1], { memory }), second, third];
         tell(answers.map(({ error }) => error === undefined));
@@ -413,7 +414,7 @@ test("who takes no descriptors gets no process either", async () => {
     heard.launch = async ({ source }) => {
       const { device } = (await ask("open", { source })).value;
       closeSync(4);
-      tell([(await demand(device)).error !== undefined, (await ask("createMemory", {})).error?.message, (await ask("createMemory", {})).error?.message]);
+      tell([(await demand(device)).error !== undefined, (await ask("createMemory", { source })).error?.message, (await ask("createMemory", { source })).error?.message]);
     };`,
     { rumpScript: lockedScript() },
   );
