@@ -103,7 +103,14 @@ class ApartSessions implements Sessions {
     const say =
       debug === undefined ? createDebug("rumpusb:pud") : (line: string): void => void process.stderr.write(`${line}\n`);
     const started = await startProcess(
-      { clock, sandbox, script: options.pudScript ?? PUD_PROCESS, onLine: say, limits: SERVING_LIMITS },
+      {
+        clock,
+        sandbox,
+        what: "pud process",
+        script: options.pudScript ?? PUD_PROCESS,
+        onLine: say,
+        limits: SERVING_LIMITS,
+      },
       config,
     );
     return new ApartSessions(options, started);

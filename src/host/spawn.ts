@@ -47,6 +47,8 @@ export interface RumpStart {
   readonly onLine: (line: string) => void;
   /** It will wait before it is needed: what can be done at its start is. */
   readonly ahead?: boolean;
+  /** What errors call it. Default "rump process". */
+  readonly what?: string;
   /** What it may have; left out: what its devices need. */
   readonly limits?: ProcessLimits;
   /** Script to run in place of the rump process; for tests. */
@@ -149,19 +151,20 @@ export async function startProcess(
     detached: true,
   });
   const exit = exitOf(child);
-  let pid = await started(child, "the rump process");
+  const { what = "rump process" } = options;
+  let pid = await started(child, `the ${what}`);
   const lines = new LogLines(options.clock, options.onLine);
   const pipesEnded = Promise.all([child.stdout, child.stderr].map(async (pipe) => await readLines(pipe, lines)));
   const [, , , first, way, ...more] = child.stdio;
   const channels = [first, ...more].filter((one) => one instanceof net.Socket);
   if (!(way instanceof net.Socket) || channels.length !== 1 + (slots ?? 0)) throw new Error("spawn made no sockets");
-  const locked = asked(way, exit, memory).then(async () => {
+  const locked = asked(way, exit, what, memory).then(async () => {
     try {
       pid = innerPid(plan, pid);
       return verifySandbox(plan, pid);
     } catch (error) {
       const ended = await waitAtMost(options.clock, LAST_WORDS_MS, exit); // then there was nothing to read
-      if (ended !== undefined) throw lostUnlocked(describeExit(ended.value));
+      if (ended !== undefined) throw lostUnlocked(what, describeExit(ended.value));
       if (!isOutOfResources(error)) throw error;
       throw new HostError("NO_RESOURCES", `process ${pid} cannot be looked at: ${messageOf(error)}`, { cause: error });
     }
@@ -210,19 +213,24 @@ function devicesAndChannels(slots: number): ("ignore" | "pipe")[] {
 }
 
 /** Gives the process its memory. Resolves when it asks for its device. @throws HostError RUMP_LOST; SystemCallError */
-async function asked(way: net.Socket, exit: Promise<ProcessExit>, memory: LentMemory | undefined): Promise<void> {
+async function asked(
+  way: net.Socket,
+  exit: Promise<ProcessExit>,
+  what: string,
+  memory: LentMemory | undefined,
+): Promise<void> {
   if (memory !== undefined) sendFd(fdOfSocket(way), memory.fd);
   await new Promise<void>((resolve, reject) => {
     way.once("data", () => resolve());
-    way.once("error", (error) => reject(lostUnlocked(error.message)));
-    way.once("close", () => void exit.then((how) => reject(lostUnlocked(describeExit(how)))));
+    way.once("error", (error) => reject(lostUnlocked(what, error.message)));
+    way.once("close", () => void exit.then((how) => reject(lostUnlocked(what, describeExit(how)))));
   });
   way.pause();
   way.on("error", () => {}); // it ended meanwhile: its exit says so
 }
 
-function lostUnlocked(how: string): HostError {
-  return new HostError("RUMP_LOST", `the rump process ended before it was locked: ${how}`);
+function lostUnlocked(what: string, how: string): HostError {
+  return new HostError("RUMP_LOST", `the ${what} ended before it was locked: ${how}`);
 }
 
 /** Resolves at the end of the pipe. */
