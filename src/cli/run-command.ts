@@ -109,22 +109,29 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
   const signal = onStopSignal(() => host.kill());
   const resume = (): void => host.resume();
   process.on("SIGUSR2", resume);
+  let status: number | undefined;
   try {
-    const started = host.start();
-    const first = await Promise.race([started, signal.stopped]);
-    if (first instanceof HostError) return first.exitStatus;
-    if (first !== undefined) return 0;
-    dropCode(); // what starts does so once
-    const last = await Promise.race([host.finished, signal.stopped]);
-    if (typeof last === "string") return 0;
-    const end = last ?? new HostError("DEVICE_GONE", "every device has gone, and none of them can come back");
-    if (last === undefined) emit({ event: "error", code: end.code, message: end.message });
-    return end.exitStatus;
+    status = await untilEnd(host, signal.stopped, emit);
   } finally {
-    await host.shutdown("shut down");
+    const failure = await host.shutdown("shut down");
+    status ||= failure?.exitStatus ?? 0;
     process.off("SIGUSR2", resume);
     signal.dispose();
   }
+  return status;
+}
+
+/** @returns the exit status, as far as it can be known before the end. */
+async function untilEnd(host: RumpHost, stopped: Promise<string>, emit: EmitEvent): Promise<number> {
+  const first = await Promise.race([host.start(), stopped]);
+  if (first instanceof HostError) return first.exitStatus;
+  if (first !== undefined) return 0;
+  dropCode(); // what starts does so once
+  const last = await Promise.race([host.finished, stopped]);
+  if (typeof last === "string") return 0;
+  const end = last ?? new HostError("DEVICE_GONE", "every device has gone, and none of them can come back");
+  if (last === undefined) emit({ event: "error", code: end.code, message: end.message });
+  return end.exitStatus;
 }
 
 /** @throws HostError USAGE */

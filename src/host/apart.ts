@@ -9,6 +9,7 @@ import { PUD_CONFIG_VERSION, type PudProcessConfig } from "../pud-process/protoc
 import { guardedRights } from "../pud/links/rights/guarded-rights.js";
 import { LocalRights } from "../pud/links/rights/local-rights.js";
 import { RateBound } from "../pud/rate-bound.js";
+import type { Timer } from "../rumpuser/rumpuser.js";
 import { streamOfSocket } from "../rumpuser/real/byte-stream.js";
 import * as v from "valibot";
 import { HostError, hostErrorOf } from "./errors.js";
@@ -31,6 +32,10 @@ const PUD_PROCESS = fileURLToPath(new URL("../bundle/pud-process.cjs", import.me
 const LOCK_MS = 20_000;
 /** Flush and detach, each bounded, and drivers that do not end. */
 const STOP_MS = 45_000;
+/** While an answer is waited for, and only then, the process must show that it lives. */
+const BEAT_MS = 1000;
+/** Unanswered beats in a row, however late this process looks: it may have been stopped itself. */
+const SILENT_BEATS = 5;
 const EXIT_MS = 2_000;
 /** A hundred devices that come at once tell some five each. Who tells more floods whoever reads the events. */
 const EVENT_BURST = 4096;
@@ -53,7 +58,8 @@ export async function openApart(options: SessionsOptions): Promise<Sessions> {
     return sessions;
   } catch (error) {
     await sessions.stopAll("its links cannot be opened");
-    throw sessions.lost ?? toldError(error);
+    const hasSaid = error instanceof HostError; // and has not just ended
+    throw (hasSaid ? undefined : sessions.lost) ?? toldError(error);
   }
 }
 
@@ -76,9 +82,10 @@ class ApartSessions implements Sessions {
   /** What each session asks for first. */
   readonly #firstDemand: Pick<HeadStartOptions, "driverOptions" | "sharesMemory">;
   readonly #events: RateBound;
+  readonly #locked: Promise<boolean>;
   readonly #released = deferred<undefined>();
   #lastSession = 0;
-  #isStopping = false;
+  #hasStopped = false;
   #lost: HostError | undefined;
   /** It can ask for something. */
   #isKnownLocked = false;
@@ -130,6 +137,7 @@ class ApartSessions implements Sessions {
     });
     const rights = guardedRights(this.#links, { runtimeDir: options.runtimeDir, specs: options.links });
     const locked = this.#isLocked();
+    this.#locked = locked;
     const messages = new RateBound(options.clock, MESSAGE_BURST, MESSAGES_PER_SECOND);
     this.#messenger = new Messenger(streamOfSocket(channel), {
       heard: () => {
@@ -153,7 +161,7 @@ class ApartSessions implements Sessions {
   }
 
   async openLinks(): Promise<void> {
-    await this.#messenger.call("openLinks", {}, () => undefined);
+    await this.#ask("openLinks", {});
   }
 
   launch(source: DeviceSource): Launched {
@@ -181,9 +189,10 @@ class ApartSessions implements Sessions {
         replugged: async (back) => {
           if (!this.#known.has(session)) return false;
           const again = this.#services.addSource(session, back);
-          const isTaken = await this.#messenger
-            .call("replugged", told(again, back), (answer) => answer === true)
-            .catch(() => false);
+          const isTaken = await this.#ask("replugged", told(again, back)).then(
+            (answer) => answer === true,
+            () => false,
+          );
           if (isTaken) this.#services.keepSource(session, again);
           else this.#services.dropSource(again);
           return isTaken;
@@ -192,12 +201,15 @@ class ApartSessions implements Sessions {
     };
   }
 
-  async stopAll(reason: string): Promise<void> {
-    this.#isStopping = true;
-    const stopped = this.#messenger.call("stopAll", { reason }, () => undefined).catch(() => undefined); // it has ended: told
-    await waitAtMost(this.#options.clock, STOP_MS, stopped);
-    this.#messenger.end("every session has ended");
+  async stopAll(reason: string): Promise<HostError | undefined> {
+    const stopped = this.#ask("stopAll", { reason }).then(
+      () => true,
+      () => false,
+    );
+    this.#hasStopped = (await waitAtMost(this.#options.clock, STOP_MS, stopped))?.value === true;
+    this.#messenger.end(this.#hasStopped ? "every session has ended" : "it does not end its sessions", true);
     await this.#released.promise;
+    return this.#lost;
   }
 
   resumeAll(): void {
@@ -207,6 +219,28 @@ class ApartSessions implements Sessions {
   killAll(): void {
     this.#services.killAll();
     this.#process.kill();
+  }
+
+  /** @throws what went wrong there; Error the conversation has ended, also because the process does not answer at all. */
+  async #ask(name: string, argument: object): Promise<unknown> {
+    const { clock } = this.#options;
+    let unanswered = 0;
+    let timer: Timer | undefined;
+    let isOver = false;
+    const beat = (): void => {
+      if (isOver) return;
+      if (unanswered++ >= SILENT_BEATS)
+        return this.#messenger.end(`it has been silent for ${(SILENT_BEATS * BEAT_MS) / 1000} s`, true);
+      this.#messenger.call("beat", {}, () => (unanswered = 0)).catch(() => {}); // it has ended: told to who asked
+      timer = clock.startTimer(BEAT_MS, beat);
+    };
+    void this.#locked.then(beat); // it hears nothing before
+    try {
+      return await this.#messenger.call(name, argument, (answer) => answer);
+    } finally {
+      isOver = true;
+      timer?.cancel();
+    }
   }
 
   /** @returns whether the kernel says that the process is kept as it must be; where it is not, it is ended. Never rejects. */
@@ -229,7 +263,7 @@ class ApartSessions implements Sessions {
   /** The conversation is over: nothing is left of what it was about. */
   async #end(reason: string, isFault: boolean): Promise<void> {
     const { emit, clock, onLost } = this.#options;
-    const isWanted = this.#isStopping;
+    const isWanted = this.#hasStopped;
     // One that ended by itself says how.
     const exit = isFault || isWanted ? undefined : await waitAtMost(clock, EXIT_MS, this.#process.exited);
     this.#process.kill();

@@ -87,7 +87,7 @@ export class RumpHost {
   #streams: StreamDevices | undefined;
   /** Sessions of devices that do not come back by themselves. */
   #oneTime = 0;
-  #stopping: Promise<void> | undefined;
+  #stopping: Promise<Outcome> | undefined;
 
   private constructor(options: HostOptions, { clock, sessions, emit, nodes, finished }: Opened) {
     this.#options = options;
@@ -166,10 +166,13 @@ export class RumpHost {
     return undefined;
   }
 
-  /** Flush, detach, remove links and sockets, end simulations. Bounded in time; later calls wait for the first. */
-  async shutdown(reason: string): Promise<void> {
+  /**
+   * Flush, detach, remove links and sockets, end simulations. Bounded in time; later calls wait for the first.
+   * @returns why it was not done in order, which has been told as an event.
+   */
+  async shutdown(reason: string): Promise<Outcome> {
     this.#stopping ??= this.#shutdown(reason);
-    await this.#stopping;
+    return await this.#stopping;
   }
 
   /** Tries devices again whose drivers died too often. */
@@ -183,11 +186,12 @@ export class RumpHost {
     this.#streams?.kill();
   }
 
-  async #shutdown(reason: string): Promise<void> {
+  async #shutdown(reason: string): Promise<Outcome> {
     await this.#usb?.close();
-    await this.#sessions.stopAll(reason);
+    const error = await this.#sessions.stopAll(reason);
     await this.#streams?.close();
     this.#finished.resolve(undefined);
+    return error;
   }
 
   async #startStreams(selectors: readonly (SimSelector | UsbipSelector)[]): Promise<Outcome[]> {

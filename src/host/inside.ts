@@ -39,6 +39,7 @@ export async function openInside(options: SessionsOptions): Promise<Sessions> {
     stopAll: async (reason) => {
       await supervisor.stopAll(reason);
       await closeLinks(links, emit);
+      return undefined;
     },
     resumeAll: () => supervisor.resumeAll(),
     killAll: () => supervisor.killAll(),

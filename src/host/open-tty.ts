@@ -64,7 +64,7 @@ export async function openTty(selector: string, options: OpenTtyOptions = {}): P
     drivers: options.drivers ?? [],
     ...(options.rumpScript === undefined ? {} : { rumpScript: options.rumpScript }),
   });
-  const close = (): Promise<void> => host.shutdown("the program has closed the line");
+  const close = async (): Promise<void> => void (await host.shutdown("the program has closed the line"));
   try {
     const failure = await host.start();
     if (failure !== undefined) throw failure;

@@ -31,8 +31,11 @@ export interface LaunchedSession {
 
 export interface Sessions {
   launch(source: DeviceSource): Launched;
-  /** Ends every session, and every one that is launched later; then closes the links. Bounded in time; never rejects. */
-  stopAll(reason: string): Promise<void>;
+  /**
+   * Ends every session, and every one that is launched later; then closes the links. Bounded in time; never rejects.
+   * @returns why they did not end in order, which has been told as an event.
+   */
+  stopAll(reason: string): Promise<HostError | undefined>;
   /** Tries every device again that is in quarantine. */
   resumeAll(): void;
   /** Ends every process that was started for them, now. */

@@ -9,6 +9,7 @@
  * | host | notice | unplugged     | a session's device was pulled out                                |
  * | host | call   | replugged     | a source that may be a session's: does the session take it?      |
  * | host | notice | resume        | end every quarantine                                             |
+ * | host | call   | beat          | while an answer is waited for: does it live?                     |
  * | host | call   | stopAll       | end every session, then close the links                          |
  * | host | notice | locked        | a rump process has locked itself, or has not                     |
  * | host | notice | exited        | a rump process has ended                                         |

@@ -33,6 +33,7 @@ export function servePudSessions({ config, channel, takeDescriptor, ended }: Pud
     closeDescriptor: closeSync,
     ended,
     calls: {
+      beat: () => undefined,
       openLinks: async () => {
         const context = { runtimeDir: config.runtimeDir, log: linkLog(emit), rights: askedLinkRights(messenger) };
         links.push(...(await openLinks(config.links, context, emit)));

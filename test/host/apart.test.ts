@@ -31,6 +31,7 @@ const ask = (name, argument) => new Promise((resolve) => {
   say({ call: last, name, argument });
 });
 const heard = {};
+let answer = ({ call }) => say({ answer: call, value: true });
 let text = "";
 host.on("data", (chunk) => {
   text += chunk;
@@ -38,7 +39,7 @@ host.on("data", (chunk) => {
     const message = JSON.parse(text.slice(0, end));
     text = text.slice(end + 1);
     if ("answer" in message) waiting.get(message.answer)?.(message);
-    else if ("call" in message) say({ answer: message.call, value: true });
+    else if ("call" in message) answer(message);
     else heard[message.notice]?.(message.argument);
   }
 });
@@ -522,6 +523,40 @@ test("what was begun while it started, and is not asked for, is undone", async (
   expect(open()).toBe(0);
   const pid = Number(readFileSync(pidFile, "utf8"));
   await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), { timeout: 5_000 });
+});
+
+describe("a pud process that goes on but does not answer", () => {
+  test("beats alone do not end its sessions for ever, and none means that it hangs", async () => {
+    const { sessions, events } = await start(
+      `answer = ({ call, name }) => { if (name !== "stopAll") say({ answer: call, value: true }); };`,
+    );
+    const begun = performance.now();
+    const stopped = sessions.stopAll("the test is over");
+    await delay(7000);
+    expect(events).toEqual([]);
+    sessions.killAll();
+    expect(await stopped).toMatchObject({ code: "FAILED", message: expect.stringMatching(/is lost: signal SIGKILL/) });
+    expect(performance.now() - begun).toBeLessThan(10_000);
+    expect(events).toHaveLength(1);
+  }, 20_000);
+
+  test("one that hangs is ended after some seconds", async () => {
+    const { sessions, events } = await start(`heard.resume = () => { for (;;); };`);
+    sessions.resumeAll();
+    const begun = performance.now();
+    expect(await sessions.stopAll("the test is over")).toMatchObject({
+      message: expect.stringMatching(/silent for 5 s/),
+    });
+    expect(performance.now() - begun).toBeLessThan(9000);
+    expect(events).toHaveLength(1);
+  }, 20_000);
+
+  test("one that ends in order is no error", async () => {
+    const { sessions, events } = await start("");
+    expect(await sessions.stopAll("the test is over")).toBeUndefined();
+    expect(await sessions.stopAll("again")).toBeUndefined();
+    expect(events).toEqual([]);
+  });
 });
 
 test("one that does not start: said, with its last words", async () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { RunningCommand } from "../cli/command.js";
+import { pudProcessOf } from "../cli/pud-process.js";
 import { CMD, type NbdClient, request } from "../pud/links/nbd/client.js";
 import { dial } from "../pud/links/nbd/rig.js";
 
@@ -27,21 +28,23 @@ async function answers(client: NbdClient): Promise<void> {
 }
 
 test.each([
-  ["the host", false],
-  ["the host and its driver", true],
-])("%s: what was asked is answered afterwards", { timeout: TIMEOUT_MS }, async (_, alsoDriver) => {
+  ["the host", ["host"]],
+  ["the pud process", ["pud"]],
+  ["all of them and the driver", ["driver", "pud", "host"]],
+] as const)("%s: what was asked is answered afterwards", { timeout: TIMEOUT_MS }, async (_, names) => {
   await using host = new RunningCommand("run", "--json", "--runtime-dir", folder, "sim:flash-drive,size=4M");
   await host.event("ready");
   const client = await dial({ path: join(folder, "sd0.nbd.sock") });
   await client.go("sd0");
   const driver = Number((await host.event("device"))["pid"]);
-  const stopped = [...(alsoDriver ? [driver] : []), host.pid];
+  const pids = { driver, pud: pudProcessOf(host.pid), host: host.pid };
+  const stopped = names.map((name) => pids[name]);
   for (let time = 0; time < 2; time++) {
     for (let read = 0; read < READS; read++)
       client.send(request({ type: CMD.READ, offset: read * BYTES, length: BYTES }));
     for (const pid of stopped) process.kill(pid, "SIGSTOP");
     await delay(STOPPED_MS);
-    // The host first: it looks at a driver that has said nothing all the time.
+    // The driver last: the pud process looks at a driver that has said nothing all the time.
     for (const pid of stopped.toReversed()) process.kill(pid, "SIGCONT");
     await answers(client);
   }
