@@ -145,6 +145,20 @@ export function linkRightsContract(what: string, start: (folder: string) => Prom
       expect(await readlink(rig.path)).toBe(other.device);
     });
 
+    test("a terminal has one name: the one before is gone", async () => {
+      await using rig = await inFolder(start);
+      const made = await rig.rights.openTerminal();
+      using _held = hold(made);
+      const name = async (nodeName: string): Promise<unknown> =>
+        await rig.rights.nameTerminal(made.terminal, { path: rig.folder, nodeName });
+      await name("ttyU0");
+      await name("ttyU1");
+      expect(await readlink(join(rig.folder, "ttyU1"))).toBe(made.device);
+      await expect(lstat(join(rig.folder, "ttyU0"))).rejects.toThrow(/ENOENT/);
+      await rig.rights.closeTerminal(made.terminal);
+      await expect(lstat(join(rig.folder, "ttyU1"))).rejects.toThrow(/ENOENT/);
+    });
+
     test.each<[string, (path: string) => Promise<string>, LinkSetupErrorCode]>([
       ["a file", (path) => writeFile(path, "mine").then(() => path), "LINK_IN_USE"],
       ["a link to something else", (path) => symlink("/etc/hostname", path).then(() => path), "LINK_IN_USE"],

@@ -74,6 +74,7 @@ export class LocalTerminal {
         throw new LinkSetupError("LINK_IN_USE", `${name.path} is another node already; ${nodeName} needs another`);
     if (replaced?.path !== name.path) name.claim();
     name.pointTo(this.device);
+    if (this.#name?.path !== name.path) this.#name?.remove(this.device);
     this.#name = name;
     return name.path;
   }
