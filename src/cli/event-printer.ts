@@ -1,5 +1,6 @@
 /** Events of a running host, for programs (one JSON object a line) and for people. */
 import type { DeviceEvent, EmitEvent, HostEvent, LinkEvent, NodeEvent, SandboxEvent } from "../host/events.js";
+import { printable } from "../host/text.js";
 import type { Output } from "./output.js";
 
 /** One object a line on stdout. What people must know goes to stderr as well. */
@@ -74,14 +75,19 @@ function describeNode({ kind, size, blockBytes, readOnly, model }: NodeEvent): s
 function linkLines({ node, link, uri, path }: LinkEvent): string[] {
   const address = `${node}: ${link} ${path ?? uri}`;
   if (link !== "nbd") return [address];
-  if (path !== undefined) return [address, `  mount it    sudo mount ${path} /mnt`];
+  if (path !== undefined) return [address, `  mount it    sudo mount ${quote(path)} /mnt`];
   const socket = new URL(uri).searchParams.get("socket");
   const mount =
     socket === null
       ? []
-      : [`  kernel      sudo nbd-client -unix ${quote(socket)} /dev/nbd0 -name ${node} && sudo mount /dev/nbd0 /mnt`];
+      : [
+          `  kernel      sudo nbd-client -unix ${quote(printable(socket, MAX_PATH_CHARS))} /dev/nbd0 -name ${node} && sudo mount /dev/nbd0 /mnt`,
+        ];
   return [address, `  look at it  nbdinfo ${quote(uri)}`, `  copy it     nbdcopy ${quote(uri)} ${node}.img`, ...mount];
 }
+
+/** Of a Unix socket, unix(7): far fewer. */
+const MAX_PATH_CHARS = 1024;
 
 /** For a POSIX shell. */
 export function quote(text: string): string {

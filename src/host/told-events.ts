@@ -38,6 +38,11 @@ const EVENTS: Readonly<Record<string, Fields>> = {
   log: { level: "string", source: "string", message: "string" },
 };
 
+/** Fields that may have several lines. */
+const LONG_TEXTS: ReadonlySet<string> = new Set(["message", "reason"]);
+/** Its class (CLASS_NAME of pud/payloads.ts) and its unit; it is printed in commands for a shell. */
+const NODE_NAME = /^[a-z][A-Za-z]{0,14}\d{1,4}$/;
+
 const MAX_LINES = 32;
 const MAX_LINE_CHARS = 1024;
 
@@ -53,9 +58,15 @@ export function checkedEvent(told: unknown): HostEvent {
     const value = given[key];
     if (value === undefined && key !== field) continue;
     if (typeof value !== kind) throw new Error(`event ${String(name)}: ${key} is no ${kind}`);
-    event[key] = typeof value === "string" ? printableLines(value) : value;
+    event[key] = typeof value === "string" ? checkedText(key, value) : value;
   }
   return event as unknown as HostEvent;
+}
+
+/** @throws Error it is no name of a node. */
+function checkedText(key: string, text: string): string {
+  if (key === "node" && !NODE_NAME.test(text)) throw new Error("an event of a node without a name");
+  return LONG_TEXTS.has(key) ? printableLines(text) : printable(text, MAX_LINE_CHARS);
 }
 
 /** Messages may have several lines. */

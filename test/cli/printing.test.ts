@@ -44,6 +44,18 @@ describe("events", () => {
     expect(output.spoken).toEqual(["1-1 umass0: slow", "rumpusb: 1-1: bad"]);
   });
 
+  test("commands are for a shell, whatever a path has in it; what an address hides is printable", () => {
+    const output = new CollectedOutput();
+    const uri = "nbd+unix:///sd0?socket=/tmp/%1b%5b2J%0areboot.sock";
+    humanPrinter(output)({ event: "link", node: "sd0", link: "nbd", uri });
+    humanPrinter(output)({ event: "link", node: "sd0", link: "nbd", uri, path: "/dev/nbd0; reboot" });
+    expect(output.lines.slice(-3)).toEqual([
+      "  kernel      sudo nbd-client -unix '/tmp/?[2J?reboot.sock' /dev/nbd0 -name sd0 && sudo mount /dev/nbd0 /mnt",
+      "sd0: nbd /dev/nbd0; reboot",
+      "  mount it    sudo mount '/dev/nbd0; reboot' /mnt",
+    ]);
+  });
+
   test("for people: what there is, and the commands to look at it", () => {
     const output = new CollectedOutput();
     EVENTS.forEach(humanPrinter(output));

@@ -20,6 +20,7 @@ test.each([
   ["a name that is a word of the language", { event: "constructor" }],
   ["an event that only this process tells", { event: "ready", nodes: [] }],
   ["a field that is missing", { event: "detach" }],
+  ["a node of no sane name", { event: "link", node: "sd0; reboot #", link: "nbd", uri: "" }],
   ["a field of another kind", { event: "detach", device: ["1-1"] }],
   [
     "a field of another kind that may be left out",
@@ -32,6 +33,13 @@ test.each([
 test("nothing but what an event may say, and nothing that a terminal obeys", () => {
   const told = { event: "log", level: "warn", source: "sd0", message: "a\u001b[2Jb", extra: "x", toString: 1 };
   expect(checkedEvent(told)).toEqual({ event: "log", level: "warn", source: "sd0", message: "a?[2Jb" });
+});
+
+test("messages and reasons may have several lines, names none", () => {
+  expect(checkedEvent({ event: "unplug", device: "1-1\nReady.", graceMs: 1 })).toMatchObject({ device: "1-1?Ready." });
+  expect(checkedEvent({ event: "node-gone", node: "sd0", device: "1-1", reason: "a\nb" })).toMatchObject({
+    reason: "a\nb",
+  });
 });
 
 test("lines stay lines; whatever the text, they are printable and bounded", () => {
