@@ -117,6 +117,7 @@ class ApartSessions implements Sessions {
         script: options.pudScript ?? PUD_PROCESS,
         onLine: say,
         limits: SERVING_LIMITS,
+        extras: false,
       },
       config,
     );

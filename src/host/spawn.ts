@@ -51,6 +51,8 @@ export interface RumpStart {
   readonly what?: string;
   /** What it may have; left out: what its devices need. */
   readonly limits?: ProcessLimits;
+  /** False: it loads no driver of the user's. */
+  readonly extras?: boolean;
   /** Script to run in place of the rump process; for tests. */
   readonly script?: string;
 }
@@ -144,7 +146,8 @@ export async function startProcess(
   const plan = await options.sandbox.plan();
   const argument = JSON.stringify({ ...config, ...(plan.lock === undefined ? {} : { lock: plan.lock }) });
   const slots = "slots" in config ? config.slots : undefined;
-  const { file, args } = plan.command(script, [argument], { eager: options.ahead, slots, limits: options.limits });
+  const { ahead: eager, limits, extras } = options;
+  const { file, args } = plan.command(script, [argument], { eager, slots, limits, extras });
   const child = spawn(file, args, {
     stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", ...devicesAndChannels(slots ?? 0)],
     env: {},

@@ -124,6 +124,12 @@ describe("levels", () => {
     expect(args[args.indexOf("--data-bytes") + 1]).toBe(dataBytes);
   });
 
+  test("the user's drivers are for those that load them", async () => {
+    const plan = await createSandbox({ profile: "standard", extraPaths: ["/etc/hostname"] }).plan();
+    expect(plan.command("x.js", []).args).toContain("/etc/hostname");
+    expect(plan.command("x.js", [], { limits: SERVING_LIMITS, extras: false }).args).not.toContain("/etc/hostname");
+  });
+
   test("the launcher's last word is read", () => {
     expect(parseFailure("rumpusb-launcher: namespaces: unshare user: Operation not permitted\n")).toEqual({
       layer: "namespaces",

@@ -35,6 +35,8 @@ export interface CommandOptions {
   readonly slots?: number | undefined;
   /** What the process may have; left out: what its devices need. Without a sandbox there are no such limits. */
   readonly limits?: ProcessLimits | undefined;
+  /** Whether it may read the files of `extraPaths`. Default true. */
+  readonly extras?: boolean | undefined;
 }
 
 export interface ProcessLimits {
@@ -112,7 +114,7 @@ export const noSandbox: Sandbox = {
 };
 
 async function makePlan({ profile, extraPaths = [], without = [] }: SandboxOptions): Promise<SandboxPlan> {
-  const { launcher, binds } = parts(extraPaths);
+  const { launcher, binds, allBinds } = parts(extraPaths);
   const layers: Record<Layer, boolean> = {
     namespaces: !without.includes("namespaces"),
     landlock: !without.includes("landlock"),
@@ -121,11 +123,11 @@ async function makePlan({ profile, extraPaths = [], without = [] }: SandboxOptio
     limits: true,
   };
   const missing: MissingLayer[] = without.map((layer) => ({ layer, reason: "left out on request" }));
-  const flags = (): string[] => [
+  const flags = (paths = allBinds): string[] => [
     ...(layers.namespaces ? ["--namespaces"] : []),
     ...(layers.landlock ? ["--landlock"] : []),
     ...(profile === "strict" ? ["--strict"] : []),
-    ...binds.flatMap((path) => ["--bind", path]),
+    ...paths.flatMap((path) => ["--bind", path]),
   ];
   for (;;) {
     const failure = await probe(launcher, flags());
@@ -142,10 +144,10 @@ async function makePlan({ profile, extraPaths = [], without = [] }: SandboxOptio
     layers,
     missing,
     lock: layers.seccomp ? profile : undefined,
-    command: (script, args, { eager = false, slots, limits = limitsForDevices(slots ?? 1) } = {}) => ({
+    command: (script, args, { eager = false, slots, limits = limitsForDevices(slots ?? 1), extras = true } = {}) => ({
       file: launcher,
       args: [
-        ...flags(),
+        ...flags(extras ? allBinds : binds),
         ...(slots === undefined ? [] : ["--devices", String(slots)]),
         "--open-files",
         String(limits.openFiles),
@@ -161,9 +163,17 @@ async function makePlan({ profile, extraPaths = [], without = [] }: SandboxOptio
   };
 }
 
-function parts(extraPaths: readonly string[]): { launcher: string; binds: readonly string[] } {
+interface Parts {
+  readonly launcher: string;
+  readonly binds: readonly string[];
+  /** With the extra ones. */
+  readonly allBinds: readonly string[];
+}
+
+function parts(extraPaths: readonly string[]): Parts {
   try {
-    return { launcher: launcherPath(), binds: boundPaths(extraPaths) };
+    const binds = boundPaths();
+    return { launcher: launcherPath(), binds, allBinds: extraPaths.length === 0 ? binds : boundPaths(extraPaths) };
   } catch (error) {
     if (!(error instanceof AddonError)) throw error;
     const message = `the sandbox is not built: ${error.message}; without a sandbox: --no-sandbox`;
