@@ -49,6 +49,22 @@ released() {
 }
 check "at the end the kernel's device is free again" released
 
+# lost_pud SIGNAL: the process that serves /dev/nbd0 is killed or stopped while the kernel reads from it.
+lost_pud() {
+  start_run --root main "@first" --link nbd=/dev/nbd0
+  blockdev --flushbufs /dev/nbd0
+  kill -"$1" "$(pgrep -n -f pud-process)"
+  dd if=/dev/nbd0 of=/dev/null bs=64k count=16 iflag=direct 2>"$LAB_TMP/dd" &
+  [ "$1" != STOP ] || kill -TERM "$(host_pid main)"
+  wait_end main 1
+  wait
+  [ ! -e /sys/block/nbd0/pid ] || fail "/dev/nbd0 is still attached"
+  [ "$(events main '.event == "error"' | grep -c "the pud process is lost")" = 1 ] ||
+    fail "error events: $(events main '.event == "error"')"
+}
+check "the pud process is killed: an error, status 1, /dev/nbd0 is free" lost_pud KILL
+check "it is stopped, and the run is told to end: the same" lost_pud STOP
+
 unplug_mounted() {
   start_run --root main "@first" --grace 1 --link nbd=/dev/nbd0
   mount -t vfat /dev/nbd0 "$LAB_TMP/mount"

@@ -174,7 +174,7 @@ class ApartSessions implements Sessions {
       this.#services.endSession(session);
       known.attached.resolve(error ?? new HostError("FAILED", `${source.key}: stopped before it attached`));
     });
-    if (this.#lost !== undefined) known.ended.resolve(this.#lost);
+    if (this.#services.isOver) known.ended.resolve(this.#lost);
     else {
       this.#known.set(session, known);
       if (!this.#isKnownLocked) this.#services.begin(number, this.#firstDemand);

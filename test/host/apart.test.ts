@@ -551,10 +551,16 @@ describe("a pud process that goes on but does not answer", () => {
     expect(events).toHaveLength(1);
   }, 20_000);
 
-  test("one that ends in order is no error", async () => {
-    const { sessions, events } = await start("");
-    expect(await sessions.stopAll("the test is over")).toBeUndefined();
+  test("one that ends in order is no error, and what is launched later ends at once", async () => {
+    const { sessions, events, source } = await start("");
+    const stopped = sessions.stopAll("the test is over");
+    const during = sessions.launch(source());
+    expect(await stopped).toBeUndefined();
     expect(await sessions.stopAll("again")).toBeUndefined();
+    for (const { attached, ended } of [during, sessions.launch(source())]) {
+      expect(await attached).toBeInstanceOf(HostError);
+      expect(await ended).toBeUndefined();
+    }
     expect(events).toEqual([]);
   });
 });
