@@ -50,11 +50,13 @@ export async function openApart(options: SessionsOptions): Promise<Sessions> {
   const opened = sessions.openLinks();
   // Those that are opened by need cannot fail now: devices are looked for while the process starts.
   if (options.links === undefined) {
+    sessions.tellsLoss = true;
     opened.catch(() => {}); // the process is lost, which is told
     return sessions;
   }
   try {
     await opened;
+    sessions.tellsLoss = true;
     return sessions;
   } catch (error) {
     await sessions.stopAll("its links cannot be opened");
@@ -72,6 +74,8 @@ interface Known {
 }
 
 class ApartSessions implements Sessions {
+  /** Its loss is an event; until then it is thrown. */
+  tellsLoss = false;
   readonly #options: SessionsOptions;
   readonly #process: StartedProcess;
   readonly #messenger: Messenger;
@@ -263,7 +267,7 @@ class ApartSessions implements Sessions {
 
   /** The conversation is over: nothing is left of what it was about. */
   async #end(reason: string, isFault: boolean): Promise<void> {
-    const { emit, clock, onLost } = this.#options;
+    const { clock, onLost } = this.#options;
     const isWanted = this.#hasStopped;
     // One that ended by itself says how.
     const exit = isFault || isWanted ? undefined : await waitAtMost(clock, EXIT_MS, this.#process.exited);
@@ -274,7 +278,7 @@ class ApartSessions implements Sessions {
         this.#unlocked?.code ?? "FAILED",
         [`the pud process is lost: ${how}`, ...this.#process.lastWords()].join("\n  "),
       );
-      emit({ event: "error", code: this.#lost.code, message: this.#lost.message });
+      if (this.tellsLoss) this.#failed(this.#lost);
     }
     for (const outcome of await Promise.allSettled([this.#services.releaseAll(), this.#links.releaseAll()])) {
       if (outcome.status === "rejected") this.#failed(outcome.reason);

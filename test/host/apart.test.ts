@@ -565,12 +565,14 @@ describe("a pud process that goes on but does not answer", () => {
   });
 });
 
-test("one that does not start: said, with its last words", async () => {
+test("one that does not start: thrown with its last words, and not told as well", async () => {
   const pudScript = join(folder, "none.mjs");
   writeFileSync(pudScript, `console.error("no luck today"); process.exit(1);`);
-  const started = start("", { pudScript });
+  const events: HostEvent[] = [];
+  const started = start("", { pudScript, emit: (event) => events.push(event) });
   await expect(started).rejects.toMatchObject({
     code: "FAILED",
     message: expect.stringMatching(/pud process[^]*no luck today/),
   });
+  expect(events).toEqual([]);
 });
