@@ -44,6 +44,8 @@ class GuardedRights implements LinkRights {
   readonly #listeners = new Holdings("sockets", MAX_OPEN);
   readonly #terminals = new Holdings("terminals", MAX_OPEN);
   readonly #attachments: Holdings;
+  /** One at a time: the kernel may let it wait for seconds, with descriptors open. */
+  #lastCuse: Promise<unknown> = Promise.resolve();
 
   constructor(rights: LinkRights, { runtimeDir, specs = defaultLinks().map(parseLink) }: AllowedLinks) {
     this.#rights = rights;
@@ -125,7 +127,9 @@ class GuardedRights implements LinkRights {
     const isOfNode = isNodeName(asked) && TTY_NAME.test(asked);
     const name = this.#cuseNames.map((one) => one ?? (isOfNode ? asked : undefined)).find((one) => one === asked);
     if (name === undefined) throw refused("make a device called", asked);
-    return await this.#rights.openCuse(name);
+    const opened = this.#lastCuse.then(() => this.#rights.openCuse(name));
+    this.#lastCuse = opened.catch(() => {}); // told to who asked
+    return await opened;
   }
 
   /** The socket of a node in the runtime directory: `sd0.nbd.sock` */

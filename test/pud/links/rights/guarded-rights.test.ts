@@ -282,3 +282,24 @@ describe("there is a bound", () => {
     expect(calls).toHaveLength(1);
   });
 });
+
+test("devices of CUSE are made one after another: each holds descriptors until it is there", async () => {
+  let underWay = 0;
+  let most = 0;
+  const { rights } = new Recorded();
+  const slow: LinkRights = {
+    ...rights,
+    openCuse: async (name) => {
+      most = Math.max(most, ++underWay);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      underWay--;
+      if (name === "ttyU3") throw new Error("not this one");
+      return { fd: -1 };
+    },
+  };
+  const guard = guardedRights(slow, { runtimeDir: DIR, specs: [parseLink("tty-cuse")] });
+  const names = Array.from({ length: 20 }, (_, unit) => `ttyU${unit}`);
+  const made = await Promise.allSettled(names.map((name) => guard.openCuse(name)));
+  expect(most).toBe(1);
+  expect(made.filter(({ status }) => status === "rejected")).toHaveLength(1);
+});
