@@ -68,6 +68,18 @@ both_killed() {
 }
 check "given back after kill -9 of host and driver" both_killed
 
+# pud_lost SIGNAL: the process that serves the clients is killed, or stopped and the run is told to end.
+pud_lost() {
+  start_run victim --take "$device"
+  kill -"$1" "$(pgrep -n -U "$LAB_UID" -f pud-process)"
+  [ "$1" != STOP ] || kill -TERM "$(host_pid victim)"
+  wait_end victim 1
+  given_back
+  nothing_left
+}
+check "given back after kill -9 of the pud process, status 1, nothing is left" pud_lost KILL
+check "given back when it is stopped and the run is told to end" pud_lost STOP
+
 after_a_crash() {
   start_run owner --take "$device"
   as_user nbdcopy "$(uri owner sd0)" - >"$LAB_TMP/read"

@@ -208,7 +208,7 @@ export class PudServices {
     if (session === undefined) return;
     this.#sessions.delete(number);
     session.isOver = true;
-    for (const held of this.#places.all()) if (held.session === session) held.place.kill();
+    for (const held of this.#places.all()) if (held.session === session) held.place.discard();
     for (const source of session.sources) this.dropSource(source);
   }
 
@@ -279,10 +279,11 @@ export class PudServices {
 
   /** Where the pud process has not done it, or has not waited for it. Never rejects. */
   async #giveBack(number: number): Promise<void> {
+    const isAsked = this.#devices.find(number)?.released !== undefined && !this.#isOver; // whoever did is told
     try {
       await this.#release(number);
     } catch (error) {
-      this.#context.failed(error);
+      if (!isAsked) this.#context.failed(error);
     }
     this.#devices.remove(number);
   }

@@ -47,6 +47,9 @@ host.on("close", () => process.exit(0));
 const tell = (value) => notify("event", { event: "log", level: "warn", source: "test", message: JSON.stringify(value) });
 `;
 
+/** Of a device that the kernel does not take back. */
+const STUCK = "1-9";
+
 interface Rig {
   readonly sessions: Sessions;
   readonly events: HostEvent[];
@@ -114,6 +117,7 @@ async function start(
           isReleased = true;
           await delay(releaseMs);
           open--;
+          if (key === STUCK) throw new HostError("KERNEL_DRIVER", `${key}: not given back`);
         },
       };
     },
@@ -190,6 +194,28 @@ describe("what it says to people is harmless on a terminal", () => {
     });
     await expect(refused).rejects.toMatchObject({ code: "LINK", message: expect.stringMatching(HARMLESS) });
   });
+});
+
+test("arguments that are nested without end are refused, and nothing else happens", async () => {
+  const { sessions, told, source, lost } = await start(`
+    const deep = "[".repeat(200_000) + "]".repeat(200_000);
+    const names = ["open", "start", "takeUnit", "createMemory", "link listen", "link nameTerminal", "link openCuse", "link unlisten"];
+    heard.launch = async () => {
+      const answers = [];
+      for (const name of names)
+        answers.push(await new Promise((resolve) => {
+          waiting.set(++last, resolve);
+          say('{"call":' + last + ',"name":"' + name + '","argument":[' + deep + ']}\\n');
+        }));
+      tell(answers.map(({ error }) => error !== undefined));
+      heard.resume = () => say("[".repeat(1 << 19) + "\\n");
+    };`);
+  void sessions.launch(source());
+  const refused = [true, true, true, false, true, true, true, false];
+  await vi.waitFor(() => expect(told()).toEqual([refused]), { timeout: 5000 });
+  sessions.resumeAll();
+  expect((await lost).message).toMatch(/cannot be right/);
+  await sessions.stopAll("the test is over");
 });
 
 test("errors of no shape are errors all the same", async () => {
@@ -349,6 +375,23 @@ describe("a session gets its own, and nothing of another", () => {
     await vi.waitFor(() => expect(told()).toEqual([true]), { timeout: 20_000 });
     await sessions.stopAll("the test is over");
   }, 30_000);
+});
+
+test.each([
+  ["by the pud process, which is told", `await ask("release", { device })`, 0],
+  ["because its session has ended", "", 1],
+])("a device that cannot be given back, %s", async (_, script, count) => {
+  const { sessions, events, source, open } = await start(`heard.launch = async ({ session, source }) => {
+    const { device } = (await ask("open", { source })).value;
+    ${script};
+    notify("ended", { session });
+  };`);
+  await sessions.launch(source(STUCK)).ended;
+  await vi.waitFor(() => expect(open()).toBe(0));
+  await sessions.stopAll("the test is over");
+  expect(events.map((event) => "code" in event && event.code)).toEqual(
+    Array.from({ length: count }, () => "KERNEL_DRIVER"),
+  );
 });
 
 describe("when a session has ended nothing of it is left, whatever the pud process thinks", () => {
