@@ -10,6 +10,8 @@ import { type LentMemory, type RumpPlace, spawnRump } from "./spawn.js";
 export interface RumpStarterContext {
   readonly clock: Clock;
   readonly sandbox: Sandbox;
+  /** Nothing is written to disks. */
+  readonly readOnly?: boolean;
   /** Where devices share processes. */
   readonly group?: RumpGroup;
   /** Script to run in place of the rump process; for tests. */
@@ -28,7 +30,7 @@ export interface PlaceDemand {
 
 /** @param onLine  A line that the process printed, made printable. @throws HostError as `spawnRump`. */
 export async function startRump(
-  { clock, sandbox, group, rumpScript }: RumpStarterContext,
+  { clock, sandbox, group, rumpScript, readOnly = false }: RumpStarterContext,
   { bus, drivers, interfaces }: OpenedDevice,
   { interrupted, driverOptions, memory, ahead, alone, besides }: PlaceDemand,
   onLine: (line: string) => void,
@@ -39,6 +41,7 @@ export async function startRump(
     // Through usbfs a device comes as whoever had it before left it, and nobody knows how that was.
     interrupted: interrupted || bus.kind === "usbfs",
     ...(interfaces === undefined ? {} : { interfaces }),
+    ...(readOnly ? { readOnly } : {}),
     driverOptions,
   };
   if (group !== undefined && !alone) return await group.lease(config, ahead, besides);

@@ -17,6 +17,8 @@ export interface DeviceConfig {
   readonly interrupted?: boolean;
   /** The interfaces that are served, others are served elsewhere; left out: all. */
   readonly interfaces?: readonly number[];
+  /** Nothing is written to its disks, whatever is asked. */
+  readonly readOnly?: boolean;
   /** Specifiers that begin with "." are relative to dev/usb. */
   readonly drivers: readonly DriverToLoad[];
   /** What the user asks of a driver, by its name. */

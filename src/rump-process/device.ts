@@ -5,6 +5,7 @@ import { createUsbip } from "../dev/usbip/usbip.js";
 import { attachUsbBus } from "../dev/usb/attach-bus.js";
 import type { Driver } from "../dev/usb/usbdi.js";
 import type { HostController } from "../dev/usb/usbdivar.js";
+import { readOnlyDisk } from "../pud/read-only.js";
 import { createPudServer, type PudServer } from "../pud/server.js";
 import { RumpKernel } from "../rump/kernel.js";
 import { streamOfFd } from "../rumpuser/real/byte-stream.js";
@@ -60,7 +61,7 @@ export class RumpDevice {
     });
     this.#server = server;
     server.onShutdown(() => kernel.shutdown());
-    linkSwitch(kernel, server);
+    linkSwitch(kernel, server, config.readOnly === true);
     let isPluggedIn = true;
     try {
       const controller = await this.#openController(config.bus, deviceFd);
@@ -113,10 +114,11 @@ export class RumpDevice {
 }
 
 /** Whatever drivers publish is served on the channel. */
-function linkSwitch(kernel: RumpKernel, server: PudServer): void {
+function linkSwitch(kernel: RumpKernel, server: PudServer, readOnly: boolean): void {
   const served = new Map<string, { remove(reason: string): void }>();
   kernel.listen({
-    added: ({ name, className, device }) => served.set(name, server.publish(className, device)),
+    added: ({ name, className, device }) =>
+      served.set(name, server.publish(className, readOnly && device.kind === "disk" ? readOnlyDisk(device) : device)),
     removed: ({ name }, reason) => {
       served.get(name)?.remove(reason);
       served.delete(name);

@@ -4,7 +4,7 @@ import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 import { type Link, type LinkedNode, linksFor, linkWordsFor } from "../pud/links/links.js";
 import { isOutOfResources, messageOf } from "../host/errors.js";
 import type { EmitEvent, NodeEvent } from "../host/events.js";
-import { readOnlyDisk } from "./read-only.js";
+import { readOnlyDisk } from "../pud/read-only.js";
 import type { HeldUnit } from "../host/units.js";
 import type { SessionRights } from "./rights.js";
 
