@@ -63,6 +63,10 @@ export class ServedTty implements ServedDevice {
   #aheadBytes = 0;
   /** Resolves when the last write has ended, with what went wrong. */
   #lastWrite: Promise<unknown> = Promise.resolve(undefined);
+  /** That one failed. */
+  #hasFailed = false;
+  /** Those that have not been handed to the driver. */
+  #waitingWrites = 0;
   /** Counts calls to flush: what waited here then is not sent. */
   #flushes = 0;
   #closing: Promise<void> = Promise.resolve();
@@ -154,21 +158,39 @@ export class ServedTty implements ServedDevice {
     }
   }
 
-  /** One after the other, so that nothing behind a write that fails is sent, and answered in their order. */
   async #write(request: ServedRequest): Promise<void> {
-    const port = this.#opened();
-    const flushes = this.#flushes;
-    const turn = this.#lastWrite.then(async (failure) => {
-      if (failure !== undefined) throwAgain(failure, request);
-      if (this.#opened() !== port) throw new DeviceError("ENODEV", "the line was closed meanwhile");
-      if (this.#flushes !== flushes) throw new WriteError("ECANCELED", "write: flushed", 0);
-      await port.write(request.payload, request.options);
-    });
+    const turn = this.#send(this.#opened(), request, this.#lastWrite);
     this.#lastWrite = turn.then(
-      () => undefined,
-      (error: unknown) => error,
+      () => {
+        this.#hasFailed = false;
+      },
+      (error: unknown) => {
+        this.#hasFailed = true;
+        return error;
+      },
     );
     await turn;
+  }
+
+  /**
+   * What goes on where another chunk ended waits for its end, so that nothing behind a write that fails is sent. A write of its own
+   * is handed over at once, for the device to have it when it is through with the one before. They are answered in their order.
+   */
+  async #send(port: TtyPort, request: ServedRequest, before: Promise<unknown>): Promise<void> {
+    const flushes = this.#flushes;
+    if (request.offset > 0 || this.#waitingWrites > 0 || this.#hasFailed) {
+      this.#waitingWrites++;
+      const failure = await before;
+      this.#waitingWrites--;
+      throwAgain(failure, request);
+      if (this.#opened() !== port) throw new DeviceError("ENODEV", "the line was closed meanwhile");
+      if (this.#flushes !== flushes) throw new WriteError("ECANCELED", "write: flushed", 0);
+    }
+    try {
+      await port.write(request.payload, request.options);
+    } finally {
+      throwBug(await before);
+    }
   }
 
   #passGrants(): void {
@@ -209,8 +231,13 @@ function asked<T>(decode: (payload: Uint8Array) => T, payload: Uint8Array): T {
  * not be sent without it.
  */
 function throwAgain(failure: unknown, { offset }: ServedRequest): void {
-  if (!(failure instanceof DeviceError)) throw failure;
-  if (offset > 0) throw new WriteError(failure.code, failure.message, 0, { cause: failure });
+  throwBug(failure);
+  if (failure instanceof DeviceError && offset > 0)
+    throw new WriteError(failure.code, failure.message, 0, { cause: failure });
+}
+
+function throwBug(failure: unknown): void {
+  if (failure !== undefined && !(failure instanceof DeviceError)) throw failure;
 }
 
 /** @throws DeviceError EINVAL */

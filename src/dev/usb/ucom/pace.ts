@@ -11,7 +11,7 @@
  * much comes as its rate allows. A device without a UART brings more.
  */
 const MAX_REST_MS = 16;
-const MAX_BUSY_REST_MS = 40;
+export const MAX_BUSY_REST_MS = 40;
 /** What comes in so much time is held against the rate; so often in a row it must be right. */
 const WINDOW_MS = 250;
 const BUSY_WINDOWS = 4;

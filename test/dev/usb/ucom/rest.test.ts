@@ -12,12 +12,12 @@ const SECONDS = 5;
 
 /** Wake-ups a second at 115,200 baud both ways, of chips with a large transmit buffer, a small one, and hardly one; an FT232H has packets of 512 bytes and sends what it has every 16 ms. */
 const MOST: readonly (readonly [string, number])[] = [
-  ["acm", 30],
-  ["ft232r", 32],
-  ["ft232h", 30],
-  ["cp2102n", 30],
-  ["pl2303-hx", 35],
-  ["ch340", 55],
+  ["acm", 27],
+  ["ft232r", 30],
+  ["ft232h", 28],
+  ["cp2102n", 27],
+  ["pl2303-hx", 28],
+  ["ch340", 28],
 ];
 
 test.each(MOST)("%s: both ways without a pause, at most %d wake-ups a second", async (name, most) => {
