@@ -211,7 +211,7 @@ test("arguments that are nested without end are refused, and nothing else happen
       heard.resume = () => say("[".repeat(1 << 19) + "\\n");
     };`);
   void sessions.launch(source());
-  const refused = [true, true, true, false, true, true, true, false];
+  const refused = [true, true, true, true, true, true, true, false];
   await vi.waitFor(() => expect(told()).toEqual([refused]), { timeout: 5000 });
   sessions.resumeAll();
   expect((await lost).message).toMatch(/cannot be right/);
