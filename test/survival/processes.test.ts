@@ -26,8 +26,8 @@ interface Result {
 }
 
 const ROWS = [
-  { seconds: 8, mode: "overlap", stick: "a stick that writes through", options: [] },
-  { seconds: 8, mode: "overlap", stick: "a stick with a volatile cache", options: ["--cache"] },
+  { seconds: 5, mode: "overlap", stick: "a stick that writes through", options: [] },
+  { seconds: 5, mode: "overlap", stick: "a stick with a volatile cache", options: ["--cache"] },
   { seconds: 5, mode: "sequence", stick: "a stick with a volatile cache", options: ["--cache"] },
   { seconds: 5, mode: "together", stick: "a stick with a volatile cache", options: ["--cache"] },
   { seconds: 5, mode: "overlap", stick: "blocks in shared memory", options: ["--bs", "64k", "--cache"] },
