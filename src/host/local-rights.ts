@@ -119,8 +119,8 @@ class LocalProcess implements RumpProcess {
     return this.place.lastWords();
   }
 
-  processorWaitMs(): number {
-    return this.place.processorWaitMs();
+  askProcessorWait(told: (waitedMs: number) => void): void {
+    told(this.place.processorWaitMs());
   }
 
   kill(): void {

@@ -137,8 +137,6 @@ class AskedProcess implements RumpProcess {
   #pid: number;
   #lastWords: readonly string[] = [];
   #hasEnded = false;
-  /** Since the last answer that was passed on. */
-  #waitedMs = 0;
 
   constructor({ process, pid, descriptors }: StartedAnswer, memory: SharedMemory | undefined, messenger: Messenger) {
     this.id = process;
@@ -164,19 +162,8 @@ class AskedProcess implements RumpProcess {
     return this.#lastWords;
   }
 
-  /** What was asked at the last call: the answer comes while the next beat is waited for. */
-  processorWaitMs(): number {
-    const waitedMs = this.#waitedMs;
-    this.#waitedMs = 0;
-    this.#messenger
-      .call("processorWait", { process: this.id }, (answer) => answer as number)
-      .then(
-        (ms) => {
-          this.#waitedMs += ms;
-        },
-        () => {}, // it has ended
-      );
-    return waitedMs;
+  askProcessorWait(told: (waitedMs: number) => void): void {
+    this.#messenger.call("processorWait", { process: this.id }, (answer) => answer as number).then(told, () => {}); // it has ended, and that is told
   }
 
   kill(): void {

@@ -5,7 +5,7 @@
  * one that cannot be right ends the channel with a LinkError that says which rule it broke.
  */
 import type { DeviceErrorCode } from "../rump/devsw.js";
-import type { ByteStream, Clock, LogEntry, Timer } from "../rumpuser/rumpuser.js";
+import type { ByteStream, Clock, LogEntry } from "../rumpuser/rumpuser.js";
 import { PendingMap } from "../pending.js";
 import { type ChannelConsumer, FrameChannel, NO_BYTES } from "./channel.js";
 import { LinkError } from "./errors.js";
@@ -19,6 +19,7 @@ import {
   MAX_REASON_BYTES,
   STATUS_OK,
 } from "./frames.js";
+import { Heartbeat, type HeartbeatLimits } from "./heartbeat.js";
 import type { NodeHalf } from "./host-node.js";
 import type { HostRequest } from "./host-request.js";
 import {
@@ -36,23 +37,12 @@ import { RateBound } from "./rate-bound.js";
 import type { SharedSlots } from "./shared-memory.js";
 import { decodeText } from "./text.js";
 
-export interface ChannelLimits {
+export interface ChannelLimits extends HeartbeatLimits {
   /** Announcements at once, and a second in the long run. More is a flood and ends the channel. */
   readonly announcementBurst: number;
   readonly announcementsPerSecond: number;
   /** Unanswered ids at most, also of nodes that have gone: a rump process may not pile them up. */
   readonly maxUnanswered: number;
-  /**
-   * Every so often a rump process that has requests is asked with PING. One from which no frame comes over three beats in a
-   * row hangs: it is found within four. So is one that attaches its device, from the start to READY. 0 = never. Otherwise
-   * nothing runs: an idle one costs no wake-ups, and if it hangs, that is found at the next request.
-   */
-  readonly heartbeatMs: number;
-  /**
-   * How long the process has waited for a processor since the last call: on a busy machine that is no hang. Asked only
-   * while it is silent, and not counted beyond ten seconds of one silence. Left out: not known.
-   */
-  readonly processorWaitMs?: () => number;
   /** How long a process that attaches may be silent, where that is more than three beats: code runs for the first time. */
   readonly attachSilenceMs?: number;
 }
@@ -78,12 +68,6 @@ export interface ChannelOwner {
   lost(error: LinkError): void;
 }
 
-const MAX_SILENT_BEATS = 3;
-/** A channel with a node that is more patient beats more slowly: so often while it waits. */
-const BEATS_OF_PATIENCE = 4;
-/** A process that got no processor for so long is of no use to anybody, whatever the reason. */
-const MAX_WAIT_MS = 10_000;
-
 /** A kind of frame: is it an announcement, which is counted, and what is done with it. */
 interface Rule {
   readonly announcement: boolean;
@@ -94,7 +78,6 @@ interface Rule {
 
 export class HostChannel implements ChannelConsumer {
   readonly #channel: FrameChannel;
-  readonly #clock: Clock;
   readonly #limits: ChannelLimits;
   readonly #owner: ChannelOwner;
   readonly #memory: SharedSlots | undefined;
@@ -102,30 +85,28 @@ export class HostChannel implements ChannelConsumer {
   readonly #announcements: RateBound;
   readonly #rules: ReadonlyMap<number, Rule>;
   readonly #nodes = new Map<number, NodeHalf>();
+  readonly #heartbeat: Heartbeat;
   readonly #inFlight = new PendingMap<HostRequest>();
   #lastRequestId = 0;
   #greeted = false;
   #attaching = true;
   #shutdownAsked = false;
-  #heartbeat: Timer | undefined;
-  /** A frame has come since the last beat; and how many beats in a row had none. */
-  #heard = false;
-  #silentBeats = 0;
-  /** Of that silence: while both processes could run, and while the other one waited for a processor. */
-  #silentMs = 0;
-  #waitedMs = 0;
-  #beatMs = 0;
-  #beatDueMs = 0;
   /** Something came unasked: a process that ends in the middle of that is noticed too. */
   #isFlowing = false;
   #pingId: number | undefined;
 
   /** @param memory  The process was given it; until it says so it may not have mapped it. */
   constructor(stream: ByteStream, clock: Clock, limits: ChannelLimits, owner: ChannelOwner, memory?: SharedSlots) {
-    this.#clock = clock;
     this.#limits = limits;
     this.#owner = owner;
     this.#memory = memory;
+    this.#heartbeat = new Heartbeat(clock, limits, {
+      hasToAnswer: () => this.#inFlight.size > 0 || this.#attaching || this.#isFlowing,
+      patienceMs: () => Math.max(0, ...Array.from(this.#nodes.values(), (half) => half.patienceMs)),
+      silenceMs: () => (this.#attaching ? (limits.attachSilenceMs ?? 0) : 0),
+      ping: () => this.#ping(),
+      hangs: (silence) => this.#channel.fail(this.#hang(silence)),
+    });
     this.#announcements = new RateBound(clock, limits.announcementBurst, limits.announcementsPerSecond);
     this.#channel = new FrameChannel(stream, "rump", this);
     this.#rules = new Map<number, Rule>([
@@ -149,7 +130,7 @@ export class HostChannel implements ChannelConsumer {
   /** Begins to read. */
   start(): void {
     this.#channel.start();
-    this.#watch();
+    this.#heartbeat.watch();
   }
 
   /** Requests should wait: more is buffered than is sensible. */
@@ -177,7 +158,7 @@ export class HostChannel implements ChannelConsumer {
       slot: request.slot,
       payload: request.slot === 0 ? request.payload : NO_BYTES,
     });
-    this.#watch();
+    this.#heartbeat.watch();
   }
 
   /** Asks the driver to stop working on a request that is in flight; the reply still comes. */
@@ -203,13 +184,12 @@ export class HostChannel implements ChannelConsumer {
 
   /** Ends the channel at once. The owner is not told. */
   destroy(): void {
-    this.#heartbeat?.cancel();
-    this.#heartbeat = undefined;
+    this.#heartbeat.end();
     this.#channel.destroy();
   }
 
   admit(header: FrameHeader): Uint8Array {
-    this.#heard = true;
+    this.#heartbeat.heard();
     if (this.#greeted === (header.kind === KINDS.hello.number))
       throw new LinkError("PUD_ORDER", this.#greeted ? "a second HELLO" : `${nameOf(header)} before HELLO`);
     this.#greeted = true;
@@ -229,8 +209,7 @@ export class HostChannel implements ChannelConsumer {
   }
 
   lost(error: LinkError): void {
-    this.#heartbeat?.cancel();
-    this.#heartbeat = undefined;
+    this.#heartbeat.end();
     this.#owner.lost(error);
   }
 
@@ -245,7 +224,7 @@ export class HostChannel implements ChannelConsumer {
       admit: (header) => {
         this.#half(header).admit(header);
         this.#isFlowing = true;
-        this.#watch();
+        this.#heartbeat.watch();
       },
       take: (header, payload) => this.#half(header).take(header, payload),
     };
@@ -330,58 +309,15 @@ export class HostChannel implements ChannelConsumer {
     this.#isFlowing = false;
   }
 
-  /**
-   * Runs while something is in flight, so that a rump process that loops is noticed and an idle one costs nothing. Whatever
-   * comes is a sign of life, also unasked, as on a serial line; after a beat without one a PING asks.
-   */
-  #watch(): void {
-    if (this.#heartbeat !== undefined || this.#limits.heartbeatMs === 0 || this.#channel.ended) return;
-    this.#heard = false;
-    this.#beatMs = Math.max(this.#limits.heartbeatMs, this.#patienceMs() / BEATS_OF_PATIENCE);
-    this.#beatDueMs = this.#clock.nowMs() + this.#beatMs;
-    this.#heartbeat = this.#clock.startTimer(this.#beatMs, () => this.#beat());
+  #ping(): void {
+    if (this.#pingId !== undefined) return;
+    this.#pingId = this.#freeId();
+    this.#channel.send({ kind: KINDS.ping, requestId: this.#pingId });
   }
 
-  #beat(): void {
-    this.#heartbeat = undefined;
-    const isAsked = this.#inFlight.size > 0 || this.#attaching;
-    if (this.#heard || (!isAsked && !this.#isFlowing)) {
-      this.#silentBeats = 0;
-      this.#silentMs = 0;
-      this.#waitedMs = 0;
-    } else this.#countSilence();
-    if (!isAsked && !this.#isFlowing) return;
-    const attachMs = this.#attaching ? (this.#limits.attachSilenceMs ?? 0) : 0;
-    if (this.#silentMs >= Math.max(MAX_SILENT_BEATS * this.#limits.heartbeatMs, attachMs, this.#patienceMs()))
-      return this.#channel.fail(this.#silence());
-    if (this.#pingId === undefined && !this.#heard) {
-      this.#pingId = this.#freeId();
-      this.#channel.send({ kind: KINDS.ping, requestId: this.#pingId });
-    }
-    this.#watch();
-  }
-
-  #patienceMs(): number {
-    return Math.max(0, ...Array.from(this.#nodes.values(), (half) => half.patienceMs));
-  }
-
-  /** One more beat in which nothing came. */
-  #countSilence(): void {
-    const beatMs = this.#beatMs;
-    const sinceLastMs = this.#limits.processorWaitMs?.() ?? 0;
-    this.#silentBeats++;
-    // A beat that comes late says that this process did not run either, so it has not heard what there was to hear.
-    if (this.#clock.nowMs() - this.#beatDueMs > beatMs / 2) return;
-    // The first call of a silence tells of the time before it.
-    const waitedMs = this.#silentBeats === 1 ? 0 : Math.min(sinceLastMs, beatMs, MAX_WAIT_MS - this.#waitedMs);
-    this.#waitedMs += waitedMs;
-    this.#silentMs += beatMs - waitedMs;
-  }
-
-  #silence(): LinkError {
-    const waited = this.#waitedMs > 0 ? ` (${Math.round(this.#waitedMs)} ms without a processor left out)` : "";
+  #hang(silence: string): LinkError {
     const when = this.#attaching ? "while it attached" : `with ${this.#inFlight.size} requests unanswered`;
-    return new LinkError("PUD_SILENT", `no frame in ${Math.round(this.#silentMs)} ms${waited}, not even PONG, ${when}`);
+    return new LinkError("PUD_SILENT", `${silence}, not even PONG, ${when}`);
   }
 
   /** 1 to 2^32 - 1, then round again; an id that is in flight is not given twice. */

@@ -15,6 +15,7 @@ import type { DeviceErrorCode } from "../rump/devsw.js";
 import type { ByteStream, Clock, Timer } from "../rumpuser/rumpuser.js";
 import { LinkError } from "./errors.js";
 import { MAX_NODE_BYTES, MAX_NODE_REQUESTS, MAX_NODES } from "./frames.js";
+import type { AskProcessorWait } from "./heartbeat.js";
 import { type ChannelLimits, type ChannelOwner, type ChannelReports, HostChannel } from "./host-channel.js";
 import { DiskNode } from "./host-disk-node.js";
 import {
@@ -95,7 +96,7 @@ export interface ConnectOptions {
   /** In place of the limits of these names, for this channel. */
   readonly heartbeatMs?: number;
   readonly attachSilenceMs?: number;
-  readonly processorWaitMs?: () => number;
+  readonly askProcessorWait?: AskProcessorWait;
 }
 
 /** How an orderly end went. */

@@ -8,6 +8,7 @@ import type { AllDriverOptions } from "../host/modes.js";
 import type { ProcessExit } from "../host/process-exit.js";
 import type { SandboxReport } from "../host/sandbox/verify.js";
 import type { HeldUnit } from "../host/units.js";
+import type { AskProcessorWait } from "../pud/heartbeat.js";
 import type { SharedSlots } from "../pud/shared-memory.js";
 import type { ByteStream } from "../rumpuser/rumpuser.js";
 
@@ -84,8 +85,8 @@ export interface RumpProcess {
   readonly exited: Promise<ProcessExit>;
   /** The last lines it printed. */
   lastWords(): readonly string[];
-  /** How long it has waited for a processor since the last call, and 0 at the first (host/processor-wait.ts). */
-  processorWaitMs(): number;
+  /** Tells how long it has waited for a processor since the last call (host/processor-wait.ts). */
+  readonly askProcessorWait: AskProcessorWait;
   /** SIGKILL. Does nothing when it has ended. */
   kill(): void;
   /** It is not needed any more: `kill`, where no other device is served by it. */

@@ -126,7 +126,7 @@ export class RumpLife {
       if (this.#isOver || opened === undefined) return;
       pud.connect(this.#process.pud, {
         deviceKept,
-        processorWaitMs: () => this.#process.processorWaitMs(),
+        askProcessorWait: (told) => this.#process.askProcessorWait(told),
         ...(this.#process.memory === undefined ? {} : { memory: this.#process.memory.slots }),
         heartbeatMs: Math.max(heartbeatMs, Math.min(MAX_SLOW_BEAT_MS, this.#startMs / BEATS_PER_START)),
         ...(attachSilenceMs === undefined ? {} : { attachSilenceMs }),

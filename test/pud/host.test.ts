@@ -371,7 +371,7 @@ describe("heartbeat", () => {
 
   /** Attached, with one read that is not answered. */
   async function silentRig(waitedMs: () => number): Promise<HostRig> {
-    const { rig, rump, disk } = await rawRig({ heartbeatMs: 60, processorWaitMs: waitedMs });
+    const { rig, rump, disk } = await rawRig({ heartbeatMs: 60, askProcessorWait: (told) => told(waitedMs()) });
     rump.send(frame(KINDS.ready));
     await until("READY", () => rig.readyCount === 1);
     void outcome(disk.read(0, 1));
@@ -398,6 +398,53 @@ describe("heartbeat", () => {
     ]);
   });
 
+  test("nothing is decided before that is told, and what comes meanwhile counts", async () => {
+    const asked: ((waitedMs: number) => void)[] = [];
+    const { rig, rump, disk } = await rawRig({ heartbeatMs: 60, askProcessorWait: (told) => asked.push(told) });
+    rump.send(frame(KINDS.ready));
+    await until("READY", () => rig.readyCount === 1);
+    void outcome(disk.read(0, 1));
+    rig.clock.advance(60); // READY came in this one
+    for (const waitedMs of [1_000_000, 60, 60]) {
+      rig.clock.advance(60);
+      rig.clock.advance(600); // whoever tells it does not get a processor either
+      expect(asked.length).toBe(1);
+      asked.pop()?.(waitedMs);
+    }
+    rig.clock.advance(60);
+    asked.pop()?.(0);
+    await until("a PING", () => rump.requests(KINDS.ping).length === 1);
+    rig.clock.advance(60);
+    rump.send(frame(KINDS.pong, { requestId: rump.requests(KINDS.ping)[0]?.requestId ?? 0 }));
+    for (let turns = 0; turns < 4; turns++) await turn();
+    asked.pop()?.(0);
+    expect(rig.lost).toEqual([]);
+    rig.clock.advance(60);
+    asked.pop()?.(0);
+    rig.clock.advance(60);
+    asked.pop()?.(0);
+    rig.clock.advance(60);
+    expect(rig.lost).toEqual([]);
+    asked.pop()?.(0);
+    expect(rig.lost.map((error) => error.code)).toEqual(["PUD_SILENT"]);
+    asked.pop()?.(0);
+    expect(rig.clock.pending).toBe(0);
+  });
+
+  test("told after the channel has ended, nothing comes of it", async () => {
+    const asked: ((waitedMs: number) => void)[] = [];
+    const { rig, rump, disk } = await rawRig({ heartbeatMs: 60, askProcessorWait: (told) => asked.push(told) });
+    void outcome(disk.read(0, 1));
+    rig.clock.advance(60);
+    rig.clock.advance(60);
+    rump.stream.destroy();
+    await until("the loss", () => rig.lost.length === 1);
+    expect(asked.length).toBe(1);
+    asked.pop()?.(0);
+    expect(rig.clock.pending).toBe(0);
+    expect(rig.lost.length).toBe(1);
+  });
+
   test("one that loops on a busy machine is lost when it has had its time", async () => {
     const rig = await silentRig(() => 40);
     expect(silenceUntilLost(rig)).toBe(60 + 120 * 3);
@@ -415,7 +462,7 @@ describe("heartbeat", () => {
   });
 
   test("a silence that is over is forgotten", async () => {
-    const rig = hostRig("hold", { heartbeatMs: 60, processorWaitMs: () => 60 });
+    const rig = hostRig("hold", { heartbeatMs: 60, askProcessorWait: (told) => told(60) });
     const rump = new RawRump(rig);
     rump.send(hello(), nodeFrame(1, 0), frame(KINDS.ready));
     await until("READY", () => rig.readyCount === 1);
