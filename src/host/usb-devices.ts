@@ -65,6 +65,8 @@ export class UsbDevices {
   readonly #ending = new Map<string, Promise<unknown>>();
   #work: Promise<void> = Promise.resolve();
   #again: Timer | undefined;
+  /** How often the list was compared with the sessions. */
+  #looks = 0;
   #closed = false;
 
   constructor(options: UsbDevicesOptions) {
@@ -129,6 +131,7 @@ export class UsbDevices {
   /** @returns for each device that gets a session of its own: what becomes of it, which is told as an event as well. */
   async #reconcile(devices: readonly UsbDevice[]): Promise<Promise<HostError | undefined>[]> {
     if (this.#closed) return [];
+    this.#looks++;
     const byPath = new Map(devices.map((device) => [device.path, device]));
     for (const [key, slot] of this.#slots) {
       const device = byPath.get(slot.part.device.path);
@@ -212,10 +215,13 @@ export class UsbDevices {
   #occupy(slot: Slot & { readonly launched: Launched }): void {
     const { key } = slot.part;
     this.#slots.set(key, slot);
+    const looksBefore = this.#looks;
     const ended = slot.launched.ended.then((error) => {
       slot.refused = error?.code ?? "DEVICE_GONE";
       if (this.#ending.get(key) === ended) this.#ending.delete(key);
       if (error?.code === "NO_RESOURCES") this.#refreshLater();
+      // The reason may have gone while it was not known yet: nobody tells of it again.
+      else if (error !== undefined && this.#looks !== looksBefore && !this.#closed) this.refresh();
     });
     this.#ending.set(key, ended);
   }

@@ -242,6 +242,22 @@ describe("what was refused is tried again when the reason has visibly gone", () 
     expect(supervisor.keys).toHaveLength(2);
   });
 
+  test("NOT_PERMITTED: also when that came while its session still tried, and once for each look", async () => {
+    using tree = new SysfsTree([stick]);
+    tree.removeNode(stick);
+    const { usb, supervisor, refresh } = rig(tree);
+    await usb.start();
+    tree.plug(stick); // the same plug-in, with its node
+    await refresh();
+    expect(supervisor.keys).toEqual(["1-1"]);
+    const refusal = new HostError("NOT_PERMITTED", "as it was when it was opened");
+    await supervisor.launches[0]?.end(refusal);
+    await vi.waitFor(() => expect(supervisor.keys).toEqual(["1-1", "1-1"]));
+    await supervisor.launches[1]?.end(refusal);
+    await usb.idle();
+    expect(supervisor.keys).toEqual(["1-1", "1-1"]);
+  });
+
   test("NO_DRIVER: when its interfaces have appeared", async () => {
     using tree = new SysfsTree([{ ...stick, interfaces: [] }]);
     const { usb, supervisor, events, refresh } = rig(tree, "1-1");
