@@ -1,9 +1,10 @@
 /**
- * What a serial line that never rests costs: `npm run build && node bench/serial-load.mjs [--seconds 4] [--baud 115200] [chip]…`
+ * What a serial line that never rests costs: `npm run build && node bench/serial-load.mjs [--seconds 4] [--baud 115200] [--way in]… [chip]…`
  *
- * `rumpusb run` with a simulated adapter whose far end sends back what it hears, in the time of the rate; a program on the
- * pseudo terminal writes and reads without a pause. A row for each process, printed when it is measured: processor time, wake-ups,
- * system calls; with the line open and nothing sent, and then under load. Some 24 seconds for each chip.
+ * `rumpusb run` with a simulated adapter, in the time of the rate; a program on the pseudo terminal. "in": it reads what the far
+ * end sends without a pause; "out": it writes without a pause; "both": it does both, and the far end sends back what it hears.
+ * A row for each process, printed when it is measured: processor time, wake-ups, system calls; with the line open and nothing
+ * sent, and then under load. Some 24 seconds for each chip and way.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -25,23 +26,31 @@ const SYSTEM_CALLS_MS = 500;
 const PIECE_BYTES = 256;
 
 const { values, positionals } = parseArgs({
-  options: { seconds: { type: "string", default: "4" }, baud: { type: "string", default: "115200" } },
+  options: {
+    seconds: { type: "string", default: "4" },
+    baud: { type: "string", default: "115200" },
+    way: { type: "string", multiple: true, default: ["in", "out", "both"] },
+  },
   allowPositionals: true,
 });
 const chips = positionals.length > 0 ? positionals : ["acm", "ft232r", "ft232h", "cp2104", "ch340", "pl2303-hx"];
 const seconds = Number(values.seconds);
+/** What is at the far end, and what is counted: bytes that the program got, or got rid of. */
+const WAYS = { in: "talker", out: "listener", both: "loopback" };
 
 class Program {
   heardBytes = 0;
+  writtenBytes = 0;
   reading;
   #stopped = false;
 
-  constructor(line) {
+  constructor(line, way) {
     const piece = Buffer.alloc(PIECE_BYTES, 0x55);
     const heard = Buffer.alloc(4096);
     // Both end when the terminal does.
     void (async () => {
-      while (!this.#stopped) await promisify(write)(line, piece, 0, piece.length, null);
+      while (!this.#stopped && way !== "in")
+        this.writtenBytes += (await promisify(write)(line, piece, 0, piece.length, null)).bytesWritten;
     })().catch(() => undefined);
     this.reading = (async () => {
       for (;;) this.heardBytes += (await promisify(read)(line, heard, 0, heard.length, null)).bytesRead;
@@ -53,14 +62,14 @@ class Program {
   }
 }
 
-const TITLES = ["chip", "process", "% of a core", "wake-ups /s", "system calls /s", "received bytes /s"];
+const TITLES = ["chip", "process", "% of a core", "wake-ups /s", "system calls /s", "bytes /s"];
 console.log(tableRow(TITLES));
 console.log(tableRow(TITLES.map(() => "---")));
-for (const chip of chips) await measure(chip);
+for (const chip of chips) for (const way of values.way) await measure(chip, way);
 
-async function measure(chip) {
+async function measure(chip, way) {
   const folder = mkdtempSync(join(tmpdir(), "rumpusb-load-"));
-  const args = ["run", "--json", "--runtime-dir", folder, `sim:serial,chip=${chip},paced`];
+  const args = ["run", "--json", "--runtime-dir", folder, `sim:serial,chip=${chip},paced,wiring=${WAYS[way]}`];
   const host = spawn(process.execPath, [COMMAND, ...args], { stdio: ["ignore", "pipe", "inherit"] });
   const ended = once(host, "exit");
   try {
@@ -70,7 +79,7 @@ async function measure(chip) {
       if (event.event === "device") pids = processesOf(host.pid, event.pid);
       if (event.event === "ready") break;
     }
-    await underLoad(chip, join(folder, "ttyU0"), pids);
+    await underLoad(chip, way, join(folder, "ttyU0"), pids);
   } finally {
     host.kill("SIGTERM");
     await ended;
@@ -78,14 +87,15 @@ async function measure(chip) {
   }
 }
 
-async function underLoad(chip, path, pids) {
+async function underLoad(chip, way, path, pids) {
   execFileSync("stty", ["-F", path, values.baud, "raw", "-echo"]);
   const line = openSync(path, constants.O_RDWR | constants.O_NOCTTY);
   await delay(OPEN_MS);
-  printRows(`${chip}, open`, await costs(pids, () => 0));
-  const program = new Program(line);
+  // A talker has begun.
+  if (way !== "in") printRows(`${chip}, open`, await costs(pids, () => 0));
+  const program = new Program(line, way);
   await delay(WARM_UP_MS);
-  printRows(`${chip}, busy`, await costs(pids, () => program.heardBytes));
+  printRows(`${chip}, ${way}`, await costs(pids, () => (way === "out" ? program.writtenBytes : program.heardBytes)));
   program.stop();
   void program.reading.then(() => closeSync(line));
 }
@@ -95,13 +105,13 @@ function printRows(what, rows) {
 }
 
 /** Of each process, and of all together. */
-async function costs(pids, heard) {
+async function costs(pids, moved) {
   const entries = Object.entries(pids);
   const before = entries.map(([, pid]) => ({ cpu: fineCpuSeconds(pid), wakes: wakeUps(pid) }));
-  const [heardBefore, startMs] = [heard(), performance.now()];
+  const [movedBefore, startMs] = [moved(), performance.now()];
   await delay(seconds * 1000);
   const elapsed = (performance.now() - startMs) / 1000;
-  const heardBytes = (heard() - heardBefore) / elapsed;
+  const bytes = (moved() - movedBefore) / elapsed;
   const rows = [];
   const sum = { cpu: 0, wakes: 0 };
   for (const [n, [name, pid]] of entries.entries()) {
@@ -112,7 +122,7 @@ async function costs(pids, heard) {
     const calls = await systemCalls(pid, () => delay(SYSTEM_CALLS_MS));
     rows.push({ name, cells: [...cellsOf(cpu, wakes), ((calls ?? 0) / (SYSTEM_CALLS_MS / 1000)).toFixed(0), ""] });
   }
-  rows.push({ name: "all", cells: [...cellsOf(sum.cpu, sum.wakes), "", heardBytes.toFixed(0)] });
+  rows.push({ name: "all", cells: [...cellsOf(sum.cpu, sum.wakes), "", bytes.toFixed(0)] });
   return rows;
 }
 

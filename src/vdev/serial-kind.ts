@@ -13,12 +13,13 @@ import { PL_KINDS, Pl2303Model } from "./serial-pl2303.js";
 /** The common names of the families stand for the chip that most have. */
 const ALIASES: Readonly<Record<string, string>> = { ftdi: "ft232r", cp210x: "cp2102", pl2303: "pl2303-hx" };
 const CHIPS = ["acm", ...FTDI_KINDS, ...CP_KINDS, ...CH_KINDS, ...PL_KINDS] as const;
-const WIRINGS = ["loopback", "null-modem", "open"] as const;
+const WIRINGS = ["loopback", "null-modem", "listener", "talker", "open"] as const;
 const MAX_PORTS = 4;
 
 export const SERIAL_OPTIONS: Readonly<Record<string, string>> = {
   chip: `${CHIPS.join(", ")}; ftdi, cp210x, pl2303 for the usual one (default ftdi)`,
-  wiring: "loopback, null-modem (ports 0 and 1 of one adapter) or open (default loopback)",
+  wiring:
+    "loopback, null-modem (ports 0 and 1 of one adapter), listener (at the far end, takes everything; with paced), talker (also sends without a pause) or open (default loopback)",
   paced: "bytes take the time of the rate",
   shape: `acm: ${ACM_SHAPES.join(", ")} (default union)`,
   ports: `acm: 1 to ${MAX_PORTS} (default 1)`,

@@ -10,6 +10,7 @@ import type { FunctionDescription } from "./descriptor-set.js";
 import type { InEndpoint, OutEndpoint } from "./endpoint.js";
 import { ACKNOWLEDGED, type ControlReply, UsbFunction } from "./function.js";
 import { type SerialFault, SerialFaults } from "./serial-faults.js";
+import { connectFarEnd } from "./serial-far-end.js";
 import { Uart, type UartError, type UartOutputs, type UartSettings } from "./serial-uart.js";
 
 /** What every family is made with. */
@@ -17,8 +18,11 @@ export interface SerialOptions {
   readonly clock: Clock;
   /** Bytes take the time of the rate. Default: they cross at once. */
   readonly paced?: boolean;
-  /** "loopback": each port hears itself; "null-modem": ports 0 and 1 hear each other; "open": nothing is connected. */
-  readonly wiring?: "loopback" | "null-modem" | "open";
+  /**
+   * "loopback": each port hears itself; "null-modem": ports 0 and 1 hear each other; "listener", "talker": each has somebody at
+   * the far end (serial-far-end.ts), which needs `paced`; "open": nothing is connected.
+   */
+  readonly wiring?: "loopback" | "null-modem" | "listener" | "talker" | "open";
   readonly faults?: readonly SerialFault[];
   /** idVendor and idProduct instead of the chip's. */
   readonly vendorId?: number;
@@ -79,7 +83,7 @@ export abstract class SerialModel extends UsbFunction {
         toldLine: { settings: uart.settings, outputs: uart.outputs },
       };
     });
-    this.#connect(options.wiring ?? "loopback");
+    this.#connect(options.wiring ?? "loopback", paced);
     for (const port of this.ports) port.uart.onChange(() => this.onEndpointReady());
   }
 
@@ -196,9 +200,12 @@ export abstract class SerialModel extends UsbFunction {
     this.tell({ kind: "line", port: port.index, settings, outputs });
   }
 
-  #connect(wiring: NonNullable<SerialOptions["wiring"]>): void {
+  #connect(wiring: NonNullable<SerialOptions["wiring"]>, paced: boolean): void {
     if (wiring === "loopback") for (const { uart } of this.ports) uart.loopBack();
     if (wiring === "null-modem") Uart.connect(this.port(0).uart, this.port(1).uart);
+    if (wiring !== "listener" && wiring !== "talker") return;
+    if (!paced) throw new RangeError(`wiring=${wiring} needs paced`);
+    for (const { uart } of this.ports) connectFarEnd(uart, this.clock, wiring === "talker");
   }
 }
 

@@ -182,8 +182,9 @@ export class Uart {
       const step = Math.max(1, Math.floor(farEnd.receive.capacity * MAX_STEP));
       const wanted = Math.min(bytes, this.transmit.length, this.#paced ? step : farEnd.receive.room);
       if (wanted === 0) break;
-      farEnd.#arrive(this.transmit.shift(wanted), this.#settings);
+      // Before they arrive: whoever takes them there lets this end go on.
       if (this.#paced) this.#budgetBits -= wanted * bitsOf(this.#settings);
+      farEnd.#arrive(this.transmit.shift(wanted), this.#settings);
       this.#onChange();
     }
     this.#schedule();

@@ -4,6 +4,7 @@ import { createModel, modelKinds, type ModelOptions, OptionError } from "../../s
 import { AcmModel } from "../../src/vdev/serial-acm.js";
 import { Ch34xModel } from "../../src/vdev/serial-ch34x.js";
 import { Cp210xModel } from "../../src/vdev/serial-cp210x.js";
+import { connectFarEnd } from "../../src/vdev/serial-far-end.js";
 import { FtdiModel } from "../../src/vdev/serial-ftdi.js";
 import { SerialModel } from "../../src/vdev/serial-model.js";
 import { Pl2303Model } from "../../src/vdev/serial-pl2303.js";
@@ -37,6 +38,7 @@ describe("from text", () => {
   test.each([
     [{ chip: "ft999" }, /it is one of acm, ft232r/],
     [{ chip: "ftdi", wiring: "null-modem" }, /no port 1/],
+    [{ chip: "ftdi", wiring: "talker" }, /wiring=talker needs paced/],
     [{ chip: "ftdi", shape: "union" }, /belong to chip=acm/],
     [{ chip: "acm", ports: "5" }, /whole number from 1 to 4/],
     [{ fault: "smoke" }, /is none of framing, parity/],
@@ -180,6 +182,45 @@ describe("the line", () => {
     a.transmit.push(Uint8Array.of(0xff));
     a.run();
     expect([b.takeErrors(), [...b.takeReceived(10)]]).toEqual([["framing"], [0x7f]]);
+  });
+
+  test("a talker takes what it hears, and sends at the port's rate while DTR is on", () => {
+    const clock = new ManualClock();
+    const port = new Uart({ clock, transmitBytes: 64, receiveBytes: 8192, paced: true });
+    connectFarEnd(port, clock, true);
+    port.configure({ baud: 115_200 });
+    clock.advance(1000);
+    expect(port.receive.length).toBe(0);
+    port.setOutputs({ dtr: true, rts: true });
+    port.transmit.push(pattern(64));
+    port.run();
+    clock.advance(500);
+    expect([port.transmit.length, port.takeErrors()]).toEqual([0, []]);
+    expect(Math.abs(port.receive.length - 5760)).toBeLessThan(30);
+    const heard = port.takeReceived(5000);
+    expect(heard.every((byte, at) => byte === at % 256)).toBe(true);
+    port.configure({ baud: 9600, dataBits: 7 });
+    clock.advance(100);
+    port.takeReceived(8192);
+    port.takeErrors();
+    clock.advance(1000);
+    expect(Math.abs(port.receive.length - 9600 / 9)).toBeLessThan(30);
+    expect(port.takeErrors()).toEqual([]);
+    port.setOutputs({ dtr: false });
+    port.takeReceived(8192);
+    clock.advance(1000);
+    expect(port.receive.length).toBe(0);
+  });
+
+  test("a listener says nothing", () => {
+    const clock = new ManualClock();
+    const port = new Uart({ clock, transmitBytes: 64, receiveBytes: 8192, paced: true });
+    connectFarEnd(port, clock, false);
+    port.setOutputs({ dtr: true, rts: true });
+    port.transmit.push(pattern(64));
+    port.run();
+    clock.advance(500);
+    expect([port.transmit.length, port.receive.length, port.takeErrors()]).toEqual([0, 0, []]);
   });
 
   test("a queue keeps the order when it wraps", () => {
