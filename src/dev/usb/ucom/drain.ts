@@ -17,6 +17,9 @@ export function pollMs(queuedBytes: number, settings: LineSettings): number {
   return Math.min(Math.max(wireMs(queuedBytes, settings), MIN_POLL_MS), MAX_POLL_MS);
 }
 
+/** Characters that are reckoned more: one is shifted out when the buffer is empty, and one for a clock that is not exact. */
+const MARGIN = 2;
+
 /** A chip of so many bytes that sends without a pause: it can hold no more than its buffer. */
 export class TransmitEstimate {
   readonly #clock: Clock;
@@ -30,8 +33,8 @@ export class TransmitEstimate {
 
   taken(bytes: number, settings: LineSettings): void {
     const nowMs = this.#clock.nowMs();
-    const emptyAtMs = Math.max(nowMs, this.#emptyAtMs) + wireMs(bytes, settings);
-    this.#emptyAtMs = Math.min(emptyAtMs, nowMs + wireMs(this.#bufferBytes, settings));
+    const emptyAtMs = Math.max(nowMs + wireMs(MARGIN, settings), this.#emptyAtMs) + wireMs(bytes, settings);
+    this.#emptyAtMs = Math.min(emptyAtMs, nowMs + wireMs(this.#bufferBytes + MARGIN, settings));
   }
 
   /** 0 = empty by now. */
