@@ -27,7 +27,7 @@ bytes() {
 check "QEMU's usb-uas with streams, non-root and locked, read and written byte for byte" bytes
 
 verify() {
-  (cd /run/home && as_user fio --name=verify --ioengine=nbd --uri="$(uri main sd0)" --rw=randwrite --bs=4k --size=4M \
+  (cd /run/home && as_user fio --name=verify --ioengine=nbd --uri="$(uri main sd0)" --rw=randwrite --bs=4k --size=1M \
     --iodepth=16 --verify=crc32c --verify_fatal=1 --output=fio.log) || {
     tail -n 5 /run/home/fio.log
     fail "fio: verification failed"
