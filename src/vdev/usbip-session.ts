@@ -10,6 +10,7 @@
 import { BufferPool } from "../buffers.js";
 import { concat, hex, viewOf } from "../bytes.js";
 import { ENDPOINT_IN, HUB_FEATURE, REQUEST, REQUEST_TYPE } from "../dev/usb/usb.js";
+import { HeaderSlab } from "../dev/usbip/outgoing.js";
 import { type PayloadTarget, RecordReader } from "../dev/usbip/reader.js";
 import {
   AT,
@@ -19,7 +20,6 @@ import {
   devlistReply,
   ERRNO,
   errnoOfStatus,
-  HeaderSlab,
   ISO_PACKET_BYTES,
   MAX_URB_BYTES,
   NOT_ISOCHRONOUS,

@@ -9,7 +9,8 @@ import type { ByteStream, Clock, Timer } from "../../rumpuser/rumpuser.js";
 import { RestTimer } from "../usb/rest-timer.js";
 import type { HcCompletion, HcTransfer } from "../usb/usbdivar.js";
 import { type PayloadTarget, RecordReader } from "./reader.js";
-import { AT, COMMAND, DIRECTION, ERRNO, HeaderSlab, statusOfErrno, TRANSFER_FLAG, URB_HEADER_BYTES } from "./wire.js";
+import { HeaderSlab, OutgoingParts } from "./outgoing.js";
+import { AT, COMMAND, DIRECTION, ERRNO, statusOfErrno, TRANSFER_FLAG, URB_HEADER_BYTES } from "./wire.js";
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -68,8 +69,10 @@ export class UrbConnection {
   #unlinkTimer: Timer | undefined;
   /** The URB whose payload is arriving, and how it ended. */
   #receiving: { readonly urb: PendingUrb; readonly completion: HcCompletion } | undefined;
+  /** Where its payload goes; the same each time. */
+  readonly #part = { into: NO_BYTES as Uint8Array, bytes: 0 };
   #lastSeqnum = 0;
-  #out: Uint8Array[] = [];
+  readonly #out = new OutgoingParts();
   #willFlush = false;
   /** Whom to call when everything that has arrived is taken, and whether that will happen. */
   #tellers: (() => void)[] = [];
@@ -105,8 +108,8 @@ export class UrbConnection {
     // Written out: V8 makes a new map for each object that is spread and added to.
     const urb: PendingUrb = { transfer, isIn, data, seqnum: this.#nextSeqnum(), done, unlinking: false };
     this.#pending.add(urb.seqnum, urb);
-    this.#out.push(this.#submitHeader(urb));
-    if (!urb.isIn && urb.data.length > 0) this.#out.push(urb.data);
+    this.#addSubmit(urb);
+    if (!urb.isIn && urb.data.length > 0) this.#out.add(urb.data);
     this.#flush();
     return () => this.#unlink(urb);
   }
@@ -141,7 +144,7 @@ export class UrbConnection {
     this.#receiving = undefined;
     this.#pending.clear();
     this.#unlinks.clear();
-    this.#out = [];
+    this.#out.take();
     this.#clock.startTimer(0, () => {
       for (const urb of ended) urb.done({ status: "disconnected", actualBytes: 0 });
       this.#onDown(reason);
@@ -168,21 +171,22 @@ export class UrbConnection {
     return this.#lastSeqnum;
   }
 
-  #submitHeader(urb: PendingUrb): Uint8Array {
+  #addSubmit(urb: PendingUrb): void {
     const { transfer, isIn } = urb;
-    const { bytes, view } = this.#slab.take();
-    view.setUint32(AT.COMMAND, COMMAND.SUBMIT);
-    view.setUint32(AT.SEQNUM, urb.seqnum);
-    view.setUint32(AT.DEVID, this.#devid);
-    view.setUint32(AT.DIRECTION, isIn ? DIRECTION.IN : DIRECTION.OUT);
-    view.setUint32(AT.ENDPOINT, transfer.endpointAddress & 0x0f);
+    const at = this.#slab.cut();
+    const { bytes, view } = this.#slab;
+    view.setUint32(at + AT.COMMAND, COMMAND.SUBMIT);
+    view.setUint32(at + AT.SEQNUM, urb.seqnum);
+    view.setUint32(at + AT.DEVID, this.#devid);
+    view.setUint32(at + AT.DIRECTION, isIn ? DIRECTION.IN : DIRECTION.OUT);
+    view.setUint32(at + AT.ENDPOINT, transfer.endpointAddress & 0x0f);
     const zlp = !isIn && transfer.sendZlp === true ? TRANSFER_FLAG.ZERO_PACKET : 0;
-    view.setUint32(AT.TRANSFER_FLAGS, zlp | (isIn ? TRANSFER_FLAG.DIR_IN : 0));
-    view.setUint32(AT.TRANSFER_BUFFER_LENGTH, urb.data.length);
+    view.setUint32(at + AT.TRANSFER_FLAGS, zlp | (isIn ? TRANSFER_FLAG.DIR_IN : 0));
+    view.setUint32(at + AT.TRANSFER_BUFFER_LENGTH, urb.data.length);
     // number_of_packets stays 0, as Linux's vhci_hcd has it: every server must know that one.
-    if (transfer.type === "interrupt") view.setUint32(AT.INTERVAL, INTERRUPT_INTERVAL);
-    if (transfer.setup !== undefined) bytes.set(transfer.setup, AT.SETUP);
-    return bytes;
+    if (transfer.type === "interrupt") view.setUint32(at + AT.INTERVAL, INTERRUPT_INTERVAL);
+    if (transfer.setup !== undefined) bytes.set(transfer.setup, at + AT.SETUP);
+    this.#out.addHeader(bytes, at);
   }
 
   /** What is submitted in one go leaves in one write. */
@@ -191,8 +195,7 @@ export class UrbConnection {
     this.#willFlush = true;
     queueMicrotask(() => {
       this.#willFlush = false;
-      const parts = joined(this.#out);
-      this.#out = [];
+      const parts = this.#out.take();
       // What waits here is memory of the transfers in flight: the stack bounds it, so the answer may be ignored.
       if (parts.length > 0) this.#stream.write(parts);
     });
@@ -204,12 +207,13 @@ export class UrbConnection {
     const seqnum = this.#nextSeqnum();
     this.#unlinks.set(seqnum, { urb, deadlineMs: this.#clock.nowMs() + UNLINK_TIMEOUT_MS });
     this.#watchUnlinks();
-    const { bytes, view } = this.#slab.take();
-    view.setUint32(AT.COMMAND, COMMAND.UNLINK);
-    view.setUint32(AT.SEQNUM, seqnum);
-    view.setUint32(AT.DEVID, this.#devid);
-    view.setUint32(AT.UNLINK_SEQNUM, urb.seqnum);
-    this.#out.push(bytes);
+    const at = this.#slab.cut();
+    const { bytes, view } = this.#slab;
+    view.setUint32(at + AT.COMMAND, COMMAND.UNLINK);
+    view.setUint32(at + AT.SEQNUM, seqnum);
+    view.setUint32(at + AT.DEVID, this.#devid);
+    view.setUint32(at + AT.UNLINK_SEQNUM, urb.seqnum);
+    this.#out.addHeader(bytes, at);
     this.#flush();
   }
 
@@ -254,7 +258,9 @@ export class UrbConnection {
       return undefined;
     }
     this.#receiving = { urb, completion };
-    return actualBytes === urb.data.length ? urb.data : urb.data.subarray(0, actualBytes);
+    this.#part.into = urb.data;
+    this.#part.bytes = actualBytes;
+    return this.#part;
   }
 
   #takePayload(): void {
@@ -287,23 +293,4 @@ export class UrbConnection {
     this.#pending.delete(urb.seqnum);
     urb.done({ status: statusOfErrno(errno), actualBytes: 0 });
   }
-}
-
-/** Headers one behind the other in a slab are one part: each is dear to send. */
-function joined(parts: readonly Uint8Array[]): readonly Uint8Array[] {
-  const all: Uint8Array[] = [];
-  for (let from = 0; from < parts.length; ) {
-    const first = parts[from] ?? NO_BYTES;
-    let bytes = first.length;
-    let to = from + 1;
-    for (let next = parts[to]; next !== undefined && follows(first, bytes, next); next = parts[++to])
-      bytes += next.length;
-    all.push(to === from + 1 ? first : new Uint8Array(first.buffer, first.byteOffset, bytes));
-    from = to;
-  }
-  return all;
-}
-
-function follows(first: Uint8Array, bytes: number, next: Uint8Array): boolean {
-  return next.buffer === first.buffer && next.byteOffset === first.byteOffset + bytes;
 }

@@ -210,28 +210,3 @@ export function textOf(field: Uint8Array): string {
   const end = field.indexOf(0);
   return new TextDecoder().decode(end < 0 ? field : field.subarray(0, end));
 }
-
-/**
- * Memory for URB headers: 48 bytes each, cut from slabs, because a header must stay as it is until it is sent and small
- * typed arrays of their own are dear to send.
- */
-export class HeaderSlab {
-  static readonly #HEADERS_PER_SLAB = 64;
-  #slab = new Uint8Array(0);
-  #at = 0;
-
-  /** 48 zero bytes that nobody else has, and a view of them. */
-  take(): { readonly bytes: Uint8Array; readonly view: DataView } {
-    if (this.#at + URB_HEADER_BYTES > this.#slab.length) {
-      this.#slab = new Uint8Array(URB_HEADER_BYTES * HeaderSlab.#HEADERS_PER_SLAB);
-      this.#at = 0;
-    }
-    const { buffer } = this.#slab;
-    const at = this.#at;
-    this.#at += URB_HEADER_BYTES;
-    return {
-      bytes: new Uint8Array(buffer, at, URB_HEADER_BYTES),
-      view: new DataView(buffer, at, URB_HEADER_BYTES),
-    };
-  }
-}

@@ -9,7 +9,6 @@ import {
   errnoOfStatus,
   exportedDevice,
   exportedInterface,
-  HeaderSlab,
   importRequest,
   opHeader,
   retSubmit,
@@ -22,6 +21,7 @@ import {
   URB_HEADER_BYTES,
   zeroTerminated,
 } from "../../../src/dev/usbip/wire.js";
+import { HeaderSlab, OutgoingParts } from "../../../src/dev/usbip/outgoing.js";
 import { TRANSFER_STATUSES } from "../../../src/rumpuser/rumpuser.js";
 
 const words = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(" ", ""), "hex"));
@@ -142,6 +142,29 @@ test("strings are closed by a zero and must fit with it", () => {
   expect(() => zeroTerminated("x".repeat(32), 32)).toThrow("does not fit 32 bytes");
   expect(() => zeroTerminated("1\0-1", 32)).toThrow(RangeError);
   expect(textOf(new Uint8Array(32).fill(0x41))).toBe("A".repeat(32));
+});
+
+test("what is to be sent: headers one behind the other in a slab are one part, in the order of everything", () => {
+  const slab = new HeaderSlab();
+  const out = new OutgoingParts();
+  const sent: number[] = [];
+  const header = (n: number): void => {
+    const at = slab.cut();
+    slab.bytes.fill(n, at, at + URB_HEADER_BYTES);
+    out.addHeader(slab.bytes, at);
+    sent.push(n);
+  };
+  for (let n = 1; n <= 3; n++) header(n);
+  out.add(Uint8Array.of(100));
+  sent.push(100);
+  for (let n = 4; n <= 100; n++) header(n); // into the next slab
+  const parts = out.take();
+  expect(parts.map(({ length }) => length)).toEqual([3 * 48, 1, 61 * 48, 36 * 48]);
+  const bytes = parts.flatMap((part) => [...part]);
+  expect(bytes).toEqual(sent.flatMap((n, at) => Array.from({ length: at === 3 ? 1 : 48 }, () => n)));
+  expect(out.take()).toEqual([]);
+  header(7);
+  expect(out.take().map((part) => [...part])).toEqual([Array.from({ length: 48 }, () => 7)]);
 });
 
 test("headers cut from a slab do not share bytes", () => {
