@@ -19,12 +19,14 @@ import { streamOfFd } from "./rumpuser/real/byte-stream.js";
 import { forgoIdleTime } from "./rumpuser/real/event-loop.js";
 import { lockProcess } from "./rumpuser/real/lock.js";
 import { dieWithParent, receiveFd } from "./rumpuser/real/locked-calls.js";
+import { collectYoungAlone } from "./rumpuser/real/v8.js";
 import { loadTtyLine } from "./session/session.js";
 
 const HOST_FD = 3;
 const PASS_FD = 4;
 
 async function main(argument: string | undefined): Promise<void> {
+  collectYoungAlone();
   forgoIdleTime();
   const config = readConfig(argument);
   if (config.debug !== undefined) createDebug.enable(config.debug);

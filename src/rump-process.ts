@@ -28,7 +28,7 @@ import { mapMemory } from "./rumpuser/real/addon.js";
 import { streamOfFd } from "./rumpuser/real/byte-stream.js";
 import { lockProcess, type LockProfile } from "./rumpuser/real/lock.js";
 import { forgoIdleTime } from "./rumpuser/real/event-loop.js";
-import { keepHeapSmall } from "./rumpuser/real/v8.js";
+import { collectYoungAlone, keepHeapSmall } from "./rumpuser/real/v8.js";
 
 const PUD_FD = 3;
 const ORDERS_FD = 3;
@@ -38,6 +38,7 @@ const LOCKED_DEVICE_FD = 5;
 
 async function main(argument: string | undefined): Promise<void> {
   keepHeapSmall();
+  collectYoungAlone();
   forgoIdleTime();
   const config = readConfig(argument);
   if ("slots" in config) await serveSeveral(config);

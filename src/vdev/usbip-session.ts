@@ -10,7 +10,6 @@
 import { BufferPool } from "../buffers.js";
 import { concat, hex, viewOf } from "../bytes.js";
 import { ENDPOINT_IN, HUB_FEATURE, REQUEST, REQUEST_TYPE } from "../dev/usb/usb.js";
-import { HeaderSlab } from "../dev/usbip/outgoing.js";
 import { type PayloadTarget, RecordReader } from "../dev/usbip/reader.js";
 import {
   AT,
@@ -29,6 +28,7 @@ import {
   textOf,
   URB_HEADER_BYTES,
   USBIP_VERSION,
+  HeaderSlab,
 } from "../dev/usbip/wire.js";
 import type { ByteStream, TransferStatus } from "../rumpuser/rumpuser.js";
 import type { DeviceModel, Urb } from "./model.js";

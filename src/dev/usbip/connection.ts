@@ -9,8 +9,8 @@ import type { ByteStream, Clock, Timer } from "../../rumpuser/rumpuser.js";
 import { RestTimer } from "../usb/rest-timer.js";
 import type { HcCompletion, HcTransfer } from "../usb/usbdivar.js";
 import { type PayloadTarget, RecordReader } from "./reader.js";
-import { HeaderSlab, OutgoingParts } from "./outgoing.js";
-import { AT, COMMAND, DIRECTION, ERRNO, statusOfErrno, TRANSFER_FLAG, URB_HEADER_BYTES } from "./wire.js";
+import { OutgoingParts } from "./outgoing.js";
+import { AT, COMMAND, DIRECTION, ERRNO, HeaderSlab, statusOfErrno, TRANSFER_FLAG, URB_HEADER_BYTES } from "./wire.js";
 
 const NO_BYTES = new Uint8Array(0);
 

@@ -22,11 +22,18 @@ export function openUsbipReads(
   return new SlottedReads(reads, told, (queue) => new UsbipReader(options, reads, queue));
 }
 
+interface InFlight {
+  readonly started: number;
+  readonly cancel: () => void;
+}
+
 class UsbipReader implements SlotReader {
   readonly #options: UsbipReadsOptions;
   readonly #reads: HcReads;
   readonly #queue: SlottedReads;
-  readonly #cancels = new Map<number, () => void>();
+  /** By slot, and when each was started: a Map that entries pass through costs garbage (pending.ts). */
+  readonly #inFlight: (InFlight | undefined)[] = [];
+  #started = 0;
   readonly #tell: () => void;
   /** The last answer, where it is one that may be repeated, and when it came. */
   readonly #last: Uint8Array;
@@ -49,7 +56,8 @@ class UsbipReader implements SlotReader {
 
   cancel(): void {
     this.#isCancelled = true;
-    for (const cancel of [...this.#cancels.values()].toReversed()) cancel();
+    const reads = this.#inFlight.filter((read) => read !== undefined);
+    for (const { cancel } of reads.toSorted((a, b) => b.started - a.started)) cancel();
   }
 
   close(): void {}
@@ -67,11 +75,11 @@ class UsbipReader implements SlotReader {
     const transfer = { address, endpointAddress, type, data };
     const cancel = connection.submit({ transfer, isIn: true, data }, ({ status, actualBytes }) => {
       if (status === "ok" && this.#repeats(data, actualBytes)) return this.#start(slot, data);
-      this.#cancels.delete(slot);
+      this.#inFlight[slot] = undefined;
       if (!this.#queue.hasEnds) connection.afterTaking(this.#tell);
       this.#queue.ended(slot, status, actualBytes);
     });
-    this.#cancels.set(slot, cancel);
+    this.#inFlight[slot] = { started: this.#started++, cancel };
   }
 
   #repeats(data: Uint8Array, bytes: number): boolean {

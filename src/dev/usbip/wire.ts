@@ -210,3 +210,45 @@ export function textOf(field: Uint8Array): string {
   const end = field.indexOf(0);
   return new TextDecoder().decode(end < 0 ? field : field.subarray(0, end));
 }
+
+/**
+ * Memory for URB headers: 48 bytes each, cut from slabs, because a header must stay as it is until it is sent and small
+ * typed arrays of their own are dear to make and to send.
+ */
+export class HeaderSlab {
+  static readonly #HEADERS_PER_SLAB = 64;
+  #bytes = new Uint8Array(0);
+  #view = new DataView(this.#bytes.buffer);
+  #used = 0;
+
+  /** The slab that was cut from last, and a view of it. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  get view(): DataView {
+    return this.#view;
+  }
+
+  /** @returns where in the slab there are 48 zero bytes that nobody else has. */
+  cut(): number {
+    if (this.#used + URB_HEADER_BYTES > this.#bytes.length) {
+      this.#bytes = new Uint8Array(URB_HEADER_BYTES * HeaderSlab.#HEADERS_PER_SLAB);
+      this.#view = new DataView(this.#bytes.buffer);
+      this.#used = 0;
+    }
+    const at = this.#used;
+    this.#used += URB_HEADER_BYTES;
+    return at;
+  }
+
+  /** The same with an array and a view of its own. */
+  take(): { readonly bytes: Uint8Array; readonly view: DataView } {
+    const at = this.cut();
+    const { buffer } = this.#bytes;
+    return {
+      bytes: new Uint8Array(buffer, at, URB_HEADER_BYTES),
+      view: new DataView(buffer, at, URB_HEADER_BYTES),
+    };
+  }
+}

@@ -20,8 +20,9 @@ import {
   textOf,
   URB_HEADER_BYTES,
   zeroTerminated,
+  HeaderSlab,
 } from "../../../src/dev/usbip/wire.js";
-import { HeaderSlab, OutgoingParts } from "../../../src/dev/usbip/outgoing.js";
+import { OutgoingParts } from "../../../src/dev/usbip/outgoing.js";
 import { TRANSFER_STATUSES } from "../../../src/rumpuser/rumpuser.js";
 
 const words = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(" ", ""), "hex"));

@@ -158,7 +158,9 @@ export class Receive {
       retried: (error) => this.#retried(error),
       consume: (data) => {
         this.#eventful = false;
-        for (let at = 0; at < data.length; at += maxPacketBytes) hooks.parse(data.subarray(at, at + maxPacketBytes));
+        const isOne = data.length <= maxPacketBytes;
+        for (let at = 0; at < data.length; at += maxPacketBytes)
+          hooks.parse(isOne ? data : data.subarray(at, at + maxPacketBytes));
         this.#tellChange();
         return this.#eventful;
       },
