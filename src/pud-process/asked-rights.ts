@@ -163,7 +163,9 @@ class AskedProcess implements RumpProcess {
   }
 
   askProcessorWait(told: (waitedMs: number) => void): void {
-    this.#messenger.call("processorWait", { process: this.id }, (answer) => answer as number).then(told, () => {}); // it has ended, and that is told
+    const asked = this.#messenger.call("processorWait", { process: this.id }, (answer) => answer as number);
+    // A process that has ended, for one: nobody is to wait for the answer.
+    asked.then(told, () => told(0));
   }
 
   kill(): void {

@@ -6,7 +6,7 @@
  */
 import type { Clock, Timer } from "../rumpuser/rumpuser.js";
 
-/** Calls `told` once, unless the process has ended. Milliseconds, and 0 at the first call. */
+/** Calls `told` once. Milliseconds; 0 at the first call, and where it cannot be known. */
 export type AskProcessorWait = (told: (waitedMs: number) => void) => void;
 
 export interface HeartbeatLimits {
