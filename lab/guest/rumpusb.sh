@@ -74,8 +74,8 @@ field() {
 # uri NAME NODE: where the node's NBD export is.
 uri() { field "$1" ".event == \"link\" and .node == \"$2\"" uri; }
 
-# rump_pid NAME: the driver's process.
-rump_pid() { field "$1" '.event == "device"' pid; }
+# rump_pid NAME: the driver's process, which is another one after a restart.
+rump_pid() { field "$1" '.event == "device" or .event == "restart" or .event == "replug"' pid; }
 
 # pud_pid: the process that serves the clients of the run that was started last. Where a launcher waits for it, it is older and has the
 # same script among its arguments.
