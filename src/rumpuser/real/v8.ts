@@ -13,8 +13,8 @@ export function keepHeapSmall(): void {
 }
 
 /**
- * The young generation is collected by the thread that has it: it is small, and to wake four helpers for it costs a process that
- * has little to do, as one with a slow line, more than the work itself. Disks are as fast as with them.
+ * The young generation is collected by the thread that has it: it is small, and four helpers were woken for it each time. With a
+ * slow line they wake up half as often; the processor time is the same, and disks are as fast.
  */
 export function collectYoungAlone(): void {
   setFlagsFromString("--no-parallel-scavenge");
