@@ -19,8 +19,8 @@ import { fineCpuSeconds, processesOf, systemCalls, wakeUps } from "./processes.m
 import { tableRow } from "./tables.mjs";
 
 const COMMAND = fileURLToPath(new URL("../bin/rumpusb.js", import.meta.url));
-/** V8 compiles meanwhile, and gathers garbage once more after the start. */
-const WARM_UP_MS = 9_000;
+/** V8 compiles meanwhile, with all that looks cheap once done, and gathers garbage once more after the start. */
+const WARM_UP_MS = 20_000;
 const OPEN_MS = 2_000;
 const SYSTEM_CALLS_MS = 500;
 const PIECE_BYTES = 256;

@@ -11,7 +11,7 @@
  *   submitChain(plan, buffers) → chain, or its results (status, bytes of each step) when it ended at once, or a negative error
  *   cancelChain(chain) → error
  *   openReads(type, endpoint, memory, slotBytes, repeatBytes) → reads, or a negative error
- *   startRead(reads, slot, bytes) → error     cancelReads(reads) closeReads(reads) → error
+ *   startRead(reads, slot, bytes) → error     tellRepeats(reads, on) cancelReads(reads) closeReads(reads) → error
  *   configuration() setConfiguration(n) claimInterface(n) releaseInterface(n) setInterface(n, alt) clearHalt(endpoint)
  *   reset() allocStreams(count, endpoints) freeStreams(endpoints)   → Promise of a number
  *   hold(on)                                  while it is on the device's descriptor is not watched
@@ -65,6 +65,7 @@ class Port : public Napi::ObjectWrap<Port>, public LoopResource {
   Napi::Value OpenReads(const Napi::CallbackInfo& info);
   Napi::Value StartRead(const Napi::CallbackInfo& info);
   Napi::Value CancelReads(const Napi::CallbackInfo& info);
+  Napi::Value TellRepeats(const Napi::CallbackInfo& info);
   Napi::Value CloseReads(const Napi::CallbackInfo& info);
   Napi::Value Hold(const Napi::CallbackInfo& info);
   Napi::Value Speed(const Napi::CallbackInfo& info);

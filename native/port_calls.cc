@@ -97,6 +97,7 @@ Napi::Function Port::Define(Napi::Env env) {
                       InstanceMethod<&Port::SubmitChain>("submitChain"),
                       InstanceMethod<&Port::CancelChain>("cancelChain"),
                       InstanceMethod<&Port::OpenReads>("openReads"), InstanceMethod<&Port::StartRead>("startRead"),
+                      InstanceMethod<&Port::TellRepeats>("tellRepeats"),
                       InstanceMethod<&Port::CancelReads>("cancelReads"),
                       InstanceMethod<&Port::CloseReads>("closeReads"),
                       InstanceMethod<&Port::Cancel>("cancel"), InstanceMethod<&Port::Speed>("speed"),

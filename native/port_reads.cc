@@ -42,6 +42,13 @@ Napi::Value Port::StartRead(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), rc);
 }
 
+Napi::Value Port::TellRepeats(const Napi::CallbackInfo& info) {
+  Reads* reads = FindReads(info);
+  if (info.Env().IsExceptionPending()) return {};
+  if (reads != nullptr) reads->TellRepeats(info[1].ToBoolean());
+  return Napi::Number::New(info.Env(), reads == nullptr ? LIBUSB_ERROR_NOT_FOUND : LIBUSB_SUCCESS);
+}
+
 Napi::Value Port::CancelReads(const Napi::CallbackInfo& info) {
   Reads* reads = FindReads(info);
   if (info.Env().IsExceptionPending()) return {};

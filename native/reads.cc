@@ -19,6 +19,7 @@ int Reads::Open(libusb_device_handle* device, int type, int endpoint, Napi::Uint
   memory_ = memory.Data();
   slot_bytes_ = slot_bytes;
   repeat_bytes_ = repeat_bytes;
+  tells_repeats_ = false;
   for (size_t i = 0; i < count; i++) {
     libusb_transfer* usb = libusb_alloc_transfer(0);
     if (usb == nullptr) {
@@ -106,5 +107,5 @@ bool Reads::Repeats(const libusb_transfer* usb) {
   const bool same = last_.size() == static_cast<size_t>(bytes) && std::equal(last_.begin(), last_.end(), usb->buffer);
   last_us_ = now_us;
   last_.assign(usb->buffer, usb->buffer + bytes);
-  return same && !soon && !cancelled_;
+  return same && !soon && !cancelled_ && !tells_repeats_;
 }

@@ -34,6 +34,8 @@ class Reads {
            int repeat_bytes);
   /** Queues a read in a slot that is not in flight. Returns a libusb error. */
   int Start(int slot, int bytes, uint32_t era);
+  /** While it is on nothing is read again here. Off when the reads are opened. */
+  void TellRepeats(bool on) { tells_repeats_ = on; }
   /** Cancels what is in flight, the last started first. */
   void Cancel();
   /** Lets go of the memory. Nothing is in flight. */
@@ -68,6 +70,7 @@ class Reads {
   uint64_t started_ = 0;
   bool open_ = false;
   bool cancelled_ = false;
+  bool tells_repeats_ = false;
   std::vector<uint8_t> last_;
   uint64_t last_us_ = 0;
 };

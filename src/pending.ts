@@ -6,6 +6,9 @@
  * collections that take 30 ms in place of 1, and memory that grows. To look through some dozens of entries costs less.
  */
 
+/** Beyond that it is left to `splice`. */
+const MANY_BEFORE = 4;
+
 export class PendingMap<T> {
   readonly #ids: number[] = [];
   readonly #values: T[] = [];
@@ -32,8 +35,8 @@ export class PendingMap<T> {
   delete(id: number): boolean {
     const at = this.#ids.indexOf(id);
     if (at < 0) return false;
-    this.#ids.splice(at, 1);
-    this.#values.splice(at, 1);
+    removeAt(this.#ids, at);
+    removeAt(this.#values, at);
     return true;
   }
 
@@ -72,7 +75,7 @@ export class PendingSet<T> {
   delete(item: T): boolean {
     const at = this.#items.indexOf(item);
     if (at < 0) return false;
-    this.#items.splice(at, 1);
+    removeAt(this.#items, at);
     return true;
   }
 
@@ -80,4 +83,14 @@ export class PendingSet<T> {
   take(): T[] {
     return this.#items.splice(0);
   }
+}
+
+/** Most entries go in the order in which they came: the few before one are moved, in place of the many behind it. */
+function removeAt<T>(items: T[], at: number): void {
+  if (at > MANY_BEFORE) {
+    items.splice(at, 1);
+    return;
+  }
+  for (let n = at; n > 0; n--) items[n] = items[n - 1] as T;
+  items.shift();
 }

@@ -158,6 +158,8 @@ export interface PortReadEnd {
 export interface PortReadQueue {
   /** Queues a read of so many bytes in a slot that is not in flight. What is refused ends with its status. */
   start(slot: number, bytes: number): void;
+  /** While it is on each answer is told, whatever `repeatBytes` is. */
+  tellRepeats(on: boolean): void;
   /** Asks for the cancellation of what is in flight; the ends still come. */
   cancel(): void;
   /** Nothing is in flight, or the device has gone: what is then ends with the port. */

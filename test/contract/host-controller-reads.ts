@@ -64,6 +64,7 @@ export function readContract(rig: Bench): void {
     return {
       queue: {
         start: (count, bytes) => within(() => made.start(count, bytes)),
+        tellRepeats: (on) => within(() => made.tellRepeats(on)),
         cancel: () => within(() => made.cancel()),
         close: () => made.close(),
       },
@@ -139,6 +140,22 @@ export function readContract(rig: Bench): void {
       const changes = told.filter((bytes, at) => String(bytes) !== String(told[at - 1]));
       expect(changes).toEqual([[1, 2], [1, 3], [1, 3, 9], [1, 3], [7]]);
       expect(told.filter((bytes) => bytes.length === 3).length).toBe(2);
+      queue.close();
+    });
+
+    test("an answer that is repeated is told where that is asked for", async () => {
+      const { queue, ends, until } = open(ECHO.SCRIPT_IN, 2);
+      queue.tellRepeats(true);
+      for (let n = 1; n <= 3; n++) {
+        rig.model.script(ECHO.SCRIPT_IN, "ok", Uint8Array.of(1, 2));
+        queue.start(1, SLOT_BYTES);
+        await until(n);
+      }
+      expect(ends.map(([, ...bytes]) => bytes)).toEqual([
+        [1, 2],
+        [1, 2],
+        [1, 2],
+      ]);
       queue.close();
     });
 

@@ -44,6 +44,10 @@ export class PortReader implements SlotReader {
     });
   }
 
+  tellRepeats(on: boolean): void {
+    this.#port.tellRepeats(on);
+  }
+
   cancel(): void {
     this.#port.cancel();
   }

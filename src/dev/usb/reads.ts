@@ -12,7 +12,9 @@ export const REPEAT_MS = 0.5;
 
 /** How a controller reads into a slot. How it ended it says to `SlottedReads.ended`, never from here. */
 export interface SlotReader {
+  /** `data` is the same object each time that a slot is started with as many bytes. */
   start(slot: number, data: Uint8Array): void;
+  tellRepeats(on: boolean): void;
   /** What is in flight, the last first: what was queued behind a read must not take its place. */
   cancel(): void;
   close(): void;
@@ -24,6 +26,8 @@ export class SlottedReads implements HcReadQueue {
   readonly #reader: SlotReader;
   /** The one that has been free for longest first. */
   readonly #free: number[];
+  /** What each slot was started with last. */
+  readonly #started: Uint8Array[] = [];
   #ends: HcReadEnd[] = [];
   #freed: number[] = [];
 
@@ -47,7 +51,11 @@ export class SlottedReads implements HcReadQueue {
     const { slotBytes } = this.#reads;
     if (count > this.#free.length) throw new RangeError(`${count} reads; ${this.#free.length} slots are free`);
     if (bytes < 1 || bytes > slotBytes) throw new RangeError(`reads of ${bytes} bytes; a slot has ${slotBytes}`);
-    for (const slot of this.#free.splice(0, count)) this.#reader.start(slot, this.#memoryOf(slot, bytes));
+    for (const slot of this.#free.splice(0, count)) this.#reader.start(slot, this.#startMemory(slot, bytes));
+  }
+
+  tellRepeats(on: boolean): void {
+    this.#reader.tellRepeats(on);
   }
 
   cancel(): void {
@@ -71,6 +79,15 @@ export class SlottedReads implements HcReadQueue {
     this.#ends = [];
     this.#free.push(...this.#freed.splice(0));
     this.#told(ends);
+  }
+
+  /** The same as the last time, where it has as many bytes. */
+  #startMemory(slot: number, bytes: number): Uint8Array {
+    const last = this.#started[slot];
+    if (last?.length === bytes) return last;
+    const memory = this.#memoryOf(slot, bytes);
+    this.#started[slot] = memory;
+    return memory;
   }
 
   #memoryOf(slot: number, bytes: number): Uint8Array {
@@ -116,6 +133,9 @@ class SubmittingReader implements SlotReader {
     });
     this.#cancels.set(slot, cancel);
   }
+
+  /** It tells each as it is. */
+  tellRepeats(): void {}
 
   cancel(): void {
     for (const cancel of [...this.#cancels.values()].toReversed()) cancel();

@@ -172,6 +172,10 @@ class ScopedReads implements HcReadQueue {
     this.#clock.startTimer(0, () => this.#told(refused));
   }
 
+  tellRepeats(on: boolean): void {
+    this.#queue.tellRepeats(on);
+  }
+
   cancel(): void {
     this.#queue.cancel();
   }

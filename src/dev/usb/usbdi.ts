@@ -51,6 +51,8 @@ export interface ReadQueue {
    * @throws RangeError for more, or longer ones.
    */
   start(count: number, bytes: number): void;
+  /** Whether answers that repeat the one before are told, too (`repeatBytes`). Off to begin with. */
+  tellRepeats(on: boolean): void;
   /** Ends what is in flight, which is told; what it brought until then is lost. */
   cancel(): void;
   /** When nothing is in flight. */

@@ -61,6 +61,8 @@ export interface HcReadQueue {
    * @throws RangeError for more than are free, and for more bytes than a slot has.
    */
   start(count: number, bytes: number): void;
+  /** While it is on, what repeats the answer before is told like any other (`repeatBytes`). Off to begin with. */
+  tellRepeats(on: boolean): void;
   /** Asks for the cancellation of what is in flight; the ends still come. */
   cancel(): void;
   /** Nothing is in flight, and nothing will be. */

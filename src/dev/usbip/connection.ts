@@ -72,6 +72,8 @@ export class UrbConnection {
   /** Where its payload goes; the same each time. */
   readonly #part = { into: NO_BYTES as Uint8Array, bytes: 0 };
   #lastSeqnum = 0;
+  /** Numbers have been used before. */
+  #areUsed = false;
   readonly #out = new OutgoingParts();
   #willFlush = false;
   /** Whom to call when everything that has arrived is taken, and whether that will happen. */
@@ -166,8 +168,10 @@ export class UrbConnection {
   }
 
   #nextSeqnum(): number {
-    do this.#lastSeqnum = this.#lastSeqnum >= 0xffffffff ? 1 : this.#lastSeqnum + 1;
-    while (this.#pending.has(this.#lastSeqnum) || this.#unlinks.has(this.#lastSeqnum));
+    do {
+      this.#areUsed ||= this.#lastSeqnum >= 0xffffffff;
+      this.#lastSeqnum = this.#lastSeqnum >= 0xffffffff ? 1 : this.#lastSeqnum + 1;
+    } while (this.#areUsed && (this.#pending.has(this.#lastSeqnum) || this.#unlinks.has(this.#lastSeqnum)));
     return this.#lastSeqnum;
   }
 

@@ -4,8 +4,8 @@
  */
 import type { Clock } from "../../rumpuser/rumpuser.js";
 import { REPEAT_MS, SlottedReads, type SlotReader } from "../usb/reads.js";
-import type { HcReadEnd, HcReadQueue, HcReads } from "../usb/usbdivar.js";
-import type { UrbConnection } from "./connection.js";
+import type { HcCompletion, HcReadEnd, HcReadQueue, HcReads } from "../usb/usbdivar.js";
+import type { UrbConnection, WireTransfer } from "./connection.js";
 
 export interface UsbipReadsOptions {
   readonly clock: Clock;
@@ -22,17 +22,21 @@ export function openUsbipReads(
   return new SlottedReads(reads, told, (queue) => new UsbipReader(options, reads, queue));
 }
 
-interface InFlight {
-  readonly started: number;
-  readonly cancel: () => void;
+/** What a slot is read with, again and again. */
+interface Slot {
+  readonly request: WireTransfer;
+  readonly done: (completion: HcCompletion) => void;
+  /** Of the read in flight. */
+  cancel: (() => void) | undefined;
+  /** When it was started. */
+  order: number;
 }
 
 class UsbipReader implements SlotReader {
   readonly #options: UsbipReadsOptions;
   readonly #reads: HcReads;
   readonly #queue: SlottedReads;
-  /** By slot, and when each was started: a Map that entries pass through costs garbage (pending.ts). */
-  readonly #inFlight: (InFlight | undefined)[] = [];
+  readonly #slots: Slot[] = [];
   #started = 0;
   readonly #tell: () => void;
   /** The last answer, where it is one that may be repeated, and when it came. */
@@ -40,6 +44,7 @@ class UsbipReader implements SlotReader {
   #lastBytes = 0;
   #lastMs = 0;
   #isCancelled = false;
+  #tellsRepeats = false;
 
   constructor(options: UsbipReadsOptions, reads: HcReads, queue: SlottedReads) {
     this.#options = options;
@@ -54,17 +59,20 @@ class UsbipReader implements SlotReader {
     this.#start(slot, data);
   }
 
+  tellRepeats(on: boolean): void {
+    this.#tellsRepeats = on;
+  }
+
   cancel(): void {
     this.#isCancelled = true;
-    const reads = this.#inFlight.filter((read) => read !== undefined);
-    for (const { cancel } of reads.toSorted((a, b) => b.started - a.started)) cancel();
+    const inFlight = this.#slots.filter(({ cancel }) => cancel !== undefined);
+    for (const { cancel } of inFlight.toSorted((a, b) => b.order - a.order)) cancel?.();
   }
 
   close(): void {}
 
   #start(slot: number, data: Uint8Array): void {
     const { connection, clock, mayStart } = this.#options;
-    const { address, endpointAddress, type } = this.#reads;
     if (!mayStart()) {
       clock.startTimer(0, () => {
         this.#queue.ended(slot, "disconnected", 0);
@@ -72,14 +80,26 @@ class UsbipReader implements SlotReader {
       });
       return;
     }
-    const transfer = { address, endpointAddress, type, data };
-    const cancel = connection.submit({ transfer, isIn: true, data }, ({ status, actualBytes }) => {
-      if (status === "ok" && this.#repeats(data, actualBytes)) return this.#start(slot, data);
-      this.#inFlight[slot] = undefined;
-      if (!this.#queue.hasEnds) connection.afterTaking(this.#tell);
-      this.#queue.ended(slot, status, actualBytes);
-    });
-    this.#inFlight[slot] = { started: this.#started++, cancel };
+    const kept = this.#slots[slot];
+    const read = kept?.request.data === data ? kept : this.#slotFor(slot, data);
+    this.#slots[slot] = read;
+    read.order = this.#started++;
+    read.cancel = connection.submit(read.request, read.done);
+  }
+
+  #slotFor(slot: number, data: Uint8Array): Slot {
+    const { address, endpointAddress, type } = this.#reads;
+    const request = { transfer: { address, endpointAddress, type, data }, isIn: true, data };
+    const done = (completion: HcCompletion): void => this.#ended(slot, request.data, completion);
+    return { request, done, cancel: undefined, order: 0 };
+  }
+
+  #ended(slot: number, data: Uint8Array, { status, actualBytes }: HcCompletion): void {
+    if (status === "ok" && this.#repeats(data, actualBytes)) return this.#start(slot, data);
+    const read = this.#slots[slot];
+    if (read !== undefined) read.cancel = undefined;
+    if (!this.#queue.hasEnds) this.#options.connection.afterTaking(this.#tell);
+    this.#queue.ended(slot, status, actualBytes);
   }
 
   #repeats(data: Uint8Array, bytes: number): boolean {
@@ -96,6 +116,6 @@ class UsbipReader implements SlotReader {
     const isSoon = nowMs - this.#lastMs < REPEAT_MS;
     this.#lastBytes = bytes;
     this.#lastMs = nowMs;
-    return isSame && !isSoon && !this.#isCancelled;
+    return isSame && !isSoon && !this.#isCancelled && !this.#tellsRepeats;
   }
 }

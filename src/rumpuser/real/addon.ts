@@ -38,6 +38,7 @@ export interface NativePort {
   /** @returns the number of the reads, or a negative error. */
   openReads(type: number, endpointAddress: number, memory: Uint8Array, slotBytes: number, repeatBytes: number): number;
   startRead(reads: number, slot: number, bytes: number): number;
+  tellRepeats(reads: number, on: boolean): number;
   cancelReads(reads: number): number;
   closeReads(reads: number): number;
   speed(): number;

@@ -285,6 +285,10 @@ class NativeReads implements PortReadQueue {
     });
   }
 
+  tellRepeats(on: boolean): void {
+    if (this.#number >= 0) this.#native.tellRepeats(this.#number, on);
+  }
+
   cancel(): void {
     if (this.#number >= 0) this.#native.cancelReads(this.#number);
   }

@@ -82,6 +82,7 @@ export class ModelPort implements UsbPort {
         });
         cancels.set(slot, cancel);
       },
+      tellRepeats: () => undefined,
       cancel: () => {
         for (const cancel of [...cancels.values()].toReversed()) cancel();
       },

@@ -59,6 +59,10 @@ class FakeNative implements NativePort {
     this.calls.push(`read ${read.join(" ")}`);
     return this.result;
   }
+  tellRepeats(reads: number, on: boolean): number {
+    this.calls.push(`repeats ${reads} ${on}`);
+    return 0;
+  }
   cancelReads(reads: number): number {
     this.calls.push(`cancel ${reads}`);
     return 0;

@@ -7,16 +7,17 @@
  * in quick succession it is tried whether a rest brings several, and if it does the next one is twice as
  * long. Where it does not (each answer waits for the next question), it is tried more and more rarely.
  *
- * A line that has been busy for a second carries no answers: full packets are waited for, too, and longer. It is busy where as
- * much comes as its rate allows. A device without a UART brings more.
+ * A line that has been busy for a second, in one direction at least, carries no answers that somebody waits for: full packets are
+ * waited for, too, and longer.
  */
+import { BusyDirection } from "./busy.js";
+
 const MAX_REST_MS = 16;
-export const MAX_BUSY_REST_MS = 40;
-/** What comes in so much time is held against the rate; so often in a row it must be right. */
-const WINDOW_MS = 250;
-const BUSY_WINDOWS = 4;
-const MIN_BUSY = 3 / 4;
-const MAX_BUSY = 5 / 4;
+export const MAX_BUSY_REST_MS = 125;
+/** Of what is sent, transfers end some times a second, and that may be seen a rest later. */
+const IN_WINDOW_MS = 250;
+const OUT_WINDOW_MS = 1_000;
+const MAX_OUT_PAUSE_MS = 1.5 * MAX_BUSY_REST_MS;
 /** Reads that end farther apart are not waited for. */
 const MAX_GAP_MS = MAX_REST_MS / 2;
 const MAX_BUSY_GAP_MS = MAX_BUSY_REST_MS / 2;
@@ -31,22 +32,27 @@ const MAX_SKIPPED = 64;
 export class Pace {
   #reads: number;
   readonly #packetBytes: number;
+  readonly #isSending: () => boolean;
   #latencyMs = Number.POSITIVE_INFINITY;
-  /** What one byte takes on the wire. */
-  #byteMs = 0;
-  #windowMs = 0;
-  #windowBytes = 0;
-  #busyWindows = 0;
+  readonly #in = new BusyDirection(IN_WINDOW_MS);
+  readonly #out = new BusyDirection(OUT_WINDOW_MS);
+  #sentMs = Number.NEGATIVE_INFINITY;
   #restMs = 0;
   #lastMs = Number.NEGATIVE_INFINITY;
   /** Turns until it is tried again, and after the next time that it was in vain. */
   #skip = 0;
   #nextSkip = 1;
 
-  /** @param reads  In flight at a time. */
-  constructor(reads: number, packetBytes: number) {
+  /** @param reads  In flight at a time. @param isSending  Something waits to be sent, or is on its way. */
+  constructor(reads: number, packetBytes: number, isSending: () => boolean = () => false) {
     this.#reads = reads;
     this.#packetBytes = packetBytes;
+    this.#isSending = isSending;
+  }
+
+  /** In one direction at least. */
+  get isBusy(): boolean {
+    return this.#in.isBusy || this.#out.isBusy;
   }
 
   /** Nothing may be late by more than so much; a millisecond is not worth it. */
@@ -54,37 +60,34 @@ export class Pace {
     this.#latencyMs = latencyMs <= 1 ? 0 : latencyMs;
   }
 
-  /** @param byteMs  What one byte takes on the wire from now on. @param reads  In flight at a time. */
-  setRate(byteMs: number, reads: number): void {
-    this.#byteMs = byteMs;
-    this.#reads = reads;
+  /** @param byteMs  What one byte takes on the wire from now on. @param reads  Of so many bytes each, in flight at a time. */
+  setRate(byteMs: number, reads: { readonly count: number; readonly bytes: number }): void {
+    // A read that is not over yet has some of it.
+    this.#in.setRate(byteMs, MAX_REST_MS + reads.bytes * byteMs);
+    this.#out.setRate(byteMs, MAX_OUT_PAUSE_MS);
+    this.#reads = reads.count;
+  }
+
+  /** The device has taken so many bytes. */
+  sent(bytes: number, nowMs: number): void {
+    this.#out.moved(bytes, nowMs - this.#sentMs);
+    this.#sentMs = nowMs;
   }
 
   /** @param ended  Reads that were taken together, one at least. @returns how long to rest before the next are. */
   next(ended: number, bytes: number, nowMs: number): number {
     const sinceMs = nowMs - this.#lastMs;
     this.#lastMs = nowMs;
-    this.#look(sinceMs, bytes);
-    const isBusy = this.#busyWindows >= BUSY_WINDOWS;
+    this.#in.moved(bytes, sinceMs);
+    if (!this.#isSending()) this.#out.pauses();
+    const isBusy = this.isBusy;
     const areWaitedFor = isBusy || bytes * 2 <= ended * this.#packetBytes;
     if (!areWaitedFor || sinceMs > this.#restMs + (isBusy ? MAX_BUSY_GAP_MS : MAX_GAP_MS)) this.#restMs = 0;
     else if (this.#restMs === 0) this.#restMs = this.#mayTry(ended) ? Math.max(1, TRIAL_GAPS * sinceMs) : 0;
-    else if (ended === 1) this.#giveUp();
+    else if (ended === 1 && !isBusy) this.#giveUp();
     else this.#goOn(ended, isBusy);
     this.#restMs = Math.min(Math.floor(this.#restMs), isBusy ? MAX_BUSY_REST_MS : MAX_REST_MS, this.#latencyMs);
     return this.#restMs;
-  }
-
-  /** Whether the line is busy: over a window, and that it has not fallen silent since the last turn. */
-  #look(sinceMs: number, bytes: number): void {
-    if (sinceMs - bytes * this.#byteMs > MAX_REST_MS) this.#busyWindows = 0;
-    this.#windowMs += Math.min(sinceMs, WINDOW_MS);
-    this.#windowBytes += bytes;
-    if (this.#windowMs < WINDOW_MS) return;
-    const share = (this.#windowBytes * this.#byteMs) / this.#windowMs;
-    this.#busyWindows = share >= MIN_BUSY && share <= MAX_BUSY ? this.#busyWindows + 1 : 0;
-    this.#windowMs = 0;
-    this.#windowBytes = 0;
   }
 
   #mayTry(ended: number): boolean {

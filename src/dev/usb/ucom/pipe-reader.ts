@@ -39,6 +39,8 @@ export interface PipeReaderOptions {
   readonly consumed?: () => void;
   /** Lets the controller rest so long; 0 ends that. Left out: it never does. */
   readonly rest?: (ms: number) => void;
+  /** Something is being sent on the same line. */
+  readonly isSending?: () => boolean;
   /** Called for each read that failed on the bus and is tried again. */
   readonly retried: (error: TransferError) => void;
 }
@@ -66,7 +68,7 @@ export class PipeReader {
     this.#pipe = pipe;
     this.#options = options;
     this.#reads = options.reads;
-    this.#pace = new Pace(options.reads.count, pipe.maxPacketBytes);
+    this.#pace = new Pace(options.reads.count, pipe.maxPacketBytes, options.isSending);
   }
 
   /**
@@ -108,7 +110,13 @@ export class PipeReader {
   /** @param byteMs  What one byte takes on the wire from now on. @param reads  Those that are started from now on. */
   setRate(byteMs: number, reads: Reads): void {
     this.#reads = reads;
-    this.#pace.setRate(byteMs, reads.count);
+    this.#pace.setRate(byteMs, reads);
+  }
+
+  /** The device has taken so many bytes of what is sent on the same line. */
+  sent(bytes: number): void {
+    this.#pace.sent(bytes, this.#options.clock.nowMs());
+    this.#queue?.tellRepeats(this.#pace.isBusy);
   }
 
   /** Cancels what is in flight; what it brought until then is lost. */
@@ -122,7 +130,7 @@ export class PipeReader {
   }
 
   #ended(ends: readonly ReadEnd[]): void {
-    const { clock, rest, consumed } = this.#options;
+    const { clock, consumed } = this.#options;
     const nowMs = clock.nowMs();
     this.#inFlight -= ends.length;
     // How long the device let each of them wait once it was the first in the queue.
@@ -138,9 +146,15 @@ export class PipeReader {
       consumed?.();
       // Reads that say nothing, as FTDI's chips end one every 16 ms, are made up for when half of them are used up.
       if (eventful > 0 || this.#inFlight <= this.#reads.count / 2) this.#fill();
-      if (eventful > 0) rest?.(this.#pace.next(eventful, bytes, nowMs));
+      if (eventful > 0 || this.#pace.isBusy) this.#rest(ends.length, bytes, nowMs);
     }
     if (this.#inFlight === 0 || this.#failure !== undefined) this.#wake?.();
+  }
+
+  /** Of a busy line everything is told that ends, so that the controller can rest again. */
+  #rest(ended: number, bytes: number, nowMs: number): void {
+    this.#options.rest?.(this.#pace.next(ended, bytes, nowMs));
+    this.#queue?.tellRepeats(this.#pace.isBusy);
   }
 
   #fill(): void {

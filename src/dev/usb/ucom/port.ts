@@ -67,7 +67,10 @@ export class UcomPort implements TtyPort {
       at,
       pipe: pipes.bulkOut,
       hold: (signal) => this.#softFlow.hold(signal),
-      taken: (bytes) => this.#sent.taken(bytes, this.#settings),
+      taken: (bytes) => {
+        this.#sent.taken(bytes, this.#settings);
+        this.#receive.sent(bytes);
+      },
     });
     this.#receive = new Receive({
       chip,
@@ -77,6 +80,7 @@ export class UcomPort implements TtyPort {
       softFlow: this.#softFlow,
       receiver,
       rest: (ms) => this.#rest(ms),
+      isSending: () => !this.#writer.idle,
       log: (level, message) => at.log(level, message),
     });
   }

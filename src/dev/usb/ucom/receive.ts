@@ -6,6 +6,7 @@ import type { InPipe } from "../usbdi.js";
 import type { ChipSink, SerialChip, SerialPipes } from "./chip.js";
 import { Inbox } from "./inbox.js";
 import type { LineStatus } from "./line-status.js";
+import { MAX_BUSY_REST_MS } from "./pace.js";
 import { PipeReader, type PipeReaderOptions, type Reads } from "./pipe-reader.js";
 import type { SoftFlow } from "./soft-flow.js";
 
@@ -13,6 +14,12 @@ import type { SoftFlow } from "./soft-flow.js";
 const IN_FLIGHT_BYTES = 4 * 1024;
 const MIN_READS = 4;
 const MAX_READS = 64;
+/** On a slow line, which cannot fill them: for so long, if as many fit in so many bytes. */
+const SLOW_MS = 1.6 * MAX_BUSY_REST_MS;
+const SLOW_IN_FLIGHT_BYTES = 16 * 1024;
+/** Chips that wait for a packet to become full wait so long, or longer; reads are of so many bytes then. */
+const FILLED_MS = 16;
+const FILLED_BYTES = 512;
 /** As much as all reads bring at 115,200 baud in a tenth of a second; more is handed over in parts. A packet has 1024 bytes at most. */
 const GATHERED_BYTES = 4 * 1024;
 
@@ -25,6 +32,8 @@ export interface ReceiveOptions {
   readonly receiver: TtyReceiver;
   /** Lets the bus rest for so many milliseconds, if the port may. */
   readonly rest: (ms: number) => void;
+  /** Something is being sent. */
+  readonly isSending: () => boolean;
   readonly log: (level: LogLevel, message: string) => void;
 }
 
@@ -54,8 +63,8 @@ export class Receive {
       lines: (lines) => status.setLines(lines),
       error: (error) => status.count(error),
     };
-    const reads = this.#readsOf(chip.limits.readPackets);
-    const most = { count: Math.max(reads.count, this.#readsOf(1).count), bytes: reads.bytes };
+    const [reads, slow] = [this.#reads(), this.#slowReads()];
+    const most = { count: Math.max(reads.count, slow.count), bytes: Math.max(reads.bytes, slow.bytes) };
     this.#gathered = new Uint8Array(GATHERED_BYTES);
     this.#data = this.#reader(
       pipes.bulkIn,
@@ -64,6 +73,7 @@ export class Receive {
         parse: (packet) => chip.parseIn(packet, this.#sink),
         mayRead: () => this.#inbox.wantsMore,
         rest: options.rest,
+        isSending: options.isSending,
       },
     );
     const { interruptIn } = pipes;
@@ -110,15 +120,15 @@ export class Receive {
     this.#data.limitLatency(ms);
   }
 
-  /**
-   * What one byte takes on the wire from now on. Where a packet is not half full when it is sent, each read brings one: one is what
-   * it is made for then, and more of them are in flight.
-   */
+  /** What one byte takes on the wire from now on. A line is slow where two milliseconds do not fill a packet. */
   setRate(byteMs: number): void {
-    const { chip, pipes } = this.#options;
-    const { readPackets, fillsPackets = false } = chip.limits;
-    const isSlow = !fillsPackets && 2 / byteMs <= pipes.bulkIn.maxPacketBytes;
-    this.#data.setRate(byteMs, this.#readsOf(isSlow ? 1 : readPackets));
+    const isSlow = 2 / byteMs <= this.#options.pipes.bulkIn.maxPacketBytes;
+    this.#data.setRate(byteMs, isSlow ? this.#slowReads() : this.#reads());
+  }
+
+  /** The device has taken so many bytes. */
+  sent(bytes: number): void {
+    this.#data.sent(bytes);
   }
 
   /** Throws away what is kept. */
@@ -133,11 +143,20 @@ export class Receive {
     this.#tellChange();
   }
 
-  #readsOf(packets: number): Reads {
+  #reads(): Reads {
     const { chip, pipes } = this.#options;
-    const bytes = packets * pipes.bulkIn.maxPacketBytes;
+    const bytes = chip.limits.readPackets * pipes.bulkIn.maxPacketBytes;
     const fitting = Math.min(Math.max(Math.floor(IN_FLIGHT_BYTES / bytes), MIN_READS), MAX_READS);
     return { count: chip.limits.maxReads ?? fitting, bytes };
+  }
+
+  /** Each of them brings one packet, which is not full. */
+  #slowReads(): Reads {
+    const { maxReads, fillsPackets = false } = this.#options.chip.limits;
+    const { maxPacketBytes } = this.#options.pipes.bulkIn;
+    const bytes = fillsPackets ? Math.max(FILLED_BYTES, maxPacketBytes) : maxPacketBytes;
+    const wanted = Math.ceil(SLOW_MS / (fillsPackets ? FILLED_MS : 1));
+    return { count: maxReads ?? Math.min(wanted, Math.floor(SLOW_IN_FLIGHT_BYTES / bytes)), bytes };
   }
 
   #reader(
@@ -147,6 +166,7 @@ export class Receive {
       readonly parse: (packet: Uint8Array) => void;
       readonly mayRead: () => boolean;
       readonly rest?: (ms: number) => void;
+      readonly isSending?: () => boolean;
     },
   ): PipeReader {
     const { maxPacketBytes } = pipe;
@@ -155,6 +175,7 @@ export class Receive {
       ...queue,
       mayRead: hooks.mayRead,
       ...(hooks.rest === undefined ? {} : { rest: hooks.rest }),
+      ...(hooks.isSending === undefined ? {} : { isSending: hooks.isSending }),
       retried: (error) => this.#retried(error),
       consume: (data) => {
         this.#eventful = false;

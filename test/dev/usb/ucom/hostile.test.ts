@@ -169,6 +169,7 @@ function fakeAttachment(fill: (data: Uint8Array) => Uint8Array): { at: Attachmen
         start: (count, bytes) => {
           for (let n = 0; n < count; n++) void Promise.resolve().then(() => end(bytes));
         },
+        tellRepeats: () => undefined,
         cancel: () => {
           isCancelled = true;
         },

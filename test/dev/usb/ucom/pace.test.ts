@@ -104,7 +104,7 @@ const MANY = 64;
 
 function busyPace(packetBytes: number): Pace {
   const pace = new Pace(MANY, packetBytes);
-  pace.setRate(BYTE_MS, MANY);
+  pace.setRate(BYTE_MS, { count: MANY, bytes: packetBytes });
   return pace;
 }
 

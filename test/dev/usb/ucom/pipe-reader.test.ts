@@ -1,7 +1,7 @@
 /** Reads that are in flight together, and what they end with. */
 import { expect, test } from "vitest";
 import { TransferError } from "../../../../src/dev/usb/errors.js";
-import { MAX_READ_ERRORS, PipeReader } from "../../../../src/dev/usb/ucom/pipe-reader.js";
+import { MAX_READ_ERRORS, PipeReader, type PipeReaderOptions } from "../../../../src/dev/usb/ucom/pipe-reader.js";
 import type { InCompletion, InPipe, ReadEnd, ReadQueue, ReadQueueOptions } from "../../../../src/dev/usb/usbdi.js";
 import { createSimulatedRumpuser } from "../../../../src/rumpuser/simulated.js";
 
@@ -16,6 +16,7 @@ class ScriptedPipe implements InPipe {
   inFlight = 0;
   #told: (ends: readonly ReadEnd[]) => void = () => undefined;
   isClosed = false;
+  tellsRepeats = false;
 
   async clearHalt(): Promise<void> {}
 
@@ -29,6 +30,9 @@ class ScriptedPipe implements InPipe {
       start: (more) => {
         this.inFlight += more;
         expect(this.inFlight).toBeLessThanOrEqual(count);
+      },
+      tellRepeats: (on) => {
+        this.tellsRepeats = on;
       },
       cancel: () => {
         const cancelled = { status: new TransferError("USB_CANCELLED", "cancelled"), data: new Uint8Array(0) };
@@ -58,7 +62,10 @@ class ScriptedPipe implements InPipe {
   }
 }
 
-function makeReader(reads = READS): {
+function makeReader(
+  reads = READS,
+  more: Pick<PipeReaderOptions, "rest" | "isSending"> = {},
+): {
   clock: ReturnType<typeof createSimulatedRumpuser>["clock"];
   pipe: ScriptedPipe;
   reader: PipeReader;
@@ -76,6 +83,7 @@ function makeReader(reads = READS): {
       return data.length > 0;
     },
     retried: () => undefined,
+    ...more,
   });
   return { clock, pipe, reader, taken };
 }
@@ -135,6 +143,34 @@ test("reads that say nothing are made up for when half of them are used up", asy
   }
   expect(Math.min(...there)).toBe(READS / 2 + 1);
   expect(there.filter((count) => count === READS).length).toBe(2);
+  reader.stop();
+  await ended;
+});
+
+test("on a line that sends without a pause reads that say nothing are told and waited for, and only as long as it sends", async () => {
+  const rests: number[] = [];
+  let isSending = true;
+  const { clock, pipe, reader } = makeReader(READS, { rest: (ms) => rests.push(ms), isSending: () => isSending });
+  const ended = reader.run();
+  reader.setRate(0.1, { count: READS, bytes: 64 });
+  for (let n = 0; n < 25; n++) {
+    await clock.advance(100);
+    reader.sent(1000);
+  }
+  expect(pipe.tellsRepeats).toBe(true);
+  for (let n = 0; n < 5; n++) {
+    await clock.advance(16);
+    pipe.bring(1, 0);
+  }
+  expect(Math.max(...rests)).toBeGreaterThan(16);
+  isSending = false;
+  await clock.advance(16);
+  pipe.bring(1, 0);
+  expect([rests.at(-1), pipe.tellsRepeats]).toEqual([0, false]);
+  rests.length = 0;
+  await clock.advance(16);
+  pipe.bring(1, 0);
+  expect(rests).toEqual([]);
   reader.stop();
   await ended;
 });

@@ -49,7 +49,7 @@ describe("umodem", () => {
 
   test.each([
     ["a device that bears one read at a time gets one", 0x0ace, 0x1611, 1],
-    ["any other gets 64", 0x1209, 0x0002, 64],
+    ["any other gets 200", 0x1209, 0x0002, 200],
   ] as const)("%s", async (_what, vendor, product, expected) => {
     const rig = await attachSerial((options) => acm(vendor, product)({ ...options, wiring: "open" }));
     await rig.openPort();

@@ -15,25 +15,25 @@ const FAR_ENDS = { in: "talker", out: "listener", both: "loopback" } as const;
 
 /**
  * Wake-ups a second at 115,200 baud, of chips with a large transmit buffer, a small one, and hardly one; an FT232H has packets of
- * 512 bytes and sends what it has every 16 ms. An FTDI chip that receives nothing says so 62 times a second, and this controller
- * tells that each time, which those of real devices do not (test/contract/host-controller-reads.ts).
+ * 512 bytes and sends what it has every 16 ms. An FTDI chip that receives nothing says so 62 times a second, which is waited for while it
+ * sends.
  */
 const MOST: readonly (readonly [string, Way, number])[] = [
-  ["acm", "both", 27],
-  ["ft232r", "both", 30],
-  ["ft232h", "both", 28],
-  ["cp2102n", "both", 27],
-  ["pl2303-hx", "both", 28],
-  ["ch340", "both", 28],
-  ["acm", "in", 26],
-  ["ft232r", "in", 25],
-  ["ft232h", "in", 28],
-  ["cp2102n", "in", 26],
-  ["pl2303-hx", "in", 26],
-  ["ch340", "in", 26],
+  ["acm", "both", 16],
+  ["ft232r", "both", 16],
+  ["ft232h", "both", 16],
+  ["cp2102n", "both", 16],
+  ["pl2303-hx", "both", 16],
+  ["ch340", "both", 16],
+  ["acm", "in", 9],
+  ["ft232r", "in", 9],
+  ["ft232h", "in", 9],
+  ["cp2102n", "in", 9],
+  ["pl2303-hx", "in", 9],
+  ["ch340", "in", 9],
   ["acm", "out", 7],
-  ["ft232r", "out", 70],
-  ["ft232h", "out", 70],
+  ["ft232r", "out", 16],
+  ["ft232h", "out", 16],
   ["cp2102n", "out", 7],
   ["pl2303-hx", "out", 7],
   ["ch340", "out", 7],

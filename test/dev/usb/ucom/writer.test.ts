@@ -207,11 +207,11 @@ test("what is under way counts together, from when the first of them may have be
   void writer.write(bytes(500));
   await settle();
   expect(writer.underWay).toEqual({ startMs: 0, bytes: 1500 });
-  await clock.advance(100);
+  await clock.advance(150);
   endpoint.end("ok");
   await settle();
-  expect(writer.transferMs).toBe(100);
-  expect(writer.underWay).toEqual({ startMs: 60, bytes: 500 });
+  expect(writer.transferMs).toBe(150);
+  expect(writer.underWay).toEqual({ startMs: 25, bytes: 500 });
   await clock.advance(10);
   endpoint.end("ok");
   await settle();
