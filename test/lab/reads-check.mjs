@@ -52,7 +52,7 @@ function openReads(port, repeatBytes) {
     reads.close();
     return told.slice(before);
   };
-  return { told, end };
+  return { reads, told, end };
 }
 
 async function withPort(body) {
@@ -110,6 +110,24 @@ const checks = {
       say("ring off");
       await until("the last status", () => (told.at(-1).bytes[0] & RING) === 0);
       assert.ok(told.every(({ status, bytes }) => status === "ok" && bytes.length === 2));
+      await end();
+    });
+  },
+
+  async "one that is repeated is told while that is asked for"() {
+    await withPort(async (port) => {
+      const { reads, told, end } = openReads(port, 2);
+      const toldIn = async (ms) => {
+        const before = told.length;
+        await wait(ms);
+        return told.length - before;
+      };
+      await wait(200);
+      reads.tellRepeats(true);
+      assert.ok((await toldIn(1000)) > 30);
+      reads.tellRepeats(false);
+      await wait(100);
+      assert.ok((await toldIn(1000)) <= 1);
       await end();
     });
   },
