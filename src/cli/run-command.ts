@@ -19,10 +19,14 @@ import { onStopSignal } from "./signals.js";
 /** As RumpHost has it. */
 const DEFAULT_GRACE_S = 5;
 const MAX_GRACE_S = 3600;
+/** As the latency timer of a chip has it. */
+const MAX_LATENCY_MS = 255;
 
 interface RunOptions {
   readonly link: readonly string[];
   readonly readOnly?: boolean;
+  /** Milliseconds. */
+  readonly latency?: number;
   readonly take?: boolean;
   readonly split?: boolean;
   readonly group?: boolean;
@@ -68,6 +72,12 @@ export function runCommand(program: Command, context: CommandContext): void {
         .argParser(parseGrace)
         .default(DEFAULT_GRACE_S),
     )
+    .addOption(
+      new Option(
+        "--latency <ms>",
+        "serial lines: received bytes are late by no more than that, 1 to 255 (default: 16, and up to 125 on a line that is never silent)",
+      ).argParser(parseLatency),
+    )
     .option("--json", "events as one JSON object per line")
     .option("--runtime-dir <dir>", "where sockets go (default: $XDG_RUNTIME_DIR/rumpusb)", (dir) => resolve(dir))
     .action(async (devices: string[], options: RunOptions) => {
@@ -97,6 +107,7 @@ export async function run(devices: readonly string[], options: RunOptions, emit:
     split: options.split === true,
     group: options.group === true,
     readOnly: options.readOnly === true,
+    ...(options.latency === undefined ? {} : { latencyMs: options.latency }),
     mode: options.mode ?? "auto",
     sharesMemory: options.sharedMemory !== false,
     graceMs: (options.grace ?? DEFAULT_GRACE_S) * 1000,
@@ -156,6 +167,14 @@ export function parseGrace(text: string): number {
   if (!(seconds <= MAX_GRACE_S))
     throw new HostError("USAGE", `--grace "${text}": seconds from 0 to ${MAX_GRACE_S}, such as 30 or 30s`);
   return seconds;
+}
+
+/** `5`, `5ms`. @throws HostError USAGE */
+export function parseLatency(text: string): number {
+  const ms = /^[0-9]{1,3}(ms)?$/.test(text) ? Number.parseInt(text, 10) : Number.NaN;
+  if (!(ms >= 1 && ms <= MAX_LATENCY_MS))
+    throw new HostError("USAGE", `--latency "${text}": milliseconds from 1 to ${MAX_LATENCY_MS}, such as 5 or 5ms`);
+  return ms;
 }
 
 function repeatable(flags: string, what: string, byDefault = "none"): Option {

@@ -97,7 +97,7 @@ class ApartSessions implements Sessions {
   #unlocked: HostError | undefined;
 
   static async start(options: SessionsOptions): Promise<ApartSessions> {
-    const { clock, sandbox, links, runtimeDir, readOnly, graceMs, mode, sharesMemory, group } = options;
+    const { clock, sandbox, links, runtimeDir, readOnly, latencyMs, graceMs, mode, sharesMemory, group } = options;
     const debug = process.env["DEBUG"];
     const config: PudProcessConfig = {
       version: PUD_CONFIG_VERSION,
@@ -107,6 +107,7 @@ class ApartSessions implements Sessions {
       mode,
       sharesMemory,
       shares: group !== undefined,
+      ...(latencyMs === undefined ? {} : { latencyMs }),
       ...(links === undefined ? {} : { links }),
       ...(debug === undefined ? {} : { debug }),
     };

@@ -41,6 +41,8 @@ export interface HostOptions {
   /** Several devices in one process, for memory: a driver that goes wrong reaches them all. Not with `split`. */
   readonly group?: boolean;
   readonly readOnly: boolean;
+  /** Received bytes of serial lines may be late by so many milliseconds, 1 to 255. Default: as their drivers have it. */
+  readonly latencyMs?: number;
   /** How long a device that was unplugged is waited for, with its nodes and requests kept; 0 = not at all. Default 5000. */
   readonly graceMs?: number;
   readonly runtimeDir: string;
@@ -124,6 +126,7 @@ export class RumpHost {
       links,
       ownLinks: options.ownLinks ?? [],
       readOnly,
+      latencyMs: options.latencyMs,
       emit,
       sandbox,
       graceMs: options.graceMs ?? DEFAULT_GRACE_MS,

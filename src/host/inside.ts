@@ -9,7 +9,7 @@ import { LocalUnits } from "./units.js";
 
 /** Opens the links. @throws HostError LINK; nothing is left behind. */
 export async function openInside(options: SessionsOptions): Promise<Sessions> {
-  const { clock, emit, runtimeDir, takeUnit, readOnly, graceMs, mode, sharesMemory, group } = options;
+  const { clock, emit, runtimeDir, takeUnit, readOnly, latencyMs, graceMs, mode, sharesMemory, group } = options;
   const context = { runtimeDir, log: linkLog(emit), rights: new LocalRights() };
   const links = [...(await openLinks(options.links, context, emit)), ...options.ownLinks];
   const supervisor = new Supervisor({
@@ -18,6 +18,7 @@ export async function openInside(options: SessionsOptions): Promise<Sessions> {
     driverUnits: new LocalUnits(),
     links,
     readOnly,
+    latencyMs,
     emit,
     graceMs,
     mode,

@@ -50,6 +50,8 @@ export interface SessionsOptions extends RumpStarterContext {
   readonly links: readonly LinkSpec[] | undefined;
   readonly ownLinks: readonly Link[];
   readonly readOnly: boolean;
+  /** As HostOptions. */
+  readonly latencyMs?: number | undefined;
   readonly emit: EmitEvent;
   /** How long a device that was unplugged is waited for; 0 = not at all. */
   readonly graceMs: number;

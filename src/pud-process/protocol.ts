@@ -36,6 +36,8 @@ export interface PudProcessConfig {
   /** Left out: one for each kind of device. */
   readonly links?: readonly LinkSpec[];
   readonly readOnly: boolean;
+  /** As NodeContext. */
+  readonly latencyMs?: number;
   readonly graceMs: number;
   readonly mode: Mode;
   readonly sharesMemory: boolean;

@@ -25,7 +25,7 @@ export interface PudSessionsOptions {
 
 /** Listens to the host process from now on. */
 export function servePudSessions({ config, channel, takeDescriptor, ended }: PudSessionsOptions): void {
-  const { readOnly, graceMs, mode, sharesMemory, shares } = config;
+  const { readOnly, latencyMs, graceMs, mode, sharesMemory, shares } = config;
   const sessions = new Map<number, Launched>();
   const links: Link[] = [];
   const messenger: Messenger = new Messenger(channel, {
@@ -67,6 +67,7 @@ export function servePudSessions({ config, channel, takeDescriptor, ended }: Pud
     driverUnits: new LocalUnits(),
     links,
     readOnly,
+    latencyMs,
     emit,
     graceMs,
     mode,

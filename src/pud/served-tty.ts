@@ -97,8 +97,9 @@ export class ServedTty implements ServedDevice {
     const operation = PORT_OPERATIONS.get(request.kind);
     if (operation === undefined) throw new DeviceError("EOPNOTSUPP", `no tty request of kind ${request.kind}`);
     const reply = (await operation(this.#opened(), request)) ?? NO_BYTES;
-    // A device that has no latency timer says so, and its bytes are gathered as before.
-    if (request.kind === KINDS.ttyLatency.number) this.#outbox?.limitLatency(request.count);
+    // A driver that can bound nothing says so, and its bytes are gathered as before. What a device may hold is not held again.
+    if (request.kind === KINDS.ttyLatency.number)
+      this.#outbox?.limitLatency(this.#tty.info.hasLatency ? 0 : request.count / 2);
     return reply;
   }
 

@@ -162,7 +162,7 @@ export interface TtyInfo {
   /** The lines whose changes are reported. */
   readonly modemLines: readonly ModemLine[];
   readonly canBreak: boolean;
-  /** `setLatency` does something. */
+  /** The device has a timer that `setLatency` sets. */
   readonly hasLatency: boolean;
 }
 
@@ -213,7 +213,10 @@ export interface TtyPort {
   setBreak(on: boolean, options?: RequestOptions): Promise<void>;
   /** The lines and counters as they are now; asks the device where it can be asked. */
   status(options?: RequestOptions): Promise<TtyStatus>;
-  /** How long the device may hold bytes to send more at once. @returns milliseconds as set. @throws EOPNOTSUPP */
+  /**
+   * How long received bytes may be held to hand over more at once: by the device, where it has a timer for that, and on the way.
+   * @returns milliseconds as set. @throws DeviceError EOPNOTSUPP: nothing of it can be set.
+   */
   setLatency(latencyMs: number, options?: RequestOptions): Promise<number>;
   /**
    * Sends bytes, in the order of the calls. `data` is lent until the promise settles. Waits as long as flow control holds

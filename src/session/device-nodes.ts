@@ -22,6 +22,8 @@ export interface DeviceNodesContext {
   readonly driverUnits: LocalUnits;
   readonly links: readonly Link[];
   readonly readOnly: boolean;
+  /** Received bytes of a line may be late by so much; undefined: as the driver has it. */
+  readonly latencyMs?: number | undefined;
   readonly emit: EmitEvent;
 }
 

@@ -5,6 +5,7 @@ import { type Link, type LinkedNode, linksFor, linkWordsFor } from "../pud/links
 import { isOutOfResources, messageOf } from "../host/errors.js";
 import type { EmitEvent, NodeEvent } from "../host/events.js";
 import { readOnlyDisk } from "../pud/read-only.js";
+import { ttyWithLatency } from "../pud/tty-latency.js";
 import type { HeldUnit } from "../host/units.js";
 import type { SessionRights } from "./rights.js";
 
@@ -19,6 +20,8 @@ export interface NodeContext {
   /** The links there are; those that serve this kind of node are used. */
   readonly links: readonly Link[];
   readonly readOnly: boolean;
+  /** Received bytes of a line may be late by so much; undefined: as the driver has it. */
+  readonly latencyMs?: number | undefined;
   readonly emit: EmitEvent;
 }
 
@@ -43,7 +46,7 @@ export class ServedNode {
   static async serve(className: string, device: Disk | Tty, context: NodeContext): Promise<ServedNode> {
     const unit = await context.rights.takeUnit(className);
     const node = new ServedNode(unit, context);
-    const served = device.kind === "disk" && context.readOnly ? readOnlyDisk(device) : device;
+    const served = asAsked(device, context);
     const shown = served.kind === "disk" ? diskFields(served) : { model: served.info.model };
     context.emit({ event: "node", node: unit.name, kind: served.kind, device: context.device, ...shown });
     const links = linksFor(served.kind, context.links);
@@ -95,6 +98,11 @@ export class ServedNode {
     });
     this.#due.add(timer);
   }
+}
+
+function asAsked(device: Disk | Tty, { readOnly, latencyMs }: NodeContext): Disk | Tty {
+  if (device.kind === "disk") return readOnly ? readOnlyDisk(device) : device;
+  return latencyMs === undefined ? device : ttyWithLatency(device, latencyMs);
 }
 
 function diskFields({ info }: Disk): Pick<NodeEvent, "size" | "blockBytes" | "readOnly"> {

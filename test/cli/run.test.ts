@@ -1,5 +1,15 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -160,6 +170,34 @@ describe("processes that die", () => {
   });
 });
 
+describe("a simulated serial adapter, end to end", () => {
+  test("--latency is set each time that the line is opened", async () => {
+    const socket = join(folder, "usbip.sock");
+    await using vdev = new RunningCommand(
+      "vdev",
+      "serial",
+      "--json",
+      "--requests",
+      "--listen",
+      `unix:${socket}`,
+      "chip=ft232r",
+    );
+    await vdev.event("listening");
+    await using host = start("--latency", "7ms", `usbip:unix:${socket}/1-1`);
+    await host.event("ready");
+    const latencies = (): number =>
+      vdev.events.filter(({ event, setup }) => event === "request" && setup === "40 09 0007 0000").length;
+    for (const opens of [1, 2]) {
+      const line = openSync(join(runtimeDir, "ttyU0"), constants.O_RDWR | constants.O_NOCTTY);
+      await vi.waitFor(() => expect(latencies()).toBe(opens), { timeout: 10_000 });
+      closeSync(line);
+      await vdev.event("line", ({ dtr }) => dtr === false);
+    }
+    expect(await host.end()).toBe(0);
+    expect(left()).toEqual([]);
+  });
+});
+
 describe("what cannot be: a message, the right status, nothing left behind", () => {
   test.each([
     ["a device that is none", ["stick"], 2, "USAGE", /does not name a device; allowed: /],
@@ -171,6 +209,13 @@ describe("what cannot be: a message, the right status, nothing left behind", () 
       2,
       "USAGE",
       /sim:flash-drive is reached over one/,
+    ],
+    [
+      "a latency that is none",
+      ["--latency", "0", "sim:serial"],
+      2,
+      "USAGE",
+      /--latency "0": milliseconds from 1 to 255/,
     ],
     ["no such kind", ["sim:toaster"], 2, "USAGE", /"toaster" is none of flash-drive/],
     ["no such option", ["sim:flash-drive,colour=red"], 2, "USAGE", /option "colour" is none of/],

@@ -141,9 +141,12 @@ export class UcomPort implements TtyPort {
 
   async setLatency(latencyMs: number, options: RequestOptions = {}): Promise<number> {
     const { chip } = this.#options;
-    if (chip.setLatency === undefined) throw unsupported(chip, "latency timer");
     const wanted = Math.min(Math.max(Math.round(latencyMs), 1), MAX_LATENCY_MS);
-    this.#receive.limitLatency(wanted);
+    this.#checkOpen("latency");
+    const hasTimer = chip.limits.hasLatency && chip.setLatency !== undefined;
+    // A timer may take all of it; without one half is left for the way from here.
+    this.#receive.limitLatency(hasTimer ? 0 : wanted / 2);
+    if (!hasTimer) return wanted;
     return await this.#request("latency", options, () => chip.setLatency?.(wanted) ?? Promise.resolve(wanted));
   }
 

@@ -1,7 +1,8 @@
 /** What a line costs that never rests: how often it wakes the driver, at the rate of the line, without a pause in what is sent. */
 import { expect, test } from "vitest";
 import { RestingController } from "../../../fakes/resting-controller.js";
-import { attachSerial, CHIPS, SETTINGS } from "./rig.js";
+import type { TtyPort } from "../../../../src/rump/devsw.js";
+import { attachSerial, CHIPS, type Collector, type SerialRig, SETTINGS } from "./rig.js";
 
 const BYTES_PER_SECOND = SETTINGS.baud / 10;
 /** As the host sends them: so long, two at a time. */
@@ -9,6 +10,7 @@ const WRITE_BYTES = 2048;
 const WRITES = 2;
 const WARM_UP_MS = 3000;
 const SECONDS = 5;
+const LATENCY_MS = 20;
 
 type Way = "in" | "out" | "both";
 const FAR_ENDS = { in: "talker", out: "listener", both: "loopback" } as const;
@@ -39,7 +41,16 @@ const MOST: readonly (readonly [string, Way, number])[] = [
   ["ch340", "out", 7],
 ];
 
-test.each(MOST)("%s, %s, without a pause: at most %d wake-ups a second", async (name, way, most) => {
+/** A line that never rests, open, and how often it has woken the driver up. */
+async function neverRests(
+  name: string,
+  way: Way,
+): Promise<{
+  readonly rig: SerialRig;
+  readonly port: TtyPort;
+  readonly collector: Collector;
+  readonly wakeUps: () => number;
+}> {
   const chip = CHIPS.find((one) => one.name === name);
   if (chip === undefined) throw new Error(`no chip ${name}`);
   const resting: RestingController[] = [];
@@ -54,6 +65,11 @@ test.each(MOST)("%s, %s, without a pause: at most %d wake-ups a second", async (
     },
   );
   const { port, collector } = await rig.openPort();
+  return { rig, port, collector, wakeUps: () => resting.reduce((sum, one) => sum + one.wakeUps, 0) };
+}
+
+test.each(MOST)("%s, %s, without a pause: at most %d wake-ups a second", async (name, way, most) => {
+  const { rig, port, collector, wakeUps } = await neverRests(name, way);
   let isOver = false;
   let writtenBytes = 0;
   const write = async (): Promise<void> => {
@@ -64,7 +80,6 @@ test.each(MOST)("%s, %s, without a pause: at most %d wake-ups a second", async (
   };
   for (let n = 0; n < WRITES; n++) void write().catch(() => undefined);
   await rig.sim.clock.advance(WARM_UP_MS);
-  const wakeUps = (): number => resting.reduce((sum, one) => sum + one.wakeUps, 0);
   const moved = (): number => (way === "out" ? writtenBytes : collector.bytes);
   const [wakeUpsBefore, bytesBefore] = [wakeUps(), moved()];
   await rig.sim.clock.advance(SECONDS * 1000);
@@ -73,3 +88,26 @@ test.each(MOST)("%s, %s, without a pause: at most %d wake-ups a second", async (
   isOver = true;
   await rig.sim.run(() => port.close());
 });
+
+test.each(["acm", "ft232h"])(
+  "%s: a latency that is asked for holds on a busy line, with or without a timer",
+  async (name) => {
+    const { rig, port, collector, wakeUps } = await neverRests(name, "in");
+    expect(await rig.sim.run(() => port.setLatency(LATENCY_MS))).toBe(LATENCY_MS);
+    await rig.sim.clock.advance(WARM_UP_MS);
+    const [wakeUpsBefore, bytesBefore] = [wakeUps(), collector.bytes];
+    let longestMs = 0;
+    let sinceMs = 0;
+    for (let ms = 0; ms < 1000; ms++) {
+      const before = collector.bytes;
+      await rig.sim.clock.advance(1);
+      sinceMs = collector.bytes > before ? 0 : sinceMs + 1;
+      longestMs = Math.max(longestMs, sinceMs);
+    }
+    // Of the driver's part one half, where the chip has no timer.
+    expect(longestMs).toBeLessThanOrEqual(name === "acm" ? LATENCY_MS / 2 : LATENCY_MS);
+    expect(collector.bytes - bytesBefore).toBeGreaterThan(0.98 * BYTES_PER_SECOND);
+    expect(wakeUps() - wakeUpsBefore).toBeLessThan(2500 / LATENCY_MS);
+    await rig.sim.run(() => port.close());
+  },
+);
