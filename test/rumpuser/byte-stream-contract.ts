@@ -126,6 +126,29 @@ export function byteStreamContract(open: () => Promise<StreamRig>): void {
       expect((await until(sink.bytes(sent << 20))).length).toBe(sent << 20);
     }));
 
+  test("a reader that pauses again and again gets everything, nothing meanwhile, and then the end", () =>
+    withRig(async ({ ends: [a, b], until }) => {
+      const [echoed, there] = [collect(a), collect(b)];
+      for (let n = 1; n <= 20; n++) {
+        b.pause();
+        b.pause();
+        a.write([new Uint8Array(100).fill(n)]);
+        b.write([Uint8Array.of(n)]);
+        // What the reader writes meanwhile arrives, and by then the other side's bytes have, too.
+        await until(echoed.bytes(n));
+        expect(there.received).toBe((n - 1) * 100);
+        b.resume();
+        b.resume();
+        expect((await until(there.bytes(n * 100))).at(-1)).toBe(n);
+      }
+      b.pause();
+      a.write([Uint8Array.of(1)]);
+      a.close();
+      b.resume();
+      await until(there.closed());
+      expect(there.received).toBe(2001);
+    }));
+
   test("a reader may pause, write and close inside the call", () =>
     withRig(async ({ ends: [a, b], until }) => {
       const sink = collect(a);

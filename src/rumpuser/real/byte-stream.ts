@@ -2,7 +2,7 @@
 import type net from "node:net";
 import type { ByteStream } from "../rumpuser.js";
 import { forgetDescriptor } from "./event-loop.js";
-import { readFd, readSocket, type TakeChunk, writeParts } from "./socket-reader.js";
+import { readFd, readSocket, startReading, stopReading, type TakeChunk, writeParts } from "./socket-reader.js";
 
 /** What may be buffered for a slow peer before `write` says false. */
 const HIGH_WATER_BYTES = 1 << 20;
@@ -89,7 +89,7 @@ class SocketStream implements ByteStream {
   pause(): void {
     const socket = this.#socket;
     this.#paused = true;
-    socket.pause();
+    stopReading(socket);
     // A socket that has something to write is waited for.
     const fd = socket.writableLength === 0 ? descriptorOf(socket) : undefined;
     if (fd !== undefined) forgetDescriptor(fd);
@@ -97,7 +97,7 @@ class SocketStream implements ByteStream {
 
   resume(): void {
     this.#paused = false;
-    if (!this.#over && this.#read !== undefined) this.#socket.resume();
+    if (!this.#over && this.#read !== undefined) startReading(this.#socket);
   }
 
   close(): void {

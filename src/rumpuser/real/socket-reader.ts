@@ -56,6 +56,42 @@ function openSocket(source: Source, take: TakeChunk): net.Socket {
   return socket;
 }
 
+/** What libuv's stream is to Node: `reading` says whether it reads. */
+interface ReadingHandle {
+  reading: boolean;
+  readStart(): number;
+  readStop(): number;
+}
+
+/** Of a socket that has been resumed once. Its stream goes on flowing: to pause and resume that takes three turns of Node's queues. */
+export function stopReading(socket: net.Socket): void {
+  const handle = readingHandleOf(socket);
+  if (handle === undefined) socket.pause();
+  else if (handle.reading) {
+    handle.reading = false;
+    handle.readStop();
+  }
+}
+
+/** After `stopReading`. */
+export function startReading(socket: net.Socket): void {
+  const handle = readingHandleOf(socket);
+  if (handle === undefined) socket.resume();
+  else if (!handle.reading) {
+    handle.reading = true;
+    if (handle.readStart() !== 0) socket.destroy(new Error("the socket cannot be read any more"));
+  }
+}
+
+/** Undefined: the socket has none (any more), or not of this kind, or reads no more into a buffer of ours. */
+function readingHandleOf(socket: net.Socket): ReadingHandle | undefined {
+  const { _handle: handle } = socket as unknown as { readonly _handle: Partial<ReadingHandle> | null | undefined };
+  const isOurs = typeof handle?.reading === "boolean" && socket.readableFlowing === true && !socket.destroyed;
+  return isOurs && handle.readStart !== undefined && handle.readStop !== undefined
+    ? (handle as ReadingHandle)
+    : undefined;
+}
+
 /** Writes the parts in one go; `sent` is called when the last of them has left, and not when the stream breaks before. */
 export function writeParts(socket: net.Socket, parts: readonly Uint8Array[], sent?: () => void): void {
   const last = parts.length - 1;
