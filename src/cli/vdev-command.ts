@@ -61,7 +61,7 @@ async function serveDevice(
 ): Promise<void> {
   const listen = options.listen === undefined ? await defaultListen() : parseListen(options.listen);
   const { model, server } = await makeServer(kind, modelOptions, listen, options.keepState ?? false, output);
-  const signal = onStopSignal(() => {});
+  const signal = onStopSignal(() => Promise.resolve());
   try {
     const where = describeAddress(server.address);
     if (options.json === true) {

@@ -222,9 +222,12 @@ class ApartSessions implements Sessions {
     this.#messenger.notify("resume", {});
   }
 
-  killAll(): void {
+  async killAll(): Promise<void> {
+    this.#hasStopped = true;
     this.#services.killAll();
     this.#process.kill();
+    this.#messenger.end("it was killed", true);
+    await this.#released.promise;
   }
 
   /** @throws what went wrong there; Error the conversation has ended, also because the process does not answer at all. */

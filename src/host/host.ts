@@ -65,6 +65,8 @@ export interface HostOptions {
 
 /** A stick that is pulled out by mistake is in again by then, and nobody who pulled it out for good waits long. */
 const DEFAULT_GRACE_MS = 5_000;
+/** More that the pud process tells of are not kept for the "ready" event. */
+const MAX_READY_NODES = 4096;
 
 /** What became of one thing that was asked for. */
 type Outcome = HostError | undefined;
@@ -112,7 +114,7 @@ export class RumpHost {
     const nodes = new Set<string>();
     const finished = deferred<Outcome>();
     const emit: EmitEvent = (event) => {
-      if (event.event === "node") nodes.add(event.node);
+      if (event.event === "node" && nodes.size < MAX_READY_NODES) nodes.add(event.node);
       if (event.event === "node-gone") nodes.delete(event.node);
       options.emit(event);
     };
@@ -183,10 +185,10 @@ export class RumpHost {
     this.#sessions.resumeAll();
   }
 
-  /** The short way: every process of ours ends now. What the rump processes held is lost. */
-  kill(): void {
-    this.#sessions.killAll();
+  /** The short way: every process of ours ends now, and what links made is taken back. What the rump processes held is lost. */
+  async kill(): Promise<void> {
     this.#streams?.kill();
+    await this.#sessions.killAll();
   }
 
   async #shutdown(reason: string): Promise<Outcome> {

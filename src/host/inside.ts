@@ -10,7 +10,8 @@ import { LocalUnits } from "./units.js";
 /** Opens the links. @throws HostError LINK; nothing is left behind. */
 export async function openInside(options: SessionsOptions): Promise<Sessions> {
   const { clock, emit, runtimeDir, takeUnit, readOnly, latencyMs, graceMs, mode, sharesMemory, group } = options;
-  const context = { runtimeDir, log: linkLog(emit), rights: new LocalRights() };
+  const rights = new LocalRights();
+  const context = { runtimeDir, log: linkLog(emit), rights };
   const links = [...(await openLinks(options.links, context, emit)), ...options.ownLinks];
   const supervisor = new Supervisor({
     clock,
@@ -43,6 +44,9 @@ export async function openInside(options: SessionsOptions): Promise<Sessions> {
       return undefined;
     },
     resumeAll: () => supervisor.resumeAll(),
-    killAll: () => supervisor.killAll(),
+    killAll: async () => {
+      supervisor.killAll();
+      await rights.releaseAll().catch(() => undefined); // nobody is told any more
+    },
   };
 }

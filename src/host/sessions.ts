@@ -38,8 +38,8 @@ export interface Sessions {
   stopAll(reason: string): Promise<HostError | undefined>;
   /** Tries every device again that is in quarantine. */
   resumeAll(): void;
-  /** Ends every process that was started for them, now. */
-  killAll(): void;
+  /** Ends every process that was started for them, now. Resolves when what was made on this machine is taken back, as far as it can be. */
+  killAll(): Promise<void>;
 }
 
 export interface SessionsOptions extends RumpStarterContext {

@@ -95,6 +95,8 @@ describe.each(DEVICES)("%s", { timeout: TIMEOUT_MS }, (_, args) => {
     await delay(400);
     host.signal("SIGINT");
     expect(await within(ENDED_MS, host)).toBe(130);
+    expect(errorsOf(host)).toEqual([]);
+    expect(files()).toEqual([]);
     await expect.poll(left, { timeout: 5000 }).toEqual([]);
   });
 

@@ -50,9 +50,9 @@ export class Pace {
     this.#isSending = isSending;
   }
 
-  /** In one direction at least. */
+  /** In one direction at least, and what comes may be waited for. */
   get isBusy(): boolean {
-    return this.#in.isBusy || this.#out.isBusy;
+    return this.#latencyMs > 0 && (this.#in.isBusy || this.#out.isBusy);
   }
 
   /** Nothing may be late by more than so much; a millisecond is not worth it. */

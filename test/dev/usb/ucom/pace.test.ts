@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { RestTimer } from "../../../../src/dev/usb/rest-timer.js";
-import { Pace } from "../../../../src/dev/usb/ucom/pace.js";
+import { MAX_BUSY_REST_MS, Pace } from "../../../../src/dev/usb/ucom/pace.js";
 import { createSimulatedRumpuser } from "../../../../src/rumpuser/simulated.js";
 
 const READS = 32;
@@ -130,6 +130,27 @@ test("a busy line that pauses is looked at as before; a limit holds there too", 
   expect(longest(turnsOf(pace, SHORT, 1, 2060, 2960))).toBe(16);
   pace.limit(4);
   expect(longest(turnsOf(pace, SHORT, 1, 3000, 6000))).toBe(4);
+});
+
+test("a line that nothing may wait for is not busy, whatever it moves", () => {
+  const pace = busyPace(PACKET_BYTES);
+  turnsOf(pace, SHORT, 1, 0, 3000);
+  expect(pace.isBusy).toBe(true);
+  pace.limit(1);
+  expect(pace.isBusy).toBe(false);
+});
+
+test("a line that sends without a pause is busy, for as long as it sends", () => {
+  let isSending = true;
+  const pace = new Pace(MANY, PACKET_BYTES, () => isSending);
+  pace.setRate(BYTE_MS, { count: MANY, bytes: PACKET_BYTES });
+  for (let nowMs = 0; nowMs <= 3000; nowMs += 100) pace.sent(100 / BYTE_MS, nowMs);
+  expect(pace.isBusy).toBe(true);
+  // What an FTDI chip says when it has nothing to say, every 16 ms.
+  expect(longest(turnsOf(pace, 0, 16, 3000, 4000))).toBe(MAX_BUSY_REST_MS);
+  isSending = false;
+  expect(pace.next(1, 0, 4016)).toBe(0);
+  expect(pace.isBusy).toBe(false);
 });
 
 test("a rest ends by itself, with the next one, or when it is told", async () => {
