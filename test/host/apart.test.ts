@@ -577,10 +577,11 @@ describe("a pud process that goes on but does not answer", () => {
     const stopped = sessions.stopAll("the test is over");
     await delay(7000);
     expect(events).toEqual([]);
-    sessions.killAll();
-    expect(await stopped).toMatchObject({ code: "FAILED", message: expect.stringMatching(/is lost: signal SIGKILL/) });
+    await sessions.killAll();
+    // Who ends it so knows.
+    expect(await stopped).toBeUndefined();
     expect(performance.now() - begun).toBeLessThan(10_000);
-    expect(events).toHaveLength(1);
+    expect(events).toEqual([]);
   }, 20_000);
 
   test("one that hangs is ended after some seconds", async () => {

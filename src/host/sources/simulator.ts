@@ -3,6 +3,7 @@
  * hardware does, and serves it over USB/IP on a private socket.
  */
 import { spawn } from "node:child_process";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -92,7 +93,10 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     greeting.resolve(event ?? `answered "${printable(line)}"`);
     if (event?.event === "unplugged") gone.resolve("unplugged");
   });
+  // One that is killed, or falls over, leaves it.
+  const removeSocket = (): void => rmSync(socketPath, { force: true });
   void exited.then((exit) => {
+    removeSocket();
     const how = `the simulation ended with ${describeExit(exit)}`;
     greeting.resolve([how, ...said.lastWords].join("\n  "));
     gone.resolve(how);
@@ -119,7 +123,11 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     ...(drivers === undefined ? {} : { drivers }),
     unplugIsTold: true,
   });
-  return { pid, source, gone: gone.promise, end, kill: () => child.kill("SIGKILL") };
+  const kill = (): void => {
+    child.kill("SIGKILL");
+    removeSocket();
+  };
+  return { pid, source, gone: gone.promise, end, kill };
 }
 
 /** Undefined for a line that is none of those that matter. */
