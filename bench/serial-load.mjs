@@ -4,7 +4,7 @@
  * `rumpusb run` with a simulated adapter, in the time of the rate; a program on the pseudo terminal. "in": it reads what the far
  * end sends without a pause; "out": it writes without a pause; "both": it does both, and the far end sends back what it hears.
  * A row for each process, printed when it is measured: processor time, wake-ups, system calls; with the line open and nothing
- * sent, and then under load. Some 24 seconds for each chip and way.
+ * sent, and then under load. Some 35 seconds for each chip and way.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
