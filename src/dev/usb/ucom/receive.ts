@@ -17,7 +17,7 @@ const MAX_READS = 64;
 /** On a slow line, which cannot fill them: for so long, if as many fit in so many bytes. */
 const SLOW_MS = 1.6 * MAX_BUSY_REST_MS;
 const SLOW_IN_FLIGHT_BYTES = 16 * 1024;
-/** Chips that wait for a packet to become full wait so long, or longer; reads are of so many bytes then. */
+/** Chips that wait for a packet to become full wait so long, or longer; reads are of so many bytes then, or some more. */
 const FILLED_MS = 16;
 const FILLED_BYTES = 512;
 /** As much as all reads bring at 115,200 baud in a tenth of a second; more is handed over in parts. A packet has 1024 bytes at most. */
@@ -150,11 +150,11 @@ export class Receive {
     return { count: chip.limits.maxReads ?? fitting, bytes };
   }
 
-  /** Each of them brings one packet, which is not full. */
+  /** Each of them ends with a packet that is not full: the first one, but for chips that fill theirs. */
   #slowReads(): Reads {
     const { maxReads, fillsPackets = false } = this.#options.chip.limits;
     const { maxPacketBytes } = this.#options.pipes.bulkIn;
-    const bytes = fillsPackets ? Math.max(FILLED_BYTES, maxPacketBytes) : maxPacketBytes;
+    const bytes = (fillsPackets ? Math.ceil(FILLED_BYTES / maxPacketBytes) : 1) * maxPacketBytes;
     const wanted = Math.ceil(SLOW_MS / (fillsPackets ? FILLED_MS : 1));
     return { count: maxReads ?? Math.min(wanted, Math.floor(SLOW_IN_FLIGHT_BYTES / bytes)), bytes };
   }
@@ -162,26 +162,22 @@ export class Receive {
   #reader(
     pipe: InPipe,
     queue: Pick<PipeReaderOptions, "reads" | "most" | "repeatBytes">,
-    hooks: {
-      readonly parse: (packet: Uint8Array) => void;
-      readonly mayRead: () => boolean;
-      readonly rest?: (ms: number) => void;
-      readonly isSending?: () => boolean;
-    },
+    {
+      parse,
+      ...hooks
+    }: Pick<PipeReaderOptions, "mayRead" | "rest" | "isSending"> & { readonly parse: (packet: Uint8Array) => void },
   ): PipeReader {
     const { maxPacketBytes } = pipe;
     return new PipeReader(pipe, {
       clock: this.#options.clock,
       ...queue,
-      mayRead: hooks.mayRead,
-      ...(hooks.rest === undefined ? {} : { rest: hooks.rest }),
-      ...(hooks.isSending === undefined ? {} : { isSending: hooks.isSending }),
+      ...hooks,
       retried: (error) => this.#retried(error),
       consume: (data) => {
         this.#eventful = false;
         const isOne = data.length <= maxPacketBytes;
         for (let at = 0; at < data.length; at += maxPacketBytes)
-          hooks.parse(isOne ? data : data.subarray(at, at + maxPacketBytes));
+          parse(isOne ? data : data.subarray(at, at + maxPacketBytes));
         this.#tellChange();
         return this.#eventful;
       },
